@@ -1,0 +1,1 @@
+"""linnet trains diffusion models on pictures and sound as one reproducible pipeline."""

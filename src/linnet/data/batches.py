@@ -1,0 +1,35 @@
+"""Which examples make which batch: a pure function of (seed, step), so that there is no state to save."""
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def batch_indices(
+    dataset_size: int, batch_size: int, *, seed: int, start_step: int
+) -> Iterator[NDArray[np.int64]]:
+    """Endless shuffled batches of `batch_size` indices, starting with batch `start_step`.
+
+    Every epoch visits each example once, in an order of its own; a batch may end one epoch and begin the next.
+    """
+    cached_epoch, order = -1, np.empty(0, dtype=np.int64)
+    for step in itertools.count(start_step):
+        batch = np.empty(batch_size, dtype=np.int64)
+        filled = 0
+        while filled < batch_size:
+            epoch, place = divmod(step * batch_size + filled, dataset_size)
+            if epoch != cached_epoch:
+                cached_epoch, order = epoch, np.random.default_rng([seed, epoch]).permutation(dataset_size)
+            part = order[place : place + batch_size - filled]
+            batch[filled : filled + len(part)] = part
+            filled += len(part)
+        yield batch
+
+
+def split_positions(count: int, *, train_fraction: float, seed: int) -> NDArray[np.bool_]:
+    """bool [count]: whether each position belongs to the train split, floor(count * train_fraction) of them."""
+    is_train = np.zeros(count, dtype=np.bool_)
+    is_train[np.random.default_rng(seed).permutation(count)[: int(count * train_fraction)]] = True
+    return is_train

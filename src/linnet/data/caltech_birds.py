@@ -1,0 +1,134 @@
+"""The Caltech-UCSD Birds-200-2011 layout (Wah et al. 2011): an index of text files and a folder of pictures."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from linnet.errors import LinnetError
+
+FOLDER = "CUB_200_2011"
+URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz?download=1"
+MD5 = "97eceeb196236b17998738112f37df78"
+INDEX_FILES = (
+    "images.txt",
+    "bounding_boxes.txt",
+    "image_class_labels.txt",
+    "classes.txt",
+    "train_test_split.txt",
+)
+
+
+class RawDataError(LinnetError):
+    """The raw data as a whole cannot be used."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """A bounding box in pixels; the origin is the picture's top left corner."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of the index. What it names may still be missing or damaged."""
+
+    image_id: int
+    name: str  # relative to images/
+    box: Box
+    label: int  # 0-based
+    official_train: bool
+
+
+@dataclass(frozen=True)
+class Index:
+    """All records in the order of their ids, and the class names by label."""
+
+    records: tuple[Record, ...]
+    class_names: tuple[str, ...]
+
+
+def read_index(raw: Path) -> Index:
+    """The index below `raw` (the data folder itself or the one that holds `CUB_200_2011`).
+
+    Raises:
+        RawDataError: an index file is missing or has a line that makes no sense; the message names both.
+    """
+    folder = find_folder(raw)
+    names = _table(folder / "images.txt", columns=1)
+    boxes = _table(folder / "bounding_boxes.txt", columns=4)
+    labels = _table(folder / "image_class_labels.txt", columns=1)
+    splits = _table(folder / "train_test_split.txt", columns=1)
+    classes = _table(folder / "classes.txt", columns=1)
+    if not names:
+        raise RawDataError(f"{folder / 'images.txt'} lists no pictures")
+    records = []
+    for image_id in sorted(names):
+        try:
+            left, top, width, height = (float(value) for value in boxes[image_id])
+            label, split = int(labels[image_id][0]), int(splits[image_id][0])
+        except KeyError:
+            raise RawDataError(
+                f"{folder}: picture {image_id} ({names[image_id][0]}) has no line in one of "
+                "bounding_boxes.txt, image_class_labels.txt, train_test_split.txt"
+            ) from None
+        except ValueError as reason:
+            raise RawDataError(f"{folder}: picture {image_id}: {reason} in the index") from None
+        if label not in classes:
+            raise RawDataError(f"{folder}: picture {image_id} has class {label}, which classes.txt does not list")
+        records.append(Record(image_id, names[image_id][0], Box(left, top, width, height), label - 1, split == 1))
+    class_names = [classes[number][0] if number in classes else "" for number in range(1, max(classes) + 1)]
+    return Index(tuple(records), tuple(class_names))
+
+
+def find_folder(raw: Path) -> Path:
+    """The folder with the index files. Raises RawDataError naming what is missing."""
+    for folder in (raw / FOLDER, raw):
+        if (folder / "images.txt").is_file():
+            missing = [name for name in INDEX_FILES if not (folder / name).is_file()]
+            if missing or not (folder / "images").is_dir():
+                raise RawDataError(f"{folder}: {', '.join(missing) or 'images/'} missing; ingest the archive again")
+            return folder
+    raise RawDataError(f"{raw}: no {FOLDER}/images.txt there; run `linnet ingest` (or `dvc pull`) first")
+
+
+def picture_path(folder: Path, record: Record) -> Path | None:
+    """Where the record's picture lies, None if its name points out of the images folder."""
+    name = PurePosixPath(record.name)
+    if name.is_absolute() or ".." in name.parts:
+        return None
+    return folder / "images" / name
+
+
+def write_index(folder: Path, index: Index) -> None:
+    """Write the five text files in the layout of the official archive."""
+    lines: Mapping[str, list[str]] = {
+        "images.txt": [f"{r.image_id} {r.name}" for r in index.records],
+        "bounding_boxes.txt": [
+            f"{r.image_id} {r.box.left:.1f} {r.box.top:.1f} {r.box.width:.1f} {r.box.height:.1f}" for r in index.records
+        ],
+        "image_class_labels.txt": [f"{r.image_id} {r.label + 1}" for r in index.records],
+        "train_test_split.txt": [f"{r.image_id} {int(r.official_train)}" for r in index.records],
+        "classes.txt": [f"{number} {name}" for number, name in enumerate(index.class_names, start=1)],
+    }
+    for name, content in lines.items():
+        (folder / name).write_text("\n".join(content) + "\n", encoding="utf-8")
+
+
+def _table(path: Path, *, columns: int) -> dict[int, list[str]]:
+    """`{id: values}`; with one column the rest of the line is one value, because names may hold spaces."""
+    table: dict[int, list[str]] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        if not line.strip():
+            continue
+        head, _, rest = line.strip().partition(" ")
+        values = [rest.strip()] if columns == 1 else rest.split()
+        if not head.isdigit() or len(values) != columns or not values[0]:
+            raise RawDataError(f"{path}, line {number}: expected an id and {columns} value(s), found {line.strip()!r}")
+        if int(head) in table:
+            raise RawDataError(f"{path}, line {number}: id {head} stands there twice")
+        table[int(head)] = values
+    return table

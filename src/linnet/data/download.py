@@ -1,0 +1,112 @@
+"""Downloads that go on where they broke off, and archives that cannot write outside their folder."""
+
+import os
+import tarfile
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import requests
+
+from linnet.errors import LinnetError
+
+CHUNK_BYTES = 1 << 20
+TRIES = 5
+WAIT_SECONDS = 2.0
+
+
+class DownloadError(LinnetError):
+    """A file could not be fetched whole."""
+
+
+class ArchiveError(LinnetError):
+    """An archive is damaged or hostile."""
+
+
+def download(
+    url: str,
+    path: Path,
+    *,
+    advance: Callable[[int, int], None],
+    wait_seconds: float = WAIT_SECONDS,
+) -> None:
+    """Fetch `url` into `path`; what an earlier try left at `path` is kept and continued.
+
+    Args:
+        advance: called with (bytes so far, bytes in all or 0 where the server does not say).
+
+    Raises:
+        DownloadError: the server refuses, or the connection broke `TRIES` times without any progress.
+    """
+    failures = 0
+    while True:
+        before = path.stat().st_size if path.exists() else 0
+        try:
+            _fetch_rest(url, path, before, advance)
+            return
+        except requests.HTTPError as reason:
+            raise DownloadError(f"{url}: the server answers {reason.response.status_code}; is the address right?") from None
+        except requests.RequestException as reason:
+            size = path.stat().st_size if path.exists() else 0
+            failures = 0 if size > before else failures + 1
+            if failures >= TRIES:
+                raise DownloadError(
+                    f"{url}: no connection ({type(reason).__name__}). {size} bytes are kept in {path}: repeat the "
+                    "command to go on, or fetch the file elsewhere and give its path as the source."
+                ) from None
+            time.sleep(wait_seconds)
+
+
+def _fetch_rest(url: str, path: Path, have: int, advance: Callable[[int, int], None]) -> None:
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    with requests.get(url, headers=headers, stream=True, timeout=30) as answer:
+        if answer.status_code == requests.codes.requested_range_not_satisfiable:
+            return  # nothing is left to fetch; the checksum has the last word
+        answer.raise_for_status()
+        resumed = answer.status_code == requests.codes.partial_content
+        have = have if resumed else 0
+        length = answer.headers.get("Content-Length")
+        total = have + int(length) if length else 0
+        with path.open("ab" if resumed else "wb") as file:
+            for chunk in answer.iter_content(CHUNK_BYTES):
+                file.write(chunk)
+                have += len(chunk)
+                advance(have, total)
+            os.fsync(file.fileno())
+        if total and have < total:
+            raise requests.ConnectionError("the connection closed early")
+
+
+def unpack(archive: Path, folder: Path, *, advance: Callable[[int], None]) -> None:
+    """Unpack a tar (any compression) or zip archive into `folder`; no member may land outside it.
+
+    Links that stay inside and plain files are unpacked; device files and escaping names are refused.
+
+    Raises:
+        ArchiveError: not an archive, truncated, or a member points outside; the message names it.
+    """
+    try:
+        if zipfile.is_zipfile(archive):
+            _unpack_zip(archive, folder, advance)
+        else:
+            with tarfile.open(archive, "r:*") as tar:
+                for member in tar:
+                    tar.extract(member, folder, filter="data")
+                    advance(1)
+    except tarfile.FilterError as reason:
+        raise ArchiveError(f"{archive}: member {reason.tarinfo.name!r} would land outside the folder; nothing is kept") from None
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as reason:
+        if isinstance(reason, OSError) and reason.errno is not None:
+            raise  # the disk's fault, not the archive's
+        raise ArchiveError(f"{archive}: not a whole archive ({reason}); fetch it again") from None
+
+
+def _unpack_zip(archive: Path, folder: Path, advance: Callable[[int], None]) -> None:
+    root = folder.resolve()
+    with zipfile.ZipFile(archive) as file:
+        for name in file.namelist():
+            if not (root / name).resolve().is_relative_to(root):
+                raise ArchiveError(f"{archive}: member {name!r} would land outside the folder; nothing is kept")
+            file.extract(name, folder)
+            advance(1)

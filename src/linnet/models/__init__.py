@@ -1,0 +1,10 @@
+"""Denoising networks, one architecture a file.
+
+Every network maps (noisy pictures [B, C, H, W], a noise level [B], class labels [B] or None) to a prediction of the
+pictures' shape. `noise_level` says which number it wants as the noise level: the variance of the noise (1 - alpha-bar) or
+the timestep. Labels run from 0; `num_classes` itself is the "no class" label of classifier-free guidance.
+"""
+
+from typing import Literal
+
+NoiseLevel = Literal["noise_variance", "timestep"]

@@ -1,0 +1,114 @@
+"""The compact residual U-Net of Beres, in two forms chosen by `noise_injection`.
+
+`input`: the first form (Keras example "Denoising Diffusion Implicit Models", 2022). The noise variance is embedded once
+and concatenated with the input; blocks have batch norm without affine. Every residual block's output is a skip.
+
+`every_block`: the later form (clear-diffusion-keras). The embedding passes a two-layer network and is added inside every
+block; blocks have group norm.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from linnet.models import NoiseLevel
+from linnet.models.blocks import GROUPS, LabelEmbedding, SelfAttention, SinusoidalEmbedding, geometric_speeds
+from linnet.recipe import CompactUNet as Settings
+
+LOWEST_HZ, HIGHEST_HZ = 1.0, 1000.0
+
+
+class CompactUNet(nn.Module):
+    """[B, C, H, W], noise variance [B], labels [B] or None -> [B, C, H, W]; H and W divisible by 2**(levels - 1)."""
+
+    noise_level: NoiseLevel = "noise_variance"
+
+    def __init__(self, settings: Settings, *, image_channels: int, num_classes: int) -> None:
+        super().__init__()
+        dims = settings.embedding_dims
+        self.noise_embedding = SinusoidalEmbedding(geometric_speeds(dims, lowest_hz=LOWEST_HZ, highest_hz=HIGHEST_HZ))
+        self.label_embedding = LabelEmbedding(num_classes, dims) if num_classes else None
+        self.stem = nn.Conv2d(image_channels, settings.stem_channels, kernel_size=1)
+        self.at_input = settings.noise_injection == "input"
+        self.embedding_mlp = None
+        if not self.at_input:
+            self.embedding_mlp = nn.Sequential(nn.Linear(dims, dims), nn.SiLU(), nn.Linear(dims, dims), nn.SiLU())
+
+        def block(into: int, out: int, heads: int) -> _Block:
+            return _Block(into, out, embedding_dims=0 if self.at_input else dims, heads=heads)
+
+        channels = settings.stem_channels + (dims if self.at_input else 0)
+        *levels, (bottom_width, bottom_heads) = zip(settings.widths, settings.attention_heads_by_level, strict=True)
+        depth = settings.blocks_per_level
+        skips: list[int] = []
+        self.down = nn.ModuleList()
+        for width, heads in levels:
+            self.down.append(nn.ModuleList(block(channels if i == 0 else width, width, heads) for i in range(depth)))
+            channels = width
+            skips += [width] * depth
+        self.bottom = nn.ModuleList(
+            block(channels if i == 0 else bottom_width, bottom_width, bottom_heads) for i in range(depth)
+        )
+        channels = bottom_width
+        self.up = nn.ModuleList()
+        for width, heads in reversed(levels):
+            level = nn.ModuleList()
+            for _ in range(depth):
+                level.append(block(channels + skips.pop(), width, heads))
+                channels = width
+            self.up.append(level)
+        self.head = nn.Conv2d(channels, image_channels, kernel_size=1)
+        nn.init.zeros_(self.head.weight)
+        assert self.head.bias is not None
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, x: Tensor, noise_variance: Tensor, labels: Tensor | None) -> Tensor:
+        embedding = self.noise_embedding(noise_variance)
+        if self.label_embedding is not None:
+            embedding = embedding + self.label_embedding(labels, like=x)
+        x = self.stem(x)
+        if self.embedding_mlp is not None:
+            embedding = self.embedding_mlp(embedding)
+        else:
+            x = torch.cat([x, embedding.to(x.dtype)[:, :, None, None].expand(-1, -1, *x.shape[2:])], dim=1)
+        skips = []
+        for level in self.down:
+            for block in level:  # type: ignore[attr-defined]
+                x = block(x, embedding)
+                skips.append(x)
+            x = F.avg_pool2d(x, 2)
+        for block in self.bottom:
+            x = block(x, embedding)
+        for level in self.up:
+            x = F.interpolate(x, scale_factor=2, mode="bilinear")
+            for block in level:  # type: ignore[attr-defined]
+                x = block(torch.cat([x, skips.pop()], dim=1), embedding)
+        prediction: Tensor = self.head(x)
+        return prediction
+
+
+class _Block(nn.Module):
+    """A residual block of one of the two forms; `embedding_dims` 0 is the first form."""
+
+    def __init__(self, into: int, out: int, *, embedding_dims: int, heads: int) -> None:
+        super().__init__()
+        self.skip = nn.Conv2d(into, out, kernel_size=1) if into != out else nn.Identity()
+        self.convs = nn.ModuleList([nn.Conv2d(into, out, 3, padding=1), nn.Conv2d(out, out, 3, padding=1)])
+        self.to_shift = nn.Linear(embedding_dims, out) if embedding_dims else None
+        if embedding_dims:
+            self.norms = nn.ModuleList([nn.GroupNorm(GROUPS, into), nn.GroupNorm(GROUPS, out)])
+        else:
+            self.norms = nn.ModuleList([nn.BatchNorm2d(into, affine=False, eps=1e-3, momentum=0.01)])
+        self.attention = (
+            SelfAttention(out, heads=heads, head_channels=out, affine_norm=False) if heads else nn.Identity()
+        )
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        residual = self.skip(x)
+        if self.to_shift is None:
+            x = self.convs[1](F.silu(self.convs[0](self.norms[0](x))))
+        else:
+            x = self.convs[0](F.silu(self.norms[0](x))) + self.to_shift(embedding)[:, :, None, None]
+            x = self.convs[1](F.silu(self.norms[1](x)))
+        attended: Tensor = self.attention(residual + x)
+        return attended

@@ -1,0 +1,73 @@
+"""Progress of long work: a bar on a terminal, plain lines elsewhere (logs, pods, CI)."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Self, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def say(message: str) -> None:
+    """One line for people, on standard error: standard output is for results."""
+    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(message)
+
+
+class Meter:
+    """A running count of `total` units (0: unknown), with a short note such as the loss."""
+
+    def __init__(self, what: str, total: int, *, done: int = 0) -> None:
+        self._what, self._total, self._done, self._note = what, total, done, ""
+        self._bar: Progress | None = None
+        if sys.stderr.isatty():
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            more = (TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False))
+            self._bar = Progress(*columns, *more, console=Console(stderr=True))
+            self._task = self._bar.add_task(what, total=total or None, completed=done, note="")
+        self._started = self._last_line = time.monotonic()
+        self._first = done
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """`count` more units are done."""
+        self._done += count
+        self._note = note or self._note
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._done, note=self._note)
+        elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._line()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        elif kind is None:
+            self._line()
+
+    def _line(self) -> None:
+        self._last_line = time.monotonic()
+        elapsed = self._last_line - self._started
+        rate = (self._done - self._first) / elapsed if elapsed > 0 else 0.0
+        count = f"{self._done}/{self._total}" if self._total else str(self._done)
+        parts = [f"{self._what}: {count}", f"{elapsed:.0f} s"]
+        if 0 < self._done < self._total and rate > 0:
+            parts.append(f"{(self._total - self._done) / rate:.0f} s left")
+        say(", ".join([*parts, self._note] if self._note else parts))
+
+
+def track(items: Iterable[T], what: str, total: int) -> Iterator[T]:
+    """The items, each counted once it has been worked on."""
+    with Meter(what, total) as meter:
+        for item in items:
+            yield item
+            meter.advance()

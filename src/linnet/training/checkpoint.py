@@ -1,0 +1,39 @@
+"""Checkpoints: written beside, synced, renamed, so that the newest one is always whole."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+class CheckpointStore:
+    """The newest state of one run, in a folder that is no output of the stage."""
+
+    def __init__(self, folder: Path, *, every_seconds: float) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / "checkpoint.pt"
+        self._every_seconds = every_seconds
+        self._saved_at = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Whether enough time has passed since the last save; when to save never changes what is computed."""
+        return time.monotonic() - self._saved_at >= self._every_seconds
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the newest checkpoint by `state`."""
+        partial = self.path.with_suffix(".partial")
+        with partial.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self.path)
+        self._saved_at = time.monotonic()
+
+    def load(self, device: torch.device) -> dict[str, Any] | None:
+        """The newest state, None where there is none."""
+        if not self.path.exists():
+            return None
+        state: dict[str, Any] = torch.load(self.path, map_location=device, weights_only=True)
+        return state

@@ -1,0 +1,30 @@
+"""An exponential moving average of a network's weights."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+
+class AveragedWeights:
+    """A copy of `network` whose weights follow it slowly; floating-point buffers (batch norm statistics) follow too.
+
+    The decay of a step is min(decay, (1 + step) / (10 + step)), so that early averages forget the random start.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        self._decay = decay
+        self._averaged = _floating(self.network)
+        self._followed = _floating(network)
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Follow the network after optimizer step `step` (from 0)."""
+        decay = min(self._decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self._averaged, self._followed, 1 - decay)
+
+
+def _floating(network: nn.Module) -> list[Tensor]:
+    tensors = [*network.parameters(), *network.buffers()]
+    return [tensor.detach() for tensor in tensors if tensor.is_floating_point()]

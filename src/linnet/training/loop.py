@@ -1,0 +1,225 @@
+"""The optimizer loop: mixed precision, clipping, averaging, checkpoints, and a stop before a bad update.
+
+What step n computes depends on the weights and on n alone, so a run that was stopped and taken up again ends in the same
+bits as one that was not.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, assert_never
+
+import torch
+from torch import Tensor, nn
+
+from linnet.errors import LinnetError
+from linnet.recipe import Adam, AdamW, Precision, TrainSection
+from linnet.training.checkpoint import CheckpointStore
+from linnet.training.ema import AveragedWeights
+from linnet.training.stopping import Stopped, StopRequest
+
+MIN_LOSS_SCALE = 2.0**-10  # fp16: gradients that overflow even at this scale are not a matter of scale
+
+
+class NonFiniteLossError(LinnetError):
+    """The loss or the gradient became infinite or not a number; the weights were not touched by it."""
+
+
+@dataclass
+class Running:
+    """Sums since the last line of the history."""
+
+    loss: float = 0.0
+    gradient_norm: float = 0.0
+    steps: int = 0
+
+
+@dataclass
+class HistoryRow:
+    """Means over the steps since the row before; no times, so that equal runs have equal histories."""
+
+    step: int
+    examples: int
+    loss: float
+    gradient_norm: float
+    learning_rate: float
+
+
+@dataclass
+class TrainState:
+    """All that a checkpoint holds."""
+
+    network: nn.Module
+    averaged: AveragedWeights
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    step: int = 0
+    running: Running = field(default_factory=Running)
+    history: list[HistoryRow] = field(default_factory=list)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain tensors and numbers, loadable with `weights_only=True`."""
+        return {
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "step": self.step,
+            "running": vars(self.running),
+            "history": [vars(row) for row in self.history],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state` was saved."""
+        self.network.load_state_dict(state["network"])
+        self.averaged.network.load_state_dict(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.step = state["step"]
+        self.running = Running(**state["running"])
+        self.history = [HistoryRow(**row) for row in state["history"]]
+
+
+def new_state(network: nn.Module, section: TrainSection, device: torch.device) -> TrainState:
+    """The state before the first step; `network` must already be on `device`."""
+    return TrainState(
+        network=network,
+        averaged=AveragedWeights(network, section.ema_decay),
+        optimizer=_build_optimizer(network, section),
+        scaler=torch.amp.GradScaler(device.type, enabled=section.precision == "fp16"),
+    )
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """The context in which the network computes."""
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
+
+
+def learning_rate(section: TrainSection, step: int) -> float:
+    """Linear warmup to the peak, then constant; `step` from 0."""
+    warmup_steps = round(section.warmup_kexamples * 1000 / section.batch_size)
+    return section.learning_rate * min(1.0, (step + 1) / max(1, warmup_steps))
+
+
+def fit(
+    state: TrainState,
+    section: TrainSection,
+    compute_loss: Callable[[nn.Module, int], Tensor],
+    *,
+    checkpoints: CheckpointStore,
+    stop: StopRequest,
+    on_step: Callable[[float], None],
+    on_log: Callable[[HistoryRow, float], None],
+    on_grid: Callable[[int, nn.Module], None],
+) -> None:
+    """Train until `section.num_steps`.
+
+    Args:
+        compute_loss: the loss of step n as a scalar; all randomness in it must come from n.
+        on_step: called after each step with its loss.
+        on_log: called with a new history row and the examples per second since the row before.
+        on_grid: called with the number of steps done and the averaged network.
+
+    Raises:
+        NonFiniteLossError: before the update that would have spoilt the weights.
+        Stopped: a signal asked for it; the checkpoint is written.
+    """
+    grid_every = section.steps_for(section.grid_every_kexamples)
+    state.network.train()
+    since, first = time.monotonic(), state.step
+    while state.step < section.num_steps:
+        loss = train_step(state, section, compute_loss, checkpoints)
+        on_step(loss)
+        if state.step % section.log_every_steps == 0 or state.step == section.num_steps:
+            now = time.monotonic()
+            row = _close_history_row(state, section)
+            on_log(row, (state.step - first) * section.batch_size / max(now - since, 1e-9))
+            since, first = now, state.step
+        if state.step % grid_every == 0 or state.step == section.num_steps:
+            on_grid(state.step, state.averaged.network)
+        if stop.signal_number:
+            checkpoints.save(state.state_dict())
+            raise Stopped(f"stopped after step {state.step} of {section.num_steps}", stop.signal_number)
+        if checkpoints.is_due():
+            checkpoints.save(state.state_dict())
+
+
+def train_step(
+    state: TrainState,
+    section: TrainSection,
+    compute_loss: Callable[[nn.Module, int], Tensor],
+    checkpoints: CheckpointStore,
+) -> float:
+    """One optimizer step; returns its loss. Raises NonFiniteLossError without having changed the weights."""
+    rate = learning_rate(section, state.step)
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate
+    loss = compute_loss(state.network, state.step)
+    state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    state.scaler.unscale_(state.optimizer)
+    norm = nn.utils.clip_grad_norm_(state.network.parameters(), section.max_gradient_norm, foreach=True)
+    loss_value, norm_value = torch.stack([loss.detach().float(), norm.float()]).tolist()  # the step's one sync
+    overflow_is_expected = state.scaler.is_enabled() and state.scaler.get_scale() > MIN_LOSS_SCALE
+    if not math.isfinite(loss_value) or not (math.isfinite(norm_value) or overflow_is_expected):
+        raise NonFiniteLossError(_explain_stop(state, section, loss_value, norm_value, checkpoints))
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.optimizer.zero_grad(set_to_none=True)
+    if math.isfinite(norm_value):  # else the scaler skipped this update
+        state.averaged.update(state.step)
+        state.running.gradient_norm += norm_value
+    state.running.loss += loss_value
+    state.running.steps += 1
+    state.step += 1
+    return loss_value
+
+
+def _close_history_row(state: TrainState, section: TrainSection) -> HistoryRow:
+    row = HistoryRow(
+        step=state.step,
+        examples=state.step * section.batch_size,
+        loss=state.running.loss / state.running.steps,
+        gradient_norm=state.running.gradient_norm / state.running.steps,
+        learning_rate=learning_rate(section, state.step - 1),
+    )
+    state.history.append(row)
+    state.running = Running()
+    return row
+
+
+def _build_optimizer(network: nn.Module, section: TrainSection) -> torch.optim.Optimizer:
+    optimizer = section.optimizer
+    betas = (optimizer.beta1, optimizer.beta2)
+    match optimizer:
+        case Adam():
+            return torch.optim.Adam(network.parameters(), lr=section.learning_rate, betas=betas, fused=True)
+        case AdamW():
+            return torch.optim.AdamW(
+                network.parameters(),
+                lr=section.learning_rate,
+                betas=betas,
+                weight_decay=optimizer.weight_decay,
+                fused=True,
+            )
+        case _:
+            assert_never(optimizer)
+
+
+def _explain_stop(
+    state: TrainState, section: TrainSection, loss: float, norm: float, checkpoints: CheckpointStore
+) -> str:
+    """Keep the good state if it is one (a bad forward pass may have spoilt batch norm's statistics), and say so."""
+    if _all_finite(state.network.state_dict().values()):
+        checkpoints.save(state.state_dict())
+    kept = f"The last good state is kept in {checkpoints.path}" if checkpoints.path.exists() else "No step was saved yet"
+    return (
+        f"step {state.step + 1} of {section.num_steps}: loss {loss:g}, gradient norm {norm:g} at learning rate "
+        f"{learning_rate(section, state.step):g} in {section.precision}; the run stops before this update. {kept}. "
+        "Lower [train] learning_rate or max_gradient_norm, lengthen warmup_kexamples, or use precision = 'fp32'."
+    )
+
+
+def _all_finite(tensors: Iterable[Tensor]) -> bool:
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)

@@ -1,0 +1,38 @@
+"""Stopping between two steps when a person or a scheduler asks for it."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Stopped(Exception):  # noqa: N818  (it is no error)
+    """The run was asked to stop, kept its state, and can be taken up again."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
+class StopRequest:
+    """The signal that asked for a stop, 0 until then."""
+
+    signal_number = 0
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Ctrl-C and SIGTERM only take note, so that no optimizer step is cut in two; a second Ctrl-C ends at once."""
+    request = StopRequest()
+
+    def take_note(number: int, _frame: FrameType | None) -> None:
+        if request.signal_number == signal.SIGINT:
+            raise KeyboardInterrupt
+        request.signal_number = number
+
+    previous = {number: signal.signal(number, take_note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield request
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
