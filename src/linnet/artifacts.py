@@ -1,4 +1,4 @@
-"""What stages hand to one another: folder roles, file names, hashes, provenance, and writes that are whole or absent."""
+"""What stages hand to one another: folder roles, file names, hashes, provenance, writes that are whole or absent."""
 
 import ast
 import contextlib
@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from linnet.errors import LinnetError
 import linnet
+from linnet.errors import LinnetError
 from linnet.recipe import Section, section_hash
 
 PROVENANCE = "provenance.json"
@@ -24,6 +24,17 @@ VERSIONED_LIBRARIES = ("torch", "numpy", "pillow", "safetensors")
 
 class ArtifactError(LinnetError):
     """A stage's input is missing or is not what its name says."""
+
+
+class Raw:
+    """File names in a raw data folder, made by ingest."""
+
+    source = "source.json"  # where the content came from; no part of its hash
+
+    @staticmethod
+    def content_hash(folder: Path) -> str:
+        """Of the raw data itself, wherever it came from."""
+        return folder_hash(folder, leave_out=(Raw.source,))
 
 
 class Dataset:
@@ -44,6 +55,11 @@ class Dataset:
         """int64 [N]."""
         return f"{split}_labels.npy"
 
+    @staticmethod
+    def content_hash(folder: Path) -> str:
+        """Of what training sees; a page that looks different makes no other data."""
+        return folder_hash(folder, leave_out=(PROVENANCE, Dataset.report))
+
 
 class Model:
     """File names in a model folder, made by train."""
@@ -54,6 +70,15 @@ class Model:
     statistics = "statistics.json"  # of the data it was trained on
     history = "history.csv"
     grids = "grids"
+
+    @staticmethod
+    def content_hash(folder: Path) -> str:
+        """Of all that decides what the model draws."""
+        names = (Model.weights, Model.ema_weights, Model.recipe, Model.statistics)
+        missing = [name for name in names if not (folder / name).is_file()]
+        if missing:
+            raise ArtifactError(f"{folder} lacks {', '.join(missing)}; run `linnet train` first")
+        return hashlib.sha256("".join(file_hash(folder / name) for name in names).encode()).hexdigest()
 
 
 class Samples:
@@ -71,7 +96,14 @@ class Report:
     """File names in a report folder, made by evaluate."""
 
     metrics = "metrics.json"
+    scores = "scores.csv"  # the same numbers as a table, for plots
     page = "report.html"
+
+
+class Registration:
+    """File names in a registration folder, made by register."""
+
+    result = "registration.json"
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -126,7 +158,9 @@ def read_json(path: Path, *, made_by: str) -> Any:
     except FileNotFoundError:
         raise ArtifactError(f"{path} is not there; run `linnet {made_by}` first") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as reason:
-        raise ArtifactError(f"{path} is damaged ({reason}); delete its folder and run `linnet {made_by}` again") from None
+        raise ArtifactError(
+            f"{path} is damaged ({reason}); delete its folder and run `linnet {made_by}` again"
+        ) from None
 
 
 def _remove(path: Path) -> None:
@@ -175,7 +209,10 @@ def code_hash(module: str) -> str:
 
 
 def code_files(module: str) -> list[str]:
-    """Source files, relative to the package, of `module` and of all of linnet that it imports."""
+    """Source files, relative to the package, of `module` and of all of linnet that it imports.
+
+    Other files in a package's folder, such as page templates, belong to the package.
+    """
     found: dict[str, Path] = {}
     waiting = [module]
     while waiting:
@@ -186,7 +223,10 @@ def code_files(module: str) -> list[str]:
         found[name] = path
         waiting.append(name.rpartition(".")[0])  # importing a module runs its package first
         waiting.extend(_imports_of(path))
-    return sorted(path.relative_to(_package_folder()).as_posix() for path in found.values())
+    paths = set(found.values())
+    for package in [path.parent for path in paths if path.name == "__init__.py"]:
+        paths.update(path for path in package.iterdir() if path.is_file() and path.suffix not in (".py", ".pyc"))
+    return sorted(path.relative_to(_package_folder()).as_posix() for path in paths)
 
 
 def _package_folder() -> Path:

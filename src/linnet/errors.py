@@ -1,5 +1,13 @@
-"""The base of all errors that are meant for people: where, what was given, what to do now."""
+"""Errors that are meant for people: where, what was given, what to do now. Imports nothing."""
 
 
 class LinnetError(ValueError):
-    """Shown as one message without a traceback."""
+    """The base of them all; shown as one message without a traceback."""
+
+
+class Stopped(Exception):
+    """The run was asked to stop, kept its state, and can be taken up again."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number

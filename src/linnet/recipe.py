@@ -93,7 +93,9 @@ class CompactUNet(Section):
         _same_length("attention_heads_by_level", self.attention_heads_by_level, "widths", self.widths)
         grouped = self.widths if self.noise_injection == "every_block" else ()
         if bad := [width for width in grouped if width % 8]:
-            raise ValueError(f"widths has {bad[0]}: group norm needs multiples of 8 when noise_injection = 'every_block'.")
+            raise ValueError(
+                f"widths has {bad[0]}: group norm needs multiples of 8 when noise_injection = 'every_block'."
+            )
         return self
 
 
@@ -133,7 +135,7 @@ class Unconditional(Section):
 
 
 class ClassLabel(Section):
-    """The model sees the class; dropping it at times in training allows classifier-free guidance (Ho & Salimans 2022)."""
+    """The model sees the class, dropped at times in training for classifier-free guidance (Ho & Salimans 2022)."""
 
     kind: Literal["class_label"]
     num_classes: PositiveInt
@@ -399,12 +401,14 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as reason:
-        raise RecipeError(f"{path}: cannot be read ({reason}); give the path of a recipe, such as recipes/birds.toml") from None
+        raise RecipeError(
+            f"{path}: cannot be read ({reason}); give the path of a recipe, such as recipes/birds.toml"
+        ) from None
     recipe = parse_recipe(text, where=str(path), overrides=overrides)
     if recipe.name != path.stem:
         raise RecipeError(
             f"{path}: name = '{recipe.name}', but the file is called '{path.stem}'; two recipes with one name would "
-            f"overwrite each other's results. Write name = \"{path.stem}\" or rename the file."
+            f'overwrite each other\'s results. Write name = "{path.stem}" or rename the file.'
         )
     return recipe
 
@@ -504,10 +508,7 @@ def _sections_at(path: Sequence[str]) -> list[type[Section]]:
     sections: list[type[Section]] = [Recipe]
     for name in path:
         fields = [
-            field
-            for section in sections
-            for key, field in section.model_fields.items()
-            if (field.alias or key) == name
+            field for section in sections for key, field in section.model_fields.items() if (field.alias or key) == name
         ]
         sections = [inner for field in fields for inner in _sections_in(field.annotation)]
     return sections

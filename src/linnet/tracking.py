@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from linnet.errors import Stopped
 from linnet.progress import say
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class RunTracker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            self._status = "KILLED" if kind is KeyboardInterrupt or kind.__name__ == "Stopped" else "FAILED"
+            self._status = "KILLED" if issubclass(kind, (KeyboardInterrupt, Stopped)) else "FAILED"
         self._deadline = time.monotonic() + self._closing_seconds
         self._closing.set()
         self._thread.join(self._closing_seconds)
@@ -233,7 +234,7 @@ class RunTracker:
             return None
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-        monitor = SystemMetricsMonitor(run_id, resume_logging=True)
+        monitor: Any = SystemMetricsMonitor(run_id, resume_logging=True)  # type: ignore[no-untyped-call]
         monitor.start()
         return monitor
 

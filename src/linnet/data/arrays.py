@@ -25,7 +25,7 @@ class ArrayWriter:
 
     def append(self, row: NDArray[np.generic]) -> None:
         """Add one row."""
-        assert row.shape == self._row_shape and row.dtype == self._dtype
+        assert (row.shape, row.dtype) == (self._row_shape, self._dtype)
         self._file.write(np.ascontiguousarray(row).tobytes())
         self.count += 1
 

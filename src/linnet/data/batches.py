@@ -7,9 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def batch_indices(
-    dataset_size: int, batch_size: int, *, seed: int, start_step: int
-) -> Iterator[NDArray[np.int64]]:
+def batch_indices(dataset_size: int, batch_size: int, *, seed: int, start_step: int) -> Iterator[NDArray[np.int64]]:
     """Endless shuffled batches of `batch_size` indices, starting with batch `start_step`.
 
     Every epoch visits each example once, in an order of its own; a batch may end one epoch and begin the next.
@@ -29,7 +27,7 @@ def batch_indices(
 
 
 def split_positions(count: int, *, train_fraction: float, seed: int) -> NDArray[np.bool_]:
-    """bool [count]: whether each position belongs to the train split, floor(count * train_fraction) of them."""
+    """Bool [count]: whether each position belongs to the train split, floor(count * train_fraction) of them."""
     is_train = np.zeros(count, dtype=np.bool_)
     is_train[np.random.default_rng(seed).permutation(count)[: int(count * train_fraction)]] = True
     return is_train

@@ -46,7 +46,9 @@ def download(
             _fetch_rest(url, path, before, advance)
             return
         except requests.HTTPError as reason:
-            raise DownloadError(f"{url}: the server answers {reason.response.status_code}; is the address right?") from None
+            raise DownloadError(
+                f"{url}: the server answers {reason.response.status_code}; is the address right?"
+            ) from None
         except requests.RequestException as reason:
             size = path.stat().st_size if path.exists() else 0
             failures = 0 if size > before else failures + 1
@@ -95,7 +97,9 @@ def unpack(archive: Path, folder: Path, *, advance: Callable[[int], None]) -> No
                     tar.extract(member, folder, filter="data")
                     advance(1)
     except tarfile.FilterError as reason:
-        raise ArchiveError(f"{archive}: member {reason.tarinfo.name!r} would land outside the folder; nothing is kept") from None
+        raise ArchiveError(
+            f"{archive}: member {reason.tarinfo.name!r} would land outside the folder; nothing is kept"
+        ) from None
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as reason:
         if isinstance(reason, OSError) and reason.errno is not None:
             raise  # the disk's fault, not the archive's

@@ -69,7 +69,9 @@ def _shift(start: float, side: float, limit: int) -> float:
 
 def _crop(image: Image.Image, box: Box, size: int) -> Crop:
     full_width, full_height = image.size
-    if min(box.left + box.width, full_width) <= max(box.left, 0) or min(box.top + box.height, full_height) <= max(box.top, 0):
+    if min(box.left + box.width, full_width) <= max(box.left, 0) or min(box.top + box.height, full_height) <= max(
+        box.top, 0
+    ):
         raise UnreadableFile(f"box lies outside the picture of {full_width} x {full_height} pixels")
     left, top, side = crop_square(box, full_width, full_height)
     wanted = DECODE_OVERSAMPLING * size / side

@@ -72,7 +72,9 @@ def draw_bird(rng: np.random.Generator, label: int) -> tuple[Image.Image, Box]:
 class _Pen:
     """Draws in bird coordinates: origin at the body's centre, one unit is the body's half height, x to the beak."""
 
-    def __init__(self, canvas: Image.Image, centre: tuple[float, float], scale: float, facing: int, tilt: float) -> None:
+    def __init__(
+        self, canvas: Image.Image, centre: tuple[float, float], scale: float, facing: int, tilt: float
+    ) -> None:
         self._draw = ImageDraw.Draw(canvas)
         self._centre, self._scale, self._facing = np.array(centre), scale, facing
         self._turn = np.array([[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]])
@@ -82,7 +84,9 @@ class _Pen:
         turned = points @ self._turn.T * np.array([self._facing, 1.0]) * self._scale + self._centre
         if of_bird:
             self.extent.extend(turned)
-        self._draw.polygon([tuple(point) for point in np.round(turned * OVERSAMPLING).astype(int).tolist()], fill=colour)
+        self._draw.polygon(
+            [tuple(point) for point in np.round(turned * OVERSAMPLING).astype(int).tolist()], fill=colour
+        )
 
     def ellipse(self, x: float, y: float, half_width: float, half_height: float, colour: Colour) -> None:
         angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)

@@ -31,7 +31,9 @@ def target(prediction: Prediction, x0: Tensor, noise: Tensor, signal_rate: Tenso
             assert_never(prediction)
 
 
-def predicted_x0(prediction: Prediction, answer: Tensor, x_t: Tensor, signal_rate: Tensor, noise_rate: Tensor) -> Tensor:
+def predicted_x0(
+    prediction: Prediction, answer: Tensor, x_t: Tensor, signal_rate: Tensor, noise_rate: Tensor
+) -> Tensor:
     """The clean picture that the network's answer implies."""
     match prediction:
         case "epsilon":
@@ -45,7 +47,7 @@ def predicted_x0(prediction: Prediction, answer: Tensor, x_t: Tensor, signal_rat
 
 
 def implied_noise(x0: Tensor, x_t: Tensor, signal_rate: Tensor, noise_rate: Tensor) -> Tensor:
-    """eps such that x_t = signal_rate x0 + noise_rate eps."""
+    """Eps such that x_t = signal_rate x0 + noise_rate eps."""
     return (x_t - signal_rate * x0) / noise_rate
 
 

@@ -1,10 +1,11 @@
 """Samplers: from noise to pictures, given a function that predicts the clean picture.
 
 Each sampler walks down `timesteps` (the last one is -1, the clean picture). All arithmetic is float32, with the scalar
-coefficients taken in float64. The noise comes from outside, one stream per picture, so that a picture depends on its own
-seed alone and not on the batch it is drawn in.
+coefficients taken in float64. The noise comes from outside, one stream per picture, so that a picture depends on its
+own seed alone and not on the batch it is drawn in.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import assert_never
@@ -68,7 +69,7 @@ def ddpm(
     on_step: OnStep | None = None,
 ) -> Tensor:
     """Ancestral sampling: draw from q(x_s | x_t, x_0) with the predicted x_0 (Ho et al. 2020, eq. 6 and 7)."""
-    for t, s in zip(timesteps[:-1], timesteps[1:], strict=True):
+    for t, s in itertools.pairwise(timesteps):
         bar_t, bar_s = _alpha_bars(schedule, t, s)
         alpha = bar_t / bar_s
         x0 = predict_x0(x, t)
@@ -90,7 +91,7 @@ def ddim(
     on_step: OnStep | None = None,
 ) -> Tensor:
     """Implicit sampling (Song et al. 2021, eq. 12 and 16); eta = 1 draws from the same posterior as `ddpm`."""
-    for t, s in zip(timesteps[:-1], timesteps[1:], strict=True):
+    for t, s in itertools.pairwise(timesteps):
         bar_t, bar_s = _alpha_bars(schedule, t, s)
         x0 = predict_x0(x, t)
         eps = (x - math.sqrt(bar_t) * x0) / math.sqrt(1 - bar_t)
@@ -117,7 +118,7 @@ def dpm_solver_pp_2m(
     """
     previous: Tensor | None = None
     previous_lambda = 0.0
-    for t, s in zip(timesteps[:-1], timesteps[1:], strict=True):
+    for t, s in itertools.pairwise(timesteps):
         bar_t, bar_s = _alpha_bars(schedule, t, s)
         x0 = predict_x0(x, t)
         lambda_t = 0.5 * math.log(bar_t / (1 - bar_t))

@@ -62,4 +62,5 @@ class SelfAttention(nn.Module):
         query, key, value = qkv.unbind(dim=1)  # each [B, heads, positions, head_channels]
         mixed = F.scaled_dot_product_attention(query, key, value)
         mixed = mixed.transpose(-1, -2).reshape(batch, -1, height, width)
-        return x + self.to_out(mixed)
+        added: Tensor = x + self.to_out(mixed)
+        return added

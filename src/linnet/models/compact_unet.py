@@ -3,7 +3,7 @@
 `input`: the first form (Keras example "Denoising Diffusion Implicit Models", 2022). The noise variance is embedded once
 and concatenated with the input; blocks have batch norm without affine. Every residual block's output is a skip.
 
-`every_block`: the later form (clear-diffusion-keras). The embedding passes a two-layer network and is added inside every
+`every_block`: the later form (clear-diffusion-keras). The embedding passes a two-layer network and is added in every
 block; blocks have group norm.
 """
 

@@ -49,7 +49,9 @@ class UNet(nn.Module):
             if index < len(levels) - 1:
                 self.down.append(nn.Conv2d(channels, channels, 3, stride=2, padding=1))
                 skips.append(channels)
-        self.middle = nn.ModuleList([block(channels, channels, settings.middle_attention_heads), block(channels, channels, 0)])
+        self.middle = nn.ModuleList(
+            [block(channels, channels, settings.middle_attention_heads), block(channels, channels, 0)]
+        )
         self.up = nn.ModuleList()
         for index, (width, heads) in reversed(list(enumerate(levels))):
             for _ in range(settings.blocks_per_level + 1):

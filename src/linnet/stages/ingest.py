@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from linnet.artifacts import code_hash, file_hash, folder_hash, new_folder, write_json
+from linnet.artifacts import Raw, code_hash, file_hash, new_folder, write_json
 from linnet.data import caltech_birds
 from linnet.data.caltech_birds import RawDataError
 from linnet.data.download import DownloadError, download, unpack
@@ -13,7 +13,6 @@ from linnet.data.synthetic import make_birds
 from linnet.progress import Meter, say
 from linnet.recipe import DataSection
 
-SOURCE_FILE = "source.json"  # where the folder's content came from; no part of its hash
 SYNTHETIC, CALTECH = "synthetic", "caltech"
 MEGABYTE = 1_000_000
 
@@ -80,11 +79,11 @@ def _ingest_caltech(out: Path, work: Path) -> None:
 def _ingest_local(source: Path, out: Path) -> None:
     if source.is_dir():
         caltech_birds.read_index(source)  # before the copy, so that a wrong folder costs nothing
-        origin = {"kind": "folder", "sha256": folder_hash(source, leave_out=(SOURCE_FILE,))}
+        origin = {"kind": "folder", "sha256": Raw.content_hash(source)}
         if not _is_there(out, origin):
             with new_folder(out) as folder:
                 inner = caltech_birds.find_folder(source)
-                shutil.copytree(inner, folder / caltech_birds.FOLDER, ignore=shutil.ignore_patterns(SOURCE_FILE))
+                shutil.copytree(inner, folder / caltech_birds.FOLDER, ignore=shutil.ignore_patterns(Raw.source))
                 _finish(folder, origin)
     elif source.is_file():
         origin = {"kind": "archive", "sha256": file_hash(source)}
@@ -104,11 +103,11 @@ def _unpack(archive: Path, out: Path, origin: dict[str, Any]) -> None:
 
 def _finish(folder: Path, origin: dict[str, Any]) -> None:
     caltech_birds.read_index(folder)
-    write_json(folder / SOURCE_FILE, origin)
+    write_json(folder / Raw.source, origin)
 
 
 def _is_there(out: Path, origin: dict[str, Any]) -> bool:
     try:
-        return bool(json.loads((out / SOURCE_FILE).read_text(encoding="utf-8")) == origin)
+        return bool(json.loads((out / Raw.source).read_text(encoding="utf-8")) == origin)
     except (OSError, ValueError):
         return False

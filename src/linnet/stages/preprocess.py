@@ -17,14 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from linnet import pages
-from linnet.artifacts import Dataset, folder_hash, input_hash, is_current, new_folder, write_json, write_provenance
+from linnet.artifacts import Dataset, Raw, input_hash, is_current, new_folder, write_json, write_provenance
 from linnet.data.arrays import ArrayWriter, ChannelStatistics, open_array
 from linnet.data.batches import split_positions
 from linnet.data.caltech_birds import Index, RawDataError, Record, find_folder, picture_path, read_index
 from linnet.data.images import Crop, UnreadableFile, crop_square, read_crop
 from linnet.progress import Meter, say
 from linnet.recipe import DataSection, OfficialSplit, SeededSplit
-from linnet.stages.ingest import SOURCE_FILE
 
 CHUNK = 32  # pictures a task: few enough to keep all cores busy to the end, enough to hide the hand-over
 CHUNKS_IN_FLIGHT_PER_WORKER = 4  # bounds memory, whatever the size of the data
@@ -72,7 +71,7 @@ def run(data: DataSection, *, raw: Path, out: Path, workers: int) -> None:
         RawDataError: no usable picture, an empty split, or more rejects than `data.max_rejected_fraction`.
     """
     index = read_index(raw)
-    inputs = {"raw": folder_hash(raw, leave_out=(SOURCE_FILE,))}
+    inputs = {"raw": Raw.content_hash(raw)}
     if is_current(out, input_hash("preprocess", [data], inputs)):
         say(f"{out}: already made from this data and these settings")
         return

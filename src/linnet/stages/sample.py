@@ -9,10 +9,8 @@ from numpy.typing import NDArray
 
 from linnet import pages
 from linnet.artifacts import (
-    PROVENANCE,
     Model,
     Samples,
-    folder_hash,
     input_hash,
     is_current,
     new_folder,
@@ -33,7 +31,6 @@ NOISING_PICTURES = 2
 NOISING_SNAPSHOTS = 10
 NOISING_STEPS = 100  # ancestral steps of the figure, a snapshot every tenth
 LABEL_STREAM = 0x1ABE1  # keeps the draw of labels apart from the draw of noise
-NOT_WEIGHTS = (PROVENANCE, Model.history)
 
 
 def run(section: SampleSection, *, model: Path, out: Path, device: torch.device, batch_size: int) -> None:
@@ -43,7 +40,7 @@ def run(section: SampleSection, *, model: Path, out: Path, device: torch.device,
         ArtifactError: `model` is no whole model folder.
     """
     read_provenance(model, made_by="train")
-    inputs = {"model": folder_hash(model, leave_out=NOT_WEIGHTS)}
+    inputs = {"model": Model.content_hash(model)}
     if is_current(out, input_hash("sample", [section], inputs)):
         say(f"{out}: already drawn from this model with these settings")
         return

@@ -14,12 +14,10 @@ from torch import Tensor, nn
 
 from linnet import pages
 from linnet.artifacts import (
-    PROVENANCE,
     ArtifactError,
     Dataset,
     Model,
     commit_file,
-    folder_hash,
     git_commit,
     input_hash,
     is_current,
@@ -37,7 +35,7 @@ from linnet.diffusion.schedule import build_schedule
 from linnet.models import NoiseLevel
 from linnet.progress import Meter, say
 from linnet.recipe import ClassLabel, DPMSolver, Recipe, TrainingRecipe, flatten, section_hash
-from linnet.stages.wiring import Painter, Standardisation, Statistics, build_network, noise_level, num_classes
+from linnet.stages.wiring import Painter, Standardisation, Statistics, build_network, noise_level, num_classes, place
 from linnet.tracking import NoTracker, RunTracker, Tracker
 from linnet.training.checkpoint import CheckpointStore
 from linnet.training.loop import HistoryRow, TrainState, autocast, fit, new_state
@@ -45,7 +43,6 @@ from linnet.training.stopping import stop_on_signals
 
 GRID_PICTURES = 36
 GRID_SAMPLER = DPMSolver(kind="dpm_solver_pp_2m", num_steps=20)  # only to look at; scores come from [sample]
-UNHASHED_DATASET_FILES = (PROVENANCE, Dataset.report)
 
 
 def run(
@@ -60,8 +57,8 @@ def run(
 ) -> None:
     """Train the recipe's network on `dataset` and write the model folder `out`.
 
-    A run that was stopped goes on from its newest checkpoint in `work` when the command is repeated; it ends in the same
-    weights as an undisturbed one.
+    A run that was stopped goes on from its newest checkpoint in `work` when the command is repeated; it ends in
+    the same weights as an undisturbed one.
 
     Raises:
         ArtifactError: `dataset` is missing, or does not fit the recipe.
@@ -70,7 +67,7 @@ def run(
     """
     training = recipe.training()
     statistics = _check_dataset(training, dataset)
-    inputs = {"dataset": folder_hash(dataset, leave_out=UNHASHED_DATASET_FILES)}
+    inputs = {"dataset": Dataset.content_hash(dataset)}
     key = input_hash("train", [training], inputs)
     if is_current(out, key):
         say(f"{out}: already trained from this data and these settings")
@@ -79,7 +76,7 @@ def run(
     grids = folder / Model.grids
     checkpoints = CheckpointStore(folder, every_seconds=checkpoint_every_seconds)
     grids.mkdir(exist_ok=True)
-    state = new_state(build_network(training).to(device, memory_format=torch.channels_last), recipe.train, device)
+    state = new_state(place(build_network(training), device), recipe.train, device)
     if saved := checkpoints.load(device):
         state.load_state_dict(saved)
         say(f"train: going on after step {state.step} of {recipe.train.num_steps}")
@@ -97,7 +94,9 @@ def run(
             system_metrics=True,
         )
     with tracker:
-        tracker.dataset(training.data.folder, inputs["dataset"], str(dataset), f'{{"num_rows": {statistics["train_count"]}}}')
+        tracker.dataset(
+            training.data.folder, inputs["dataset"], str(dataset), f'{{"num_rows": {statistics["train_count"]}}}'
+        )
         _fit(state, training, statistics, dataset, device, checkpoints, grids, tracker)
         with new_folder(out) as model:
             _write_model(model, state, training, dataset, grids)

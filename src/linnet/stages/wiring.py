@@ -13,11 +13,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from linnet.errors import LinnetError
 from linnet.artifacts import ArtifactError, Model, read_json, read_provenance
 from linnet.diffusion import objective
 from linnet.diffusion.samplers import NoiseStreams, OnStep, sample
 from linnet.diffusion.schedule import NoiseSchedule, build_schedule
+from linnet.errors import LinnetError
 from linnet.models import NoiseLevel
 from linnet.models.compact_unet import CompactUNet
 from linnet.models.unet import UNet
@@ -59,6 +59,11 @@ def build_network(recipe: TrainingRecipe) -> nn.Module:
                 return UNet(recipe.model, image_channels=IMAGE_CHANNELS, num_classes=classes)
             case _:
                 assert_never(recipe.model)
+
+
+def place(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network on `device`, its convolutions laid out channels last (faster on CPUs and on tensor cores)."""
+    return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]
 
 
 def num_classes(recipe: TrainingRecipe) -> int:
@@ -182,7 +187,7 @@ def load_painter(model: Path, *, weights: Literal["ema", "raw", "untrained"], de
             network.load_state_dict(load_file(path))
         except (OSError, SafetensorError, RuntimeError) as reason:
             raise ArtifactError(f"{path}: cannot be loaded ({reason}); train the model again") from None
-    network = network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    network = place(network, device).eval().requires_grad_(False)
     return Painter(network, recipe, Standardisation.of(statistics, device), device)
 
 

@@ -1,7 +1,7 @@
 """The optimizer loop: mixed precision, clipping, averaging, checkpoints, and a stop before a bad update.
 
-What step n computes depends on the weights and on n alone, so a run that was stopped and taken up again ends in the same
-bits as one that was not.
+What step n computes depends on the weights and on n alone, so a run that was stopped and taken up again ends in the
+same bits as one that was not.
 """
 
 import math
@@ -12,12 +12,13 @@ from typing import Any, assert_never
 
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 
-from linnet.errors import LinnetError
+from linnet.errors import LinnetError, Stopped
 from linnet.recipe import Adam, AdamW, Precision, TrainSection
 from linnet.training.checkpoint import CheckpointStore
 from linnet.training.ema import AveragedWeights
-from linnet.training.stopping import Stopped, StopRequest
+from linnet.training.stopping import StopRequest
 
 MIN_LOSS_SCALE = 2.0**-10  # fp16: gradients that overflow even at this scale are not a matter of scale
 
@@ -53,7 +54,7 @@ class TrainState:
     network: nn.Module
     averaged: AveragedWeights
     optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
+    scaler: GradScaler
     step: int = 0
     running: Running = field(default_factory=Running)
     history: list[HistoryRow] = field(default_factory=list)
@@ -87,7 +88,7 @@ def new_state(network: nn.Module, section: TrainSection, device: torch.device) -
         network=network,
         averaged=AveragedWeights(network, section.ema_decay),
         optimizer=_build_optimizer(network, section),
-        scaler=torch.amp.GradScaler(device.type, enabled=section.precision == "fp16"),
+        scaler=GradScaler(device.type, enabled=section.precision == "fp16"),
     )
 
 
@@ -173,7 +174,7 @@ def train_step(
     state.running.loss += loss_value
     state.running.steps += 1
     state.step += 1
-    return loss_value
+    return float(loss_value)
 
 
 def _close_history_row(state: TrainState, section: TrainSection) -> HistoryRow:
@@ -213,7 +214,9 @@ def _explain_stop(
     """Keep the good state if it is one (a bad forward pass may have spoilt batch norm's statistics), and say so."""
     if _all_finite(state.network.state_dict().values()):
         checkpoints.save(state.state_dict())
-    kept = f"The last good state is kept in {checkpoints.path}" if checkpoints.path.exists() else "No step was saved yet"
+    kept = (
+        f"The last good state is kept in {checkpoints.path}" if checkpoints.path.exists() else "No step was saved yet"
+    )
     return (
         f"step {state.step + 1} of {section.num_steps}: loss {loss:g}, gradient norm {norm:g} at learning rate "
         f"{learning_rate(section, state.step):g} in {section.precision}; the run stops before this update. {kept}. "

@@ -6,14 +6,6 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class Stopped(Exception):  # noqa: N818  (it is no error)
-    """The run was asked to stop, kept its state, and can be taken up again."""
-
-    def __init__(self, message: str, signal_number: int) -> None:
-        super().__init__(message)
-        self.signal_number = signal_number
-
-
 class StopRequest:
     """The signal that asked for a stop, 0 until then."""
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 _TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
@@ -62,5 +62,5 @@ def histogram_svg(counts: list[int], *, title: str, low: str, high: str) -> str:
 
 
 def render(template: str, **values: Any) -> str:
-    """A page from `templates/`; every value is escaped unless the template marks it safe."""
+    """A page that lies beside this file; every value is escaped unless the template marks it safe."""
     return _TEMPLATES.get_template(template).render(**values)

@@ -1,0 +1,255 @@
+"""The one way in. Each command is one stage call; heavy libraries are imported only by the command that needs them."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from linnet.errors import LinnetError, Stopped
+from linnet.progress import say
+from linnet.recipe import RecipeError, load_recipe
+
+if TYPE_CHECKING:
+    import torch
+
+app = typer.Typer(
+    help="Train diffusion models on your own pictures: ingest, preprocess, train, sample, evaluate, register.\n\n"
+    "A recipe (TOML) says what to make; options say where. Every command can be stopped and repeated.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, such as recipes/birds-demo.toml.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change one recipe value, such as train.batch_size=64; repeatable."
+    ),
+]
+Build = Annotated[Path, typer.Option(help="Where results go: BUILD/<recipe>/<stage's folder>.")]
+Work = Annotated[Path, typer.Option(help="Where unfinished work waits (checkpoints, downloads); no result lies there.")]
+Data = Annotated[Path, typer.Option(help="Where raw data lies: DATA/<data.folder of the recipe>.")]
+Device = Annotated[str, typer.Option(help="auto (the GPU where there is one), cpu or cuda.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Pictures drawn at once; changes speed and memory only.")]
+Track = Annotated[bool, typer.Option(help="Log to MLflow (MLFLOW_TRACKING_URI, or mlflow.db in this folder).")]
+
+BUILD, WORK, DATA = Path("build"), Path(".work"), Path("data")
+
+
+@app.command()
+def check(recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Recipes to read.")]) -> None:
+    """Read recipes and say what is wrong with them, before anything is spent. Exit status 2 if something is."""
+    mistakes = []
+    for path in recipes:
+        try:
+            load_recipe(path)
+            say(f"{path}: good")
+        except RecipeError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise RecipeError("\n".join(mistakes))
+
+
+@app.command()
+def describe(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Say what a recipe is and what it will cost on this machine, by building it and timing a few steps."""
+    from linnet.stages import describe as stage
+
+    loaded = load_recipe(recipe, overrides or ())
+    description = stage.run(loaded, device=_device(device))
+    print(json.dumps(description.as_json(), indent=2) if as_json else description.as_text())
+
+
+@app.command()
+def ingest(
+    recipe: RecipePath,
+    source: Annotated[
+        str,
+        typer.Option(help="synthetic (drawn here), caltech (downloaded, 1.1 GB), or the path of an archive or folder."),
+    ] = "synthetic",
+    overrides: Overrides = None,
+    data: Data = DATA,
+    work: Work = WORK,
+) -> None:
+    """Bring raw data into DATA/<folder>: verified, safely unpacked, complete or not at all."""
+    from linnet.stages import ingest as stage
+
+    section = load_recipe(recipe, overrides or ()).data
+    stage.run(section, source=source, out=data / section.folder, work=work / "downloads")
+
+
+@app.command()
+def preprocess(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    data: Data = DATA,
+    build: Build = BUILD,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read pictures; 0 uses all cores.")] = 0,
+) -> None:
+    """Crop, resize and split pictures into training arrays, with statistics and a page to look at."""
+    from linnet.stages import preprocess as stage
+
+    loaded = load_recipe(recipe, overrides or ())
+    stage.run(
+        loaded.data,
+        raw=data / loaded.data.folder,
+        out=build / loaded.name / "dataset",
+        workers=workers or stage.usable_cores(),
+    )
+
+
+@app.command()
+def train(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    build: Build = BUILD,
+    work: Work = WORK,
+    device: Device = "auto",
+    checkpoint_seconds: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints.")] = 60.0,
+    track: Track = True,
+) -> None:
+    """Train the model; repeated after a stop it goes on from the newest checkpoint, to the same result."""
+    from linnet.stages import train as stage
+
+    loaded = load_recipe(recipe, overrides or ())
+    folder = build / loaded.name
+    stage.run(
+        loaded,
+        dataset=folder / "dataset",
+        out=folder / "model",
+        work=work / loaded.name,
+        device=_device(device),
+        checkpoint_every_seconds=checkpoint_seconds,
+        track=track,
+    )
+
+
+@app.command()
+def sample(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    build: Build = BUILD,
+    device: Device = "auto",
+    batch_size: BatchSize = 64,
+) -> None:
+    """Draw pictures from the trained model: single files, a grid, and how noise becomes a picture."""
+    from linnet.stages import sample as stage
+
+    loaded = load_recipe(recipe, overrides or ())
+    folder = build / loaded.name
+    stage.run(
+        loaded.sample, model=folder / "model", out=folder / "samples", device=_device(device), batch_size=batch_size
+    )
+
+
+@app.command()
+def evaluate(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    build: Build = BUILD,
+    device: Device = "auto",
+    batch_size: BatchSize = 64,
+    inception_weights: Annotated[
+        Path | None, typer.Option(envvar="LINNET_INCEPTION_WEIGHTS", help="File with Inception's 2015 weights.")
+    ] = None,
+    inception_sha256: Annotated[
+        str | None, typer.Option(help="What that file must hash to, if not the published.")
+    ] = None,
+    track: Track = True,
+) -> None:
+    """Measure how far the samples are from held-out real pictures; metrics.json and a page to look at."""
+    from linnet.stages import evaluate as stage
+
+    loaded = load_recipe(recipe, overrides or ())
+    folder = build / loaded.name
+    stage.run(
+        loaded.evaluate,
+        dataset=folder / "dataset",
+        model=folder / "model",
+        samples=folder / "samples",
+        out=folder / "report",
+        device=_device(device),
+        inception_weights=inception_weights,
+        inception_sha256=inception_sha256,
+        batch_size=batch_size,
+        track_run=track,
+    )
+
+
+@app.command()
+def register(recipe: RecipePath, overrides: Overrides = None, build: Build = BUILD) -> None:
+    """Make the model a version in the MLflow registry; the recipe's gate decides whether it becomes champion."""
+    from linnet.stages import register as stage
+
+    loaded = load_recipe(recipe, overrides or ())
+    folder = build / loaded.name
+    stage.run(loaded, model=folder / "model", report=folder / "report", out=folder / "registration")
+
+
+@app.command()
+def results(
+    folders: Annotated[list[Path], typer.Argument(metavar="BUILD/RECIPE...", help="Result folders, such as build/*.")],
+) -> None:
+    """Say what was made: scores, the registered version, and where to look."""
+    from linnet.artifacts import Registration, Report, Samples, read_json
+
+    for folder in folders:
+        metrics = read_json(folder / "report" / Report.metrics, made_by="evaluate")
+        entry = read_json(folder / "registration" / Registration.result, made_by="register")
+        title = "champion" if entry["promoted"] else "challenger"
+        print(f"{folder.name}: {entry['model_name']} version {entry['version']} is {title}: {entry['reason']}")
+        for name, score in metrics["scores"].items():
+            noise, untrained = metrics["context"][name]["noise"], metrics["context"][name]["untrained"]
+            print(f"  {name:<20} {score:.4g}   (pure noise {noise:.4g}, untrained network {untrained:.4g})")
+        print(f"  pictures  {folder / 'samples' / Samples.grid}")
+        print(f"  report    {folder / 'report' / Report.page}")
+        print(f"  model     models:/{entry['model_name']}@{title}")
+
+
+def _device(name: str) -> "torch.device":
+    from linnet.stages.wiring import DeviceError, pick_device
+
+    match name:
+        case "auto" | "cpu" | "cuda":
+            return pick_device(name)
+        case _:
+            raise DeviceError(f"--device {name}: give auto, cpu or cuda")
+
+
+def main() -> None:
+    """Run a command; mistakes and interruptions become one message and an exit status."""
+    status = 0
+    try:
+        app(standalone_mode=True)  # leaves by SystemExit when all is well
+    except RecipeError as error:
+        _complain(error)
+        status = 2
+    except LinnetError as error:
+        _complain(error)
+        status = 1
+    except OSError as error:
+        if error.errno is None:
+            raise
+        _complain(f"{error.filename or 'the disk'}: {error.strerror}; nothing half-written was kept")
+        status = 1
+    except KeyboardInterrupt:
+        _complain("interrupted; repeat the command to go on")
+        status = 130
+    except Stopped as stop:
+        _complain(f"{stop}; repeat the command to go on")
+        status = 128 + stop.signal_number
+    sys.exit(status)
+
+
+def _complain(message: object) -> None:
+    for line in str(message).splitlines():
+        say(f"linnet: {line}")

@@ -1,0 +1,247 @@
+"""evaluate: real pictures, a model and its samples in, distances and a report page out."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from linnet import pages
+from linnet.artifacts import (
+    ArtifactError,
+    Dataset,
+    Model,
+    Report,
+    Samples,
+    folder_hash,
+    input_hash,
+    is_current,
+    new_folder,
+    read_json,
+    read_provenance,
+    write_json,
+    write_provenance,
+    write_text,
+)
+from linnet.data.arrays import open_array
+from linnet.metrics.distances import frechet_distance, jackknife, kernel_distance
+from linnet.metrics.features import PROTOCOL, extract, load_inception
+from linnet.metrics.neighbours import nearest
+from linnet.progress import say, track
+from linnet.recipe import DPMSolver, EvaluateSection, Features, SampleSection, metric_names
+from linnet.stages.sample import draw_labels, write_samples
+from linnet.stages.wiring import load_painter
+from linnet.tracking import NoTracker, RunTracker, Tracker
+
+FEATURE_BATCH = 64
+SHOWN = 64
+NEIGHBOUR_PAIRS = 24
+MEMORY_QUERIES = 256
+UNTRAINED_STEPS = 20
+
+Pictures = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The four sets of pictures that are compared with the reference, each as large as the samples."""
+
+    model: Pictures
+    untrained: Pictures
+    noise: Pictures
+    real: Pictures  # of the other split: what a perfect model would look like
+
+
+def run(
+    section: EvaluateSection,
+    *,
+    dataset: Path,
+    model: Path,
+    samples: Path,
+    out: Path,
+    device: torch.device,
+    inception_weights: Path | None,
+    inception_sha256: str | None,
+    batch_size: int,
+    track_run: bool,
+) -> None:
+    """Compare `samples` with held-out pictures of `dataset` and write metrics.json and a report page into `out`.
+
+    For orientation the same distances are computed for pure noise, for the untrained network and for real pictures.
+
+    Raises:
+        ArtifactError: an input is missing, or they do not belong together.
+        WeightsError: FID and KID are asked for, and Inception's weights cannot be had.
+    """
+    model_key = read_provenance(model, made_by="train")["input_hash"]
+    inputs = {
+        "dataset": Dataset.content_hash(dataset),
+        "model": Model.content_hash(model),
+        "samples": folder_hash(samples),
+    }
+    if read_provenance(samples, made_by="sample")["inputs"]["model"] != inputs["model"]:
+        raise ArtifactError(f"{samples} was drawn from another model than {model}; run `linnet sample` again")
+    if is_current(out, input_hash("evaluate", [section], inputs)):
+        say(f"{out}: already evaluated with these settings")
+        return
+    inception = None
+    if "inception" in section.features:
+        inception = load_inception(inception_weights, inception_sha256, device)
+    reference_split = section.reference_split
+    other_split = "train" if reference_split == "test" else "test"
+    reference = _images(dataset, reference_split)
+    drawn = np.asarray(open_array(samples / Samples.images), dtype=np.uint8)
+    sample_section = SampleSection.model_validate_json((samples / Samples.recipe).read_bytes())
+    with new_folder(out) as folder, tempfile.TemporaryDirectory(dir=out.parent) as scratch:
+        sets = Sets(
+            model=drawn,
+            untrained=_untrained(sample_section, model, Path(scratch), device, batch_size),
+            noise=_noise(dataset, drawn.shape, section.seed),
+            real=_subset(_images(dataset, other_split), len(drawn), section.seed),
+        )
+        memory, pairs = _memory(drawn, _images(dataset, "train"), _images(dataset, "test"))
+        metrics = _measure(section, sets, reference, device, inception)
+        metrics["memory"] = memory
+        metrics["reference"] = {"split": reference_split, "count": len(reference), "data_hash": inputs["dataset"]}
+        write_json(folder / Report.metrics, metrics)
+        write_text(folder / Report.scores, _scores_table(metrics))
+        _write_page(folder, section, metrics, sets, reference, pairs)
+        write_provenance(folder, "evaluate", [section], inputs)
+    _log(out, metrics, model_key, track_run)
+    for name, value in metrics["scores"].items():
+        context = metrics["context"][name]
+        others = ", ".join(f"{other} {context[other]:.4g}" for other in ("untrained", "noise", "real"))
+        say(f"{name}: {value:.4g} ({others})")
+    say(f"{out}: look at {out / Report.page}")
+
+
+def _images(dataset: Path, split: str) -> Pictures:
+    return np.asarray(open_array(dataset / Dataset.images(split)), dtype=np.uint8)
+
+
+def _subset(images: Pictures, count: int, seed: int) -> Pictures:
+    rows = np.random.default_rng(seed).permutation(len(images))[:count]
+    return np.asarray(images[np.sort(rows)], dtype=np.uint8)
+
+
+def _noise(dataset: Path, shape: tuple[int, ...], seed: int) -> Pictures:
+    """What the sampler starts from, as pictures: Gaussian noise with the data's mean and standard deviation."""
+    statistics = read_json(dataset / Dataset.statistics, made_by="preprocess")
+    noise = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+    pixels = (noise * np.float32(statistics["std"]) + np.float32(statistics["mean"])) * 255
+    return np.asarray(np.clip(np.rint(pixels), 0, 255), dtype=np.uint8)
+
+
+def _untrained(section: SampleSection, model: Path, scratch: Path, device: torch.device, batch_size: int) -> Pictures:
+    """As many pictures from the same network before training, by a fast sampler: it has nothing to get right."""
+    painter = load_painter(model, weights="untrained", device=device)
+    statistics = read_json(model / Model.statistics, made_by="train")
+    steps = min(UNTRAINED_STEPS, painter.recipe.diffusion.schedule.num_timesteps)
+    section = section.model_copy(update={"sampler": DPMSolver(kind="dpm_solver_pp_2m", num_steps=steps)})
+    path = scratch / Samples.images
+    labels = draw_labels(painter, statistics, section)
+    write_samples(painter, section, labels, path, batch_size=batch_size, what="evaluate: untrained pictures")
+    return np.array(open_array(path), dtype=np.uint8)
+
+
+def _measure(
+    section: EvaluateSection,
+    sets: Sets,
+    reference: Pictures,
+    device: torch.device,
+    inception: torch.nn.Module | None,
+) -> dict[str, Any]:
+    scores, intervals, context, protocols = {}, {}, {}, {}
+    for features in section.features:
+
+        def vectors(pictures: Pictures, what: str, features: Features = features) -> Tensor:
+            batches = extract(features, pictures, batch_size=FEATURE_BATCH, device=device, inception=inception)
+            total = -(-len(pictures) // FEATURE_BATCH)
+            return torch.cat(list(track(batches, f"evaluate: {features} of {what}", total))).cpu()
+
+        real = vectors(reference, "reference")
+        compared = {name: vectors(pictures, name) for name, pictures in vars(sets).items()}
+        for name, distance in zip(metric_names(features), _distances(section, real), strict=True):
+            values = {of: distance(generated) for of, generated in compared.items()}
+            scores[name] = values.pop("model")
+            context[name] = values
+            intervals[name] = vars(jackknife(distance, scores[name], compared["model"]))
+            protocols[name] = (
+                f"{PROTOCOL[features]}; {len(sets.model)} samples against {len(reference)} {section.reference_split}"
+            )
+    return {"scores": scores, "intervals": intervals, "context": context, "protocols": protocols}
+
+
+def _scores_table(metrics: dict[str, Any]) -> str:
+    lines = ["distance,pictures,value,relative_to_noise"]
+    for name, score in metrics["scores"].items():
+        values = {"model": score} | metrics["context"][name]
+        lines += [f"{name},{of},{value!r},{value / values['noise']!r}" for of, value in values.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _distances(section: EvaluateSection, real: Tensor) -> tuple[Callable[[Tensor], float], Callable[[Tensor], float]]:
+    def kernel(generated: Tensor) -> float:
+        subsets, size = section.kernel_subsets, section.kernel_subset_size
+        return kernel_distance(real, generated, subsets=subsets, subset_size=size, seed=section.seed)
+
+    return lambda generated: frechet_distance(real, generated), kernel
+
+
+def _memory(drawn: Pictures, train: Pictures, test: Pictures) -> tuple[dict[str, float], list[Pictures]]:
+    """How near samples and held-out pictures come to the training pictures, and pairs to look at."""
+    distance, rows = nearest(drawn[:MEMORY_QUERIES], train)
+    real_distance, _ = nearest(test[:MEMORY_QUERIES], train)
+    closest = np.argsort(distance, kind="stable")[:NEIGHBOUR_PAIRS]
+    pairs = [picture for place in closest for picture in (drawn[place], train[rows[place]])]
+    medians = {"sample_median": float(np.median(distance)), "real_median": float(np.median(real_distance))}
+    return medians, pairs
+
+
+def _write_page(
+    folder: Path,
+    section: EvaluateSection,
+    metrics: dict[str, Any],
+    sets: Sets,
+    reference: Pictures,
+    pairs: list[Pictures],
+) -> None:
+    rows = []
+    for name, score in metrics["scores"].items():
+        interval, context = metrics["intervals"][name], metrics["context"][name]
+        cells = [f"{score:.4g} ({interval['low']:.4g} to {interval['high']:.4g})"]
+        cells += [f"{context[column]:.4g}" for column in ("untrained", "noise", "real")]
+        rows.append({"name": name, "cells": cells, "protocol": metrics["protocols"][name]})
+
+    def sheet(pictures: Pictures, count: int) -> str:
+        return pages.inline_png(pages.grid(np.asarray(pictures[:count])))
+
+    page = pages.render(
+        "evaluation.html",
+        title="Evaluation",
+        lead=f"{len(sets.model)} samples, {len(reference)} real pictures of the {section.reference_split} split.",
+        columns=["model", "untrained", "noise", "real"],
+        rows=rows,
+        has_inception="inception" in section.features,
+        samples=pages.inline_png(pages.grid(np.asarray(sets.model[:SHOWN]), columns=16)),
+        real=sheet(reference, 36),
+        untrained=sheet(sets.untrained, 36),
+        memory=metrics["memory"],
+        neighbours=pages.inline_png(pages.grid(np.stack(pairs), columns=16)),
+    )
+    (folder / Report.page).write_text(page, encoding="utf-8")
+
+
+def _log(out: Path, metrics: dict[str, Any], model_key: str, track_run: bool) -> None:
+    tracker: Tracker = NoTracker()
+    if track_run:
+        tracker = RunTracker(model_key, run_name=out.parent.name, params={}, tags={}, system_metrics=False)
+    with tracker:
+        tracker.metrics(metrics["scores"], step=0)
+        for name in (Report.metrics, Report.page):
+            tracker.file(out / name, "report")

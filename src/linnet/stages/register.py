@@ -1,0 +1,222 @@
+"""register: a model and its report in, a version of the MLflow registered model out, and perhaps a new champion."""
+
+import math
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import linnet
+from linnet.artifacts import (
+    ArtifactError,
+    Model,
+    Registration,
+    Report,
+    folder_hash,
+    input_hash,
+    is_current,
+    new_folder,
+    read_json,
+    read_provenance,
+    write_json,
+    write_provenance,
+    write_text,
+)
+from linnet.errors import LinnetError
+from linnet.progress import say
+from linnet.recipe import ClassLabel, GateSection, Recipe, section_hash
+from linnet.tracking import RUN_KEY, connect, experiment_id, find_run, tracking_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+CHALLENGER, CHAMPION = "challenger", "champion"
+REQUIREMENTS = ("torch", "numpy", "pandas", "pillow", "pydantic", "tomlkit", "safetensors", "rich", "jinja2", "mlflow")
+
+
+class RegistryError(LinnetError):
+    """The MLflow registry does not answer, or does not take the model."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What the gate knows of a version: its score, how it was measured, and on which data."""
+
+    score: float
+    noise_score: float
+    protocol: str
+    reference_hash: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether the version becomes champion, and why, in words for people."""
+
+    promote: bool
+    reason: str
+
+
+def run(recipe: Recipe, *, model: Path, report: Path, out: Path) -> None:
+    """Make `model` a version of `register.model_name`; move `champion` to it if the gate says so.
+
+    Repeating it finds the version again instead of making a second one.
+
+    Raises:
+        ArtifactError: model and report are missing or do not belong together.
+        RegistryError: the registry does not answer.
+    """
+    section = recipe.register_
+    inputs = {"model": Model.content_hash(model), "report": folder_hash(report)}
+    if read_provenance(report, made_by="evaluate")["inputs"]["model"] != inputs["model"]:
+        raise ArtifactError(f"{report} is about another model than {model}; run `linnet evaluate` again")
+    key = input_hash("register", [section], inputs)
+    if is_current(out, key):
+        say(f"{out}: already registered, see {tracking_uri()}")
+        return
+    metrics = read_json(report / Report.metrics, made_by="evaluate")
+    from mlflow.exceptions import MlflowException
+
+    try:
+        entry = _version(connect(), recipe, key, model, report, metrics)
+        decision = _decide_once(connect(), section.model_name, entry, section.gate)
+    except (MlflowException, OSError) as reason:
+        message = (str(reason).splitlines() or [type(reason).__name__])[0]
+        raise RegistryError(
+            f"the MLflow registry at {tracking_uri()} did not take {section.model_name}: {message}. Nothing is lost: "
+            "check MLFLOW_TRACKING_URI and the server, then repeat the command."
+        ) from None
+    with new_folder(out) as folder:
+        write_json(
+            folder / Registration.result,
+            {
+                "model_name": section.model_name,
+                "version": int(entry.version),
+                "promoted": decision.promote,
+                "reason": decision.reason,
+            },
+        )
+        write_provenance(folder, "register", [section], inputs)
+    alias = CHAMPION if decision.promote else CHALLENGER
+    say(f"{section.model_name} version {entry.version} is {alias}: {decision.reason}")
+
+
+def decide(gate: GateSection, candidate: Candidate, champion: Candidate | None) -> Decision:
+    """The gate: beat noise by the recipe's ratio, then beat the champion, if the two scores can be compared."""
+    limit = gate.max_ratio_to_noise * candidate.noise_score
+    score = f"{gate.metric} = {candidate.score:.4g}"
+    if not candidate.score <= limit:  # a NaN fails too
+        return Decision(False, f"{score} is above {limit:.4g}, {gate.max_ratio_to_noise:g} of what pure noise has")
+    if champion is None:
+        return Decision(True, f"{score} is within {limit:.4g}, and there is no champion yet")
+    if (champion.protocol, champion.reference_hash) != (candidate.protocol, candidate.reference_hash):
+        return Decision(True, f"{score} is within {limit:.4g}; the champion was measured on other data or otherwise")
+    wanted = champion.score * (1 - gate.min_improvement)
+    if candidate.score < wanted:
+        return Decision(True, f"{score} beats the champion's {champion.score:.4g}")
+    return Decision(False, f"{score} does not get below {wanted:.4g}; the champion has {champion.score:.4g}")
+
+
+def _version(
+    client: "MlflowClient", recipe: Recipe, key: str, model: Path, report: Path, metrics: dict[str, Any]
+) -> "ModelVersion":
+    """The version of exactly this model and report, found again or made with all its tags at once."""
+    name = recipe.register_.model_name
+    known = client.search_model_versions(f"name = '{name}'")
+    if found := [entry for entry in known if entry.tags.get(RUN_KEY) == key]:
+        return found[0]
+    model_key = read_provenance(model, made_by="train")["input_hash"]
+    run_id = find_run(client, model_key)
+    if run_id is None:  # trained with tracking off
+        run_id = client.create_run(experiment_id(client), run_name=recipe.name, tags={RUN_KEY: model_key}).info.run_id
+    uri = _log_model(recipe, run_id, model, report)
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name, description=f"Pictures by linnet, recipe {recipe.name}")
+    try:
+        return client.create_model_version(name, uri, run_id=run_id, tags=_tags(recipe, key, model, metrics))
+    finally:
+        client.set_terminated(run_id, "FINISHED")
+
+
+def _log_model(recipe: Recipe, run_id: str, model: Path, report: Path) -> str:
+    import mlflow
+    import pandas as pd
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import ColSpec, Schema, TensorSpec
+
+    labelled = isinstance(recipe.conditioning, ClassLabel)
+    integers = ["seed", "steps", *(["label"] if labelled else [])]
+    optional = [ColSpec("long", name, required=False) for name in integers]
+    inputs: list[ColSpec | TensorSpec] = [ColSpec("long", "num_samples"), *optional]
+    if labelled:
+        inputs.append(ColSpec("double", "guidance", required=False))
+    outputs: list[ColSpec | TensorSpec] = [ColSpec("long", name) for name in ("request", "number", "label")]
+    outputs.append(ColSpec("string", "png"))
+    example = {"num_samples": 4, "seed": 0, "steps": 10} | ({"label": 0, "guidance": 2.0} if labelled else {})
+    package = Path(linnet.__file__).parent
+    with tempfile.TemporaryDirectory() as scratch, mlflow.start_run(run_id=run_id, log_system_metrics=False):
+        whole, sample = Path(scratch) / "recipe.json", Path(scratch) / "sample.json"
+        write_text(whole, recipe.model_dump_json(indent=2, by_alias=True) + "\n")
+        write_text(sample, recipe.sample.model_dump_json(indent=2) + "\n")
+        info = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(package / "serving.py"),
+            artifacts={
+                "model": str(model),
+                "metrics": str(report / Report.metrics),
+                "recipe": str(whole),
+                "sample": str(sample),
+            },
+            code_paths=[str(package)],
+            signature=ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs)),
+            input_example=pd.DataFrame([example]),
+            pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
+        )
+    return str(info.model_uri)
+
+
+def _tags(recipe: Recipe, key: str, model: Path, metrics: dict[str, Any]) -> dict[str, str]:
+    provenance = read_provenance(model, made_by="train")
+    return {
+        RUN_KEY: key,
+        "linnet.recipe": recipe.name,
+        "linnet.recipe_hash": section_hash(recipe),
+        "linnet.training_recipe_hash": provenance["recipe_hash"],
+        "linnet.data_hash": provenance["inputs"]["dataset"],
+        "linnet.code_hash": provenance["code_hash"],
+        "linnet.git_commit": provenance["git_commit"],
+        "linnet.weights_sha256": Model.content_hash(model),
+        "linnet.reference_hash": metrics["reference"]["data_hash"],
+        "linnet.gate.metric": recipe.register_.gate.metric,
+        **{f"linnet.protocol.{name}": protocol for name, protocol in metrics["protocols"].items()},
+        **{f"linnet.noise_score.{name}": repr(values["noise"]) for name, values in metrics["context"].items()},
+        **{f"linnet.version.{library}": number for library, number in provenance["versions"].items()},
+        **{f"linnet.score.{name}": repr(value) for name, value in metrics["scores"].items()},
+    }
+
+
+def _decide_once(client: "MlflowClient", name: str, entry: "ModelVersion", gate: GateSection) -> Decision:
+    """Decide, write the decision down, then move the aliases: a repeat after a kill carries the same decision out."""
+    if "linnet.gate.decision" in entry.tags:
+        decision = Decision(entry.tags["linnet.gate.decision"] == "promoted", entry.tags["linnet.gate.reason"])
+    else:
+        aliases = client.get_registered_model(name).aliases
+        champion = client.get_model_version(name, aliases[CHAMPION]) if CHAMPION in aliases else None
+        decision = decide(gate, _candidate(entry, gate), _candidate(champion, gate) if champion else None)
+        client.set_model_version_tag(name, entry.version, "linnet.gate.reason", decision.reason)
+        word = "promoted" if decision.promote else "kept as challenger"
+        client.set_model_version_tag(name, entry.version, "linnet.gate.decision", word)
+    client.set_registered_model_alias(name, CHALLENGER, entry.version)
+    if decision.promote:
+        client.set_registered_model_alias(name, CHAMPION, entry.version)
+    return decision
+
+
+def _candidate(entry: "ModelVersion", gate: GateSection) -> Candidate:
+    """What the gate needs of a version; a version that has no such score cannot be compared."""
+    tags = entry.tags
+    if f"linnet.score.{gate.metric}" not in tags:
+        return Candidate(math.nan, math.nan, f"without {gate.metric}", tags["linnet.reference_hash"])
+    score, noise = (float(tags[f"linnet.{kind}.{gate.metric}"]) for kind in ("score", "noise_score"))
+    return Candidate(score, noise, tags[f"linnet.protocol.{gate.metric}"], tags["linnet.reference_hash"])
