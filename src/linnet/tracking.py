@@ -4,6 +4,7 @@ All talk with the server happens in one background thread behind a bounded queue
 training nothing: what it did not take is counted and said at the end, and the files in the model folder hold it all.
 """
 
+import logging
 import os
 import queue
 import threading
@@ -78,10 +79,10 @@ def connect() -> "MlflowClient":
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    import logging
-
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     import mlflow
 
     mlflow.set_tracking_uri(tracking_uri())

@@ -50,10 +50,10 @@ def make_birds(folder: Path, *, per_species: int = PICTURES_PER_SPECIES, seed: i
 
 def draw_bird(rng: np.random.Generator, label: int) -> tuple[Image.Image, Box]:
     """A picture of one bird of species `label` and the bird's bounding box in pixels."""
-    width, height = (int(value) for value in rng.integers(88, 150, size=2))
-    scale = float(rng.uniform(0.24, 0.34)) * min(width, height)
+    width, height = (int(value) for value in rng.integers(110, 190, size=2))
+    scale = float(rng.uniform(0.13, 0.2)) * min(width, height)
     aspect = 1.15 + 0.12 * (label % 4)
-    centre = (float(rng.uniform(0.34, 0.66)) * width, float(rng.uniform(0.38, 0.62)) * height)
+    centre = (float(rng.uniform(0.33, 0.67)) * width, float(rng.uniform(0.3, 0.65)) * height)
     facing = 1 if rng.random() < 0.5 else -1
     tilt = float(rng.uniform(-0.25, 0.25))
 

@@ -4,6 +4,7 @@ In Inception's features they are FID (Heusel et al. 2017) and KID (Binkowski et 
 that turns pictures into features; here the features are made once, elsewhere, and pass through unchanged.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -41,7 +42,9 @@ def kernel_distance(real: Tensor, generated: Tensor, *, subsets: int, subset_siz
     from torchmetrics.image.kid import KernelInceptionDistance
 
     size = min(subset_size, len(real), len(generated))
-    metric = KernelInceptionDistance(feature=_PassThrough(real.shape[1]), subsets=subsets, subset_size=size)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Metric `Kernel Inception Distance` will save")  # which is what we want
+        metric = KernelInceptionDistance(feature=_PassThrough(real.shape[1]), subsets=subsets, subset_size=size)
     metric.set_dtype(torch.float64)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # torchmetrics draws its subsets from the global CPU generator

@@ -40,6 +40,7 @@ from linnet.tracking import NoTracker, RunTracker, Tracker
 
 FEATURE_BATCH = 64
 SHOWN = 64
+SHOWN_SIDE = 64  # pixels of a picture on the page, at least
 NEIGHBOUR_PAIRS = 24
 MEMORY_QUERIES = 256
 UNTRAINED_STEPS = 20
@@ -214,12 +215,14 @@ def _write_page(
     rows = []
     for name, score in metrics["scores"].items():
         interval, context = metrics["intervals"][name], metrics["context"][name]
-        cells = [f"{score:.4g} ({interval['low']:.4g} to {interval['high']:.4g})"]
-        cells += [f"{context[column]:.4g}" for column in ("untrained", "noise", "real")]
+        half = (interval["high"] - interval["low"]) / 2
+        cells = [f"{score:.3g} ± {half:.2g}"]
+        cells += [f"{context[column]:.3g}" for column in ("untrained", "noise", "real")]
         rows.append({"name": name, "cells": cells, "protocol": metrics["protocols"][name]})
 
-    def sheet(pictures: Pictures, count: int) -> str:
-        return pages.inline_png(pages.grid(np.asarray(pictures[:count])))
+    def sheet(pictures: Pictures, count: int, columns: int) -> str:
+        scale = max(1, SHOWN_SIDE // pictures.shape[1])
+        return pages.inline_png(pages.grid(np.asarray(pictures[:count]), columns=columns), scale=scale)
 
     page = pages.render(
         "evaluation.html",
@@ -228,11 +231,11 @@ def _write_page(
         columns=["model", "untrained", "noise", "real"],
         rows=rows,
         has_inception="inception" in section.features,
-        samples=pages.inline_png(pages.grid(np.asarray(sets.model[:SHOWN]), columns=16)),
-        real=sheet(reference, 36),
-        untrained=sheet(sets.untrained, 36),
+        samples=sheet(sets.model, SHOWN, 16),
+        real=sheet(_subset(reference, 36, section.seed), 36, 6),
+        untrained=sheet(sets.untrained, 36, 6),
         memory=metrics["memory"],
-        neighbours=pages.inline_png(pages.grid(np.stack(pairs), columns=16)),
+        neighbours=sheet(np.stack(pairs), len(pairs), 16),
     )
     (folder / Report.page).write_text(page, encoding="utf-8")
 

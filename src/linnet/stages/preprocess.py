@@ -286,7 +286,9 @@ def _write_page(
         statistics=statistics,
         rejected=rejected,
         figures=figures,
-        sample=pages.inline_png(pages.grid(np.asarray(images[rows], dtype=np.uint8), columns=16)),
+        sample=pages.inline_png(
+            pages.grid(np.asarray(images[rows], dtype=np.uint8), columns=16), scale=max(1, 64 // data.image_size_pixels)
+        ),
     )
     (folder / Dataset.report).write_text(page, encoding="utf-8")
 
