@@ -1,0 +1,41 @@
+from pathlib import Path
+
+import pytest
+from support.tiny import tiny_recipe
+
+from linnet.artifacts import ArtifactError
+from linnet.recipe import GateSection
+from linnet.stages import register
+from linnet.stages.register import Candidate, Decision, decide
+
+GATE = GateSection(metric="frechet_thumbnail", max_ratio_to_noise=0.5, min_improvement=0.1)
+
+
+def candidate(score: float, *, noise: float = 2.0, protocol: str = "p", reference: str = "r") -> Candidate:
+    return Candidate(score, noise, protocol, reference)
+
+
+@pytest.mark.parametrize(
+    ("score", "champion", "promote", "words"),
+    [
+        (0.9, None, True, "there is no champion yet"),
+        (1.0, None, True, "within 1"),  # the limit itself is good enough
+        (1.1, None, False, "above 1, 0.5 of what pure noise has"),
+        (float("nan"), None, False, "nan is above"),
+        (0.5, candidate(0.6), True, "beats the champion's 0.6"),
+        (0.55, candidate(0.6), False, "does not get below 0.54"),  # 8 % better, the gate wants 10 %
+        (0.6, candidate(0.6), False, "does not get below"),
+        (0.9, candidate(0.1, reference="other data"), True, "measured on other data"),
+        (0.9, candidate(0.1, protocol="other protocol"), True, "measured on other data or otherwise"),
+        (1.1, candidate(0.1, reference="other data"), False, "above"),
+    ],
+)
+def test_gate(score: float, champion: Candidate | None, promote: bool, words: str) -> None:
+    decision = decide(GATE, candidate(score), champion)
+    assert decision == Decision(promote, decision.reason)
+    assert words in decision.reason
+
+
+def test_missing_inputs_say_what_to_run_first(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="run `linnet train` first"):
+        register.run(tiny_recipe(), model=tmp_path / "model", report=tmp_path / "report", out=tmp_path / "out")
