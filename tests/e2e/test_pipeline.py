@@ -136,9 +136,11 @@ def test_the_champion_loads_and_draws(finished: Finished, monkeypatch: pytest.Mo
     version = client.get_model_version_by_alias("linnet-birds-tiny", "champion")
     assert version.tags["linnet.gate.decision"] == "promoted"
     assert {"linnet.git_commit", "linnet.data_hash", "linnet.recipe_hash", "linnet.version.torch"} <= set(version.tags)
+    assert version.run_id is not None
     run = client.get_run(version.run_id)
     assert run.data.params["train.batch_size"] == "4"
     assert {"loss", "learning_rate", "examples_per_second", "frechet_thumbnail"} <= set(run.data.metrics)
+    assert run.inputs is not None
     assert run.inputs.dataset_inputs[0].dataset.name == "birds"
 
     model = mlflow.pyfunc.load_model("models:/linnet-birds-tiny@champion")

@@ -42,6 +42,7 @@ def test_a_run_holds_what_was_logged_and_is_taken_up_again(workspace: Path) -> N
     assert run.data.params == {"train.batch_size": "4"}
     assert run.data.tags[RUN_KEY] == "key-1"
     assert [(m.step, m.value) for m in client.get_metric_history(run_id, "loss")] == [(1, 2.0), (2, 1.0), (3, 0.5)]
+    assert run.inputs is not None
     assert run.inputs.dataset_inputs[0].dataset.digest == "d" * 36
     assert [f.path for f in client.list_artifacts(run_id)] == ["images"]
 

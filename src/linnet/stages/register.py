@@ -110,8 +110,12 @@ def decide(gate: GateSection, candidate: Candidate, champion: Candidate | None) 
         return Decision(False, f"{score} is above {limit:.4g}, {gate.max_ratio_to_noise:g} of what pure noise has")
     if champion is None:
         return Decision(True, f"{score} is within {limit:.4g}, and there is no champion yet")
-    if (champion.protocol, champion.reference_hash) != (candidate.protocol, candidate.reference_hash):
-        return Decision(True, f"{score} is within {limit:.4g}; the champion was measured on other data or otherwise")
+    if champion.reference_hash != candidate.reference_hash:
+        return Decision(True, f"{score} is within {limit:.4g}; the champion was measured on other data")
+    if champion.protocol != candidate.protocol:
+        return Decision(
+            False, f"{score} does not compare with the champion: {candidate.protocol} / {champion.protocol}"
+        )
     wanted = champion.score * (1 - gate.min_improvement)
     if candidate.score < wanted:
         return Decision(True, f"{score} beats the champion's {champion.score:.4g}")

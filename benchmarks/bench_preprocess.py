@@ -1,0 +1,64 @@
+"""From original photographs to 64 x 64 arrays: linnet's reader against torchvision's transforms, one core each.
+
+The peer opens the same files, cuts the same square and resizes with torchvision's antialiased Resize, as an ImageFolder
+data set with transforms does. Pictures: drawn birds of about 500 x 375 pixels, the original's size, saved as JPEG.
+
+    python benchmarks/bench_preprocess.py [FOLDER IN THE CALTECH LAYOUT]
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from timing import compare
+from torchvision.transforms import v2
+
+from linnet.data.caltech_birds import Record, find_folder, picture_path, read_index
+from linnet.data.images import crop_square, read_crop
+from linnet.data.synthetic import make_birds
+
+SIZE, PICTURES, ROUNDS = 64, 80, 9
+
+
+def main() -> None:
+    """Print both rates."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as scratch:
+        raw = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(scratch)
+        if len(sys.argv) == 1:
+            make_birds(raw, per_species=PICTURES // 8)
+        source, records = find_folder(raw), read_index(raw).records[:PICTURES]
+        compare(
+            f"{len(records)} pictures of {raw if len(sys.argv) > 1 else 'the drawn set'} to {SIZE} x {SIZE}",
+            {
+                "torchvision (PIL, crop, Resize)": lambda: [_torchvision(source, record) for record in records],
+                "linnet": lambda: [_linnet(source, record) for record in records],
+            },
+            units=len(records),
+            unit="pictures",
+            rounds=ROUNDS,
+        )
+
+
+def _linnet(source: Path, record: Record) -> object:
+    path = picture_path(source, record)
+    assert path is not None
+    return read_crop(path, record.box, SIZE)
+
+
+_RESIZE = v2.Resize((SIZE, SIZE), interpolation=v2.InterpolationMode.BICUBIC, antialias=True)
+
+
+def _torchvision(source: Path, record: Record) -> object:
+    with Image.open(source / "images" / record.name) as image:
+        picture = image.convert("RGB")
+    left, top, side = crop_square(record.box, *picture.size)
+    square = v2.functional.crop(picture, round(top), round(left), round(side), round(side))
+    return torch.from_numpy(np.array(_RESIZE(square)))
+
+
+if __name__ == "__main__":
+    main()

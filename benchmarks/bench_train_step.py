@@ -1,0 +1,91 @@
+"""A training step of the same network (Ho et al.'s 35,746,307-parameter U-Net) in linnet and the way diffusers trains.
+
+The peer is diffusers' UNet2DModel in the steps of its unconditional training example: bf16 autocast, AdamW, gradient
+clipping, EMAModel. Both see the same batch shape on the same threads.
+
+    python benchmarks/bench_train_step.py
+"""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler, UNet2DModel
+from diffusers.training_utils import EMAModel
+from numpy.typing import NDArray
+from timing import compare
+
+from linnet.recipe import load_recipe
+from linnet.stages.train import LossComputer
+from linnet.stages.wiring import Standardisation, build_network, place
+from linnet.training.checkpoint import CheckpointStore
+from linnet.training.loop import new_state, train_step
+
+BATCH, SIZE, ROUNDS = 8, 32, 7
+ROOT = Path(__file__).parents[1]
+CPU = torch.device("cpu")
+
+
+def main() -> None:
+    """Print both rates."""
+    images = np.random.default_rng(0).integers(0, 256, (64, SIZE, SIZE, 3), dtype=np.uint8)
+    compare(
+        f"training step, 35.7 M parameter U-Net, {SIZE} x {SIZE}, batch {BATCH}, bf16",
+        {"diffusers (UNet2DModel, EMAModel)": _diffusers_step(images), "linnet": _linnet_step(images)},
+        units=BATCH,
+        unit="examples",
+        rounds=ROUNDS,
+    )
+
+
+def _linnet_step(images: NDArray[np.uint8]) -> Callable[[], object]:
+    overrides = (f"data.image_size_pixels={SIZE}", f"train.batch_size={BATCH}")
+    recipe = load_recipe(ROOT / "recipes" / "birds-baseline.toml", overrides).training()
+    state = new_state(place(build_network(recipe), CPU), recipe.train, CPU)
+    scale = Standardisation.of({"mean": [0.5] * 3, "std": [0.5] * 3}, CPU)
+    loss = LossComputer(recipe, scale, images, np.zeros(len(images), dtype=np.int64), CPU, start_step=0)
+    checkpoints = CheckpointStore(Path(tempfile.mkdtemp()), every_seconds=1e9)
+    state.network.train()
+    return lambda: train_step(state, recipe.train, loss, checkpoints)
+
+
+def _diffusers_step(images: NDArray[np.uint8]) -> Callable[[], object]:
+    blocks = ("DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "DownBlock2D")
+    network: Any = UNet2DModel(  # type: ignore[no-untyped-call]
+        sample_size=SIZE,
+        layers_per_block=2,
+        block_out_channels=(128, 256, 256, 256),
+        down_block_types=blocks,
+        up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        attention_head_dim=64,
+        norm_num_groups=8,
+    )
+    network.train()
+    print(f"peer: {sum(p.numel() for p in network.parameters()):,} parameters")
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
+    average = EMAModel(network.parameters(), decay=0.999)
+    scheduler: Any = DDPMScheduler(num_train_timesteps=1000)  # type: ignore[no-untyped-call]
+    pictures = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+    def step() -> None:
+        clean = pictures[torch.randperm(len(pictures))[:BATCH]]
+        noise = torch.randn_like(clean)
+        timesteps = torch.randint(0, 1000, (BATCH,))
+        noisy = scheduler.add_noise(clean, noise, timesteps)
+        with torch.autocast("cpu", torch.bfloat16):
+            answer = network(noisy, timesteps).sample
+        loss = torch.nn.functional.mse_loss(answer.float(), noise)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        average.step(network.parameters())
+
+    return step
+
+
+if __name__ == "__main__":
+    main()

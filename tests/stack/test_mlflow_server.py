@@ -1,0 +1,102 @@
+"""Against a real MLflow server over HTTP: tracking, the registry, serving, and a server that dies during training."""
+
+import base64
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+from support.commands import linnet
+from support.tiny import tiny_raw_data, write_tiny_recipe
+
+pytestmark = pytest.mark.stack
+MLFLOW = str(Path(sys.executable).parent / "mlflow")
+RECIPE = "birds-tiny.toml"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@contextmanager
+def running(command: list[str], health: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with (folder / "server.log").open("ab") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+    try:
+        for _ in range(600):
+            try:
+                if requests.get(health, timeout=1).ok:
+                    break
+            except requests.RequestException:
+                time.sleep(0.2)
+        else:
+            pytest.fail((folder / "server.log").read_text()[-3000:])
+        yield process
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@contextmanager
+def tracking_server(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    port = free_port()
+    command = [MLFLOW, "server", "--port", str(port), "--workers", "1", "--backend-store-uri", "sqlite:///server.db"]
+    address = f"http://127.0.0.1:{port}"
+    with running([*command, "--artifacts-destination", "artifacts"], f"{address}/health", folder) as process:
+        yield address, process
+
+
+def test_pipeline_registry_and_serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
+    tiny_raw_data(tmp_path / "raw")
+    write_tiny_recipe(tmp_path)
+    with tracking_server(tmp_path) as (address, _):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        linnet(tmp_path, "ingest", RECIPE, "--source", "raw")
+        for stage in ("preprocess", "train", "sample", "evaluate"):
+            assert "does not answer" not in linnet(tmp_path, stage, RECIPE)
+        assert "version 1 is champion" in linnet(tmp_path, "register", RECIPE)
+        assert not (tmp_path / "mlflow.db").exists()
+
+        port = free_port()
+        serve = [MLFLOW, "models", "serve", "-m", "models:/linnet-birds-tiny@champion", "--env-manager", "local"]
+        with running([*serve, "--port", str(port)], f"http://127.0.0.1:{port}/ping", tmp_path):
+            asked = {"dataframe_records": [{"num_samples": 2, "seed": 3, "steps": 4, "label": 1, "guidance": 1.5}]}
+            answer = requests.post(f"http://127.0.0.1:{port}/invocations", json=asked, timeout=60)
+            rows = answer.json()["predictions"]
+            assert [row["number"] for row in rows] == [0, 1]
+            assert all(base64.b64decode(row["png"]).startswith(b"\x89PNG") for row in rows)
+            bad = requests.post(
+                f"http://127.0.0.1:{port}/invocations", json={"dataframe_records": [{"num_samples": 0}]}, timeout=60
+            )
+            assert bad.status_code == 400
+            assert "num_samples = 0" in bad.text
+
+
+def test_a_server_that_dies_during_training_does_not_stop_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
+    tiny_raw_data(tmp_path / "raw")
+    write_tiny_recipe(tmp_path)
+    linnet(tmp_path, "ingest", RECIPE, "--source", "raw")
+    linnet(tmp_path, "preprocess", RECIPE)
+    long = ("--set", "train.duration_kexamples=1.6", "--checkpoint-seconds", "0")
+    with tracking_server(tmp_path) as (address, server):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        command = [str(Path(sys.executable).parent / "linnet"), "train", RECIPE, *long]
+        with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as training:
+            while not list(tmp_path.glob(".work/*/*/checkpoint.pt")):
+                time.sleep(0.01)
+            os.killpg(server.pid, signal.SIGKILL)
+            output, _ = training.communicate(timeout=240)
+        assert training.returncode == 0, output.decode()
+        assert "400 steps" in output.decode()
+        assert "did not take" in output.decode()
+    assert (tmp_path / "build/birds-tiny/model/ema.safetensors").is_file()
