@@ -32,7 +32,7 @@ from linnet.data.arrays import open_array
 from linnet.metrics.distances import frechet_distance, jackknife, kernel_distance
 from linnet.metrics.features import PROTOCOL, extract, load_inception
 from linnet.metrics.neighbours import nearest
-from linnet.progress import say, track
+from linnet.progress import Meter, say
 from linnet.recipe import DPMSolver, EvaluateSection, Features, SampleSection, metric_names
 from linnet.stages.sample import draw_labels, write_samples
 from linnet.stages.wiring import load_painter
@@ -159,14 +159,8 @@ def _measure(
 ) -> dict[str, Any]:
     scores, intervals, context, protocols = {}, {}, {}, {}
     for features in section.features:
-
-        def vectors(pictures: Pictures, what: str, features: Features = features) -> Tensor:
-            batches = extract(features, pictures, batch_size=FEATURE_BATCH, device=device, inception=inception)
-            total = -(-len(pictures) // FEATURE_BATCH)
-            return torch.cat(list(track(batches, f"evaluate: {features} of {what}", total))).cpu()
-
-        real = vectors(reference, "reference")
-        compared = {name: vectors(pictures, name) for name, pictures in vars(sets).items()}
+        real, *others = _features(features, [reference, *vars(sets).values()], device, inception)
+        compared = dict(zip(vars(sets), others, strict=True))
         for name, distance in zip(metric_names(features), _distances(section, real), strict=True):
             values = {of: distance(generated) for of, generated in compared.items()}
             scores[name] = values.pop("model")
@@ -176,6 +170,21 @@ def _measure(
                 f"{PROTOCOL[features]}; {len(sets.model)} samples against {len(reference)} {section.reference_split}"
             )
     return {"scores": scores, "intervals": intervals, "context": context, "protocols": protocols}
+
+
+def _features(
+    features: Features, sets: list[Pictures], device: torch.device, inception: torch.nn.Module | None
+) -> list[Tensor]:
+    """float64 [N, d] for each set."""
+    vectors = []
+    with Meter(f"evaluate: {features} of pictures", sum(map(len, sets))) as meter:
+        for pictures in sets:
+            batches = []
+            for batch in extract(features, pictures, batch_size=FEATURE_BATCH, device=device, inception=inception):
+                batches.append(batch.cpu())
+                meter.advance(len(batch))
+            vectors.append(torch.cat(batches))
+    return vectors
 
 
 def _scores_table(metrics: dict[str, Any]) -> str:

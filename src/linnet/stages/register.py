@@ -134,16 +134,18 @@ def _version(
     run_id = find_run(client, model_key)
     if run_id is None:  # trained with tracking off
         run_id = client.create_run(experiment_id(client), run_name=recipe.name, tags={RUN_KEY: model_key}).info.run_id
-    uri = _log_model(recipe, run_id, model, report)
+    uri, model_id = _log_model(recipe, run_id, model, report)
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name, description=f"Pictures by linnet, recipe {recipe.name}")
     try:
-        return client.create_model_version(name, uri, run_id=run_id, tags=_tags(recipe, key, model, metrics))
+        tags = _tags(recipe, key, model, metrics)
+        return client.create_model_version(name, uri, run_id=run_id, tags=tags, model_id=model_id)
     finally:
         client.set_terminated(run_id, "FINISHED")
 
 
-def _log_model(recipe: Recipe, run_id: str, model: Path, report: Path) -> str:
+def _log_model(recipe: Recipe, run_id: str, model: Path, report: Path) -> tuple[str, str]:
+    """Log the pyfunc in its training's run; (address, id) of what MLflow calls a logged model."""
     import mlflow
     import pandas as pd
     from mlflow.models import ModelSignature
@@ -177,7 +179,7 @@ def _log_model(recipe: Recipe, run_id: str, model: Path, report: Path) -> str:
             input_example=pd.DataFrame([example]),
             pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
         )
-    return str(info.model_uri)
+    return str(info.model_uri), str(info.model_id)
 
 
 def _tags(recipe: Recipe, key: str, model: Path, metrics: dict[str, Any]) -> dict[str, str]:
