@@ -125,11 +125,15 @@ def new_folder(out: Path) -> Iterator[Path]:
                 _sync(file)
         if out.exists():
             out.rename(old)
-        partial.rename(out)
+        try:
+            partial.rename(out)
+        except OSError:
+            old.rename(out)
+            raise
         _sync(out.parent)
     finally:
         _remove(partial)
-        _remove(old)
+    _remove(old)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -155,7 +159,7 @@ def read_json(path: Path, *, made_by: str) -> Any:
     """Read a JSON file of a stage's output. Raises ArtifactError naming the stage that makes it."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ArtifactError(f"{path} is not there; run `linnet {made_by}` first") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as reason:
         raise ArtifactError(
@@ -278,7 +282,9 @@ def write_provenance(folder: Path, stage: str, sections: Iterable[Section], inpu
 
 def read_provenance(folder: Path, *, made_by: str) -> dict[str, Any]:
     """The provenance of a folder made by stage `made_by`. Raises ArtifactError if it is not such a folder."""
-    provenance: dict[str, Any] = read_json(folder / PROVENANCE, made_by=made_by)
+    provenance = read_json(folder / PROVENANCE, made_by=made_by)
+    if not isinstance(provenance, dict):
+        raise ArtifactError(f"{folder / PROVENANCE} is damaged; delete its folder and run `linnet {made_by}` again")
     if provenance.get("stage") != made_by:
         raise ArtifactError(f"{folder} was made by `linnet {provenance.get('stage')}`, not by `linnet {made_by}`")
     return provenance
@@ -290,7 +296,7 @@ def is_current(folder: Path, wanted: str) -> bool:
         provenance = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return bool(provenance.get("input_hash") == wanted)
+    return isinstance(provenance, dict) and bool(provenance.get("input_hash") == wanted)
 
 
 @functools.cache

@@ -11,3 +11,8 @@ class Stopped(Exception):
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.signal_number = signal_number
+
+
+def first_line(reason: BaseException) -> str:
+    """What a library's error says, without the page that some of them print."""
+    return (str(reason).strip().splitlines() or [type(reason).__name__])[0][:200]

@@ -2,14 +2,12 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-T = TypeVar("T")
 SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -63,11 +61,3 @@ class Meter:
         if 0 < self._done < self._total and rate > 0:
             parts.append(f"{(self._total - self._done) / rate:.0f} s left")
         say(", ".join([*parts, self._note] if self._note else parts))
-
-
-def track(items: Iterable[T], what: str, total: int) -> Iterator[T]:
-    """The items, each counted once it has been worked on."""
-    with Meter(what, total) as meter:
-        for item in items:
-            yield item
-            meter.advance()

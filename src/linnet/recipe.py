@@ -91,10 +91,19 @@ class CompactUNet(Section):
     @model_validator(mode="after")
     def _one_entry_per_level(self) -> Self:
         _same_length("attention_heads_by_level", self.attention_heads_by_level, "widths", self.widths)
-        grouped = self.widths if self.noise_injection == "every_block" else ()
+        heads = self.attention_heads_by_level
+        everywhere = self.noise_injection == "every_block"
+        grouped = [width for width, count in zip(self.widths, heads, strict=True) if everywhere or count]
         if bad := [width for width in grouped if width % 8]:
             raise ValueError(
-                f"widths has {bad[0]}: group norm needs multiples of 8 when noise_injection = 'every_block'."
+                f"widths has {bad[0]}: the group norm of attention and of noise_injection = 'every_block' needs "
+                "multiples of 8."
+            )
+        if everywhere and self.stem_channels % 8:
+            raise ValueError(f"stem_channels = {self.stem_channels}: group norm needs a multiple of 8.")
+        if everywhere and min(self.widths) == 8:
+            raise ValueError(
+                "widths has 8: with one channel a group, group norm would remove the noise level. Use 16 or more."
             )
         return self
 
@@ -103,7 +112,7 @@ class UNet(Section):
     """The U-Net of Ho et al. (2020): timestep into every block, self-attention; see models/unet.py."""
 
     kind: Literal["unet"]
-    channels: Annotated[int, Field(ge=8, multiple_of=8)]
+    channels: Annotated[int, Field(ge=16, multiple_of=8)]  # 8 would leave group norm one channel a group
     channel_multipliers: Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=2)]
     blocks_per_level: PositiveInt
     attention_heads_by_level: Annotated[tuple[NonNegativeInt, ...], Field(strict=False)]
@@ -453,6 +462,7 @@ def _explain(error: ValidationError) -> Iterator[str]:
     """One line per mistake: key, value, nearest valid key, remedy."""
     for detail in error.errors():
         path = [str(part) for part in detail["loc"]]
+        valid_keys = _valid_keys(path[:-1])
         tags = _union_tags()
         path = [part for index, part in enumerate(path) if not (part in tags and index > 0)]
         key, table = (path[-1] if path else ""), ".".join(path[:-1])
@@ -460,8 +470,8 @@ def _explain(error: ValidationError) -> Iterator[str]:
         given = repr(detail["input"]) if not isinstance(detail["input"], dict) else "a table"
         match detail["type"]:
             case "extra_forbidden":
-                close = difflib.get_close_matches(key, _valid_keys(path[:-1]), n=1, cutoff=0.5)
-                hint = f"did you mean '{close[0]}'?" if close else f"valid keys: {', '.join(_valid_keys(path[:-1]))}"
+                close = difflib.get_close_matches(key, valid_keys, n=1, cutoff=0.5)
+                hint = f"did you mean '{close[0]}'?" if close else f"valid keys: {', '.join(valid_keys)}"
                 yield f"unknown key '{key}' {place}; {hint}"
             case "missing":
                 yield f"key '{key}' is missing {place}; add it (a recipe has no defaults)"
@@ -504,9 +514,16 @@ def _sections_in(annotation: Any) -> list[type[Section]]:
     return [found for argument in get_args(annotation) for found in _sections_in(argument)]
 
 
+def _tags_of(section: type[Section]) -> tuple[Any, ...]:
+    return get_args(section.model_fields["kind"].annotation) if "kind" in section.model_fields else ()
+
+
 def _sections_at(path: Sequence[str]) -> list[type[Section]]:
     sections: list[type[Section]] = [Recipe]
     for name in path:
+        if tagged := [section for section in sections if name in _tags_of(section)]:
+            sections = tagged
+            continue
         fields = [
             field for section in sections for key, field in section.model_fields.items() if (field.alias or key) == name
         ]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from linnet.errors import Stopped
+from linnet.errors import Stopped, first_line
 from linnet.progress import say
 
 if TYPE_CHECKING:
@@ -248,13 +248,9 @@ class RunTracker:
                 return attempt()
             except Exception as reason:  # noqa: BLE001  the server's troubles, whatever they are, must not reach training
                 if not warned:
-                    say(f"MLflow at {tracking_uri()} does not answer ({_first_line(reason)}); training goes on")
+                    say(f"MLflow at {tracking_uri()} does not answer ({first_line(reason)}); training goes on")
                     warned = True
             if self._closing.wait(RETRY_SECONDS):
                 if time.monotonic() + RETRY_SECONDS >= self._deadline:
                     return None
                 time.sleep(RETRY_SECONDS)
-
-
-def _first_line(reason: BaseException) -> str:
-    return (str(reason).splitlines() or [type(reason).__name__])[0][:200]

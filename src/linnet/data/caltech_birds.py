@@ -77,6 +77,10 @@ def read_index(raw: Path) -> Index:
             ) from None
         except ValueError as reason:
             raise RawDataError(f"{folder}: picture {image_id}: {reason} in the index") from None
+        if label < 1:
+            raise RawDataError(f"{folder}: picture {image_id} has class {label}; classes are counted from 1")
+        if split not in (0, 1):
+            raise RawDataError(f"{folder}: picture {image_id} has split {split}; only 0 and 1 have a meaning")
         if label not in classes:
             raise RawDataError(f"{folder}: picture {image_id} has class {label}, which classes.txt does not list")
         records.append(Record(image_id, names[image_id][0], Box(left, top, width, height), label - 1, split == 1))
@@ -126,7 +130,7 @@ def _table(path: Path, *, columns: int) -> dict[int, list[str]]:
             continue
         head, _, rest = line.strip().partition(" ")
         values = [rest.strip()] if columns == 1 else rest.split()
-        if not head.isdigit() or len(values) != columns or not values[0]:
+        if not head.isdecimal() or len(values) != columns or not values[0]:
             raise RawDataError(f"{path}, line {number}: expected an id and {columns} value(s), found {line.strip()!r}")
         if int(head) in table:
             raise RawDataError(f"{path}, line {number}: id {head} stands there twice")

@@ -1,15 +1,17 @@
 """Downloads that go on where they broke off, and archives that cannot write outside their folder."""
 
+import lzma
 import os
 import tarfile
 import time
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import requests
 
-from linnet.errors import LinnetError
+from linnet.errors import LinnetError, first_line
 
 CHUNK_BYTES = 1 << 20
 TRIES = 5
@@ -46,9 +48,9 @@ def download(
             _fetch_rest(url, path, before, advance)
             return
         except requests.HTTPError as reason:
-            raise DownloadError(
-                f"{url}: the server answers {reason.response.status_code}; is the address right?"
-            ) from None
+            status = reason.response.status_code
+            advice = "it is in trouble, try again later" if status >= 500 else "is the address right?"
+            raise DownloadError(f"{url}: the server answers {status}; {advice}") from None
         except requests.RequestException as reason:
             size = path.stat().st_size if path.exists() else 0
             failures = 0 if size > before else failures + 1
@@ -61,7 +63,7 @@ def download(
 
 
 def _fetch_rest(url: str, path: Path, have: int, advance: Callable[[int, int], None]) -> None:
-    headers = {"Range": f"bytes={have}-"} if have else {}
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with requests.get(url, headers=headers, stream=True, timeout=30) as answer:
         if answer.status_code == requests.codes.requested_range_not_satisfiable:
             return  # nothing is left to fetch; the checksum has the last word
@@ -83,7 +85,8 @@ def _fetch_rest(url: str, path: Path, have: int, advance: Callable[[int, int], N
 def unpack(archive: Path, folder: Path, *, advance: Callable[[int], None]) -> None:
     """Unpack a tar (any compression) or zip archive into `folder`; no member may land outside it.
 
-    Links that stay inside and plain files are unpacked; device files and escaping names are refused.
+    Links that stay inside and plain files are unpacked; device files and escaping names are refused. An absolute name
+    in a tar is taken as relative to the folder, as tar itself does.
 
     Raises:
         ArchiveError: not an archive, truncated, or a member points outside; the message names it.
@@ -96,14 +99,24 @@ def unpack(archive: Path, folder: Path, *, advance: Callable[[int], None]) -> No
                 for member in tar:
                     tar.extract(member, folder, filter="data")
                     advance(1)
+                while tar.fileobj is not None and tar.fileobj.read(CHUNK_BYTES):
+                    pass  # to the end of the compressed stream, where its checksum is
     except tarfile.FilterError as reason:
-        raise ArchiveError(
-            f"{archive}: member {reason.tarinfo.name!r} would land outside the folder; nothing is kept"
-        ) from None
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as reason:
+        special = isinstance(reason, tarfile.SpecialFileError)
+        problem = "is no plain file" if special else "would land outside the folder"
+        raise ArchiveError(f"{archive}: member {reason.tarinfo.name!r} {problem}; nothing is kept") from None
+    except (
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        EOFError,
+        OSError,
+        RuntimeError,
+    ) as reason:
         if isinstance(reason, OSError) and reason.errno is not None:
             raise  # the disk's fault, not the archive's
-        raise ArchiveError(f"{archive}: not a whole archive ({reason}); fetch it again") from None
+        raise ArchiveError(f"{archive}: not a whole archive ({first_line(reason)}); fetch it again") from None
 
 
 def _unpack_zip(archive: Path, folder: Path, advance: Callable[[int], None]) -> None:

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from linnet.data.caltech_birds import Box
+from linnet.errors import first_line
 
 REDUCING_GAP = 3.0  # Pillow: above 3 a two-step reduction is indistinguishable from the exact filter
+MAX_SIDE_RATIO = 4  # a box that is larger was measured on another picture
 DECODE_OVERSAMPLING = 2  # a JPEG is decoded at the smallest scale that still gives twice the wanted pixels
 
 
@@ -44,12 +46,12 @@ def read_crop(path: Path, box: Box, size: int) -> Crop:
         raise UnreadableFile("file is missing") from None
     except Image.DecompressionBombError:
         raise UnreadableFile("picture is absurdly large") from None
-    except (OSError, SyntaxError, ValueError) as reason:
+    except (OSError, SyntaxError, ValueError, RuntimeError) as reason:
         if isinstance(reason, UnreadableFile):
             raise
         if isinstance(reason, OSError) and reason.errno is not None:
             raise UnreadableFile(f"cannot be read ({reason.strerror})") from None
-        raise UnreadableFile(f"not a whole picture ({_first_line(reason)})") from None
+        raise UnreadableFile(f"not a whole picture ({_without_path(reason)})") from None
 
 
 def crop_square(box: Box, width: int, height: int) -> tuple[float, float, float]:
@@ -74,14 +76,16 @@ def _crop(image: Image.Image, box: Box, size: int) -> Crop:
     ):
         raise UnreadableFile(f"box lies outside the picture of {full_width} x {full_height} pixels")
     left, top, side = crop_square(box, full_width, full_height)
+    if side > MAX_SIDE_RATIO * max(full_width, full_height):
+        raise UnreadableFile(f"box is far larger than the picture of {full_width} x {full_height} pixels")
     wanted = DECODE_OVERSAMPLING * size / side
     if wanted < 1:
         image.draft("RGB", (math.ceil(full_width * wanted), math.ceil(full_height * wanted)))
     image.load()
-    scale_x, scale_y = image.width / full_width, image.height / full_height
+    reduction = round(max(full_width, full_height) / max(image.size))  # whole; decoders round odd sizes up
     picture = _upright_rgb(image)
-    left, right = left * scale_x, (left + side) * scale_x
-    top, bottom = top * scale_y, (top + side) * scale_y
+    left, right = left / reduction, (left + side) / reduction
+    top, bottom = top / reduction, (top + side) / reduction
     picture, left, top, right, bottom = _pad(picture, left, top, right, bottom)
     square = picture.resize(
         (size, size), Image.Resampling.BICUBIC, box=(left, top, right, bottom), reducing_gap=REDUCING_GAP
@@ -94,8 +98,10 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    if image.mode in ("I", "I;16", "F"):
-        return ImageOps.autocontrast(image.convert("L")).convert("RGB")
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise UnreadableFile(f"pixels of mode {image.mode} have no fixed range")
     return image.convert("RGB")
 
 
@@ -112,5 +118,5 @@ def _pad(
     return image, left + before_x, top + before_y, min(right + before_x, limit_x), min(bottom + before_y, limit_y)
 
 
-def _first_line(reason: Exception) -> str:
-    return (str(reason).splitlines() or [type(reason).__name__])[0].split(" '")[0]
+def _without_path(reason: Exception) -> str:
+    return first_line(reason).split(" '")[0]

@@ -114,8 +114,11 @@ def load_inception(weights: Path | None, sha256: str | None, device: torch.devic
         )
     from torchmetrics.image.fid import NoTrainInceptionV3
 
-    network = NoTrainInceptionV3(
-        name="inception-v3-compat", features_list=["2048"], feature_extractor_weights_path=str(path)
+    network: torch.nn.Module = NoTrainInceptionV3(
+        name="inception-v3-compat",
+        features_list=["2048"],
+        feature_extractor_weights_path=str(path),
+        antialias=False,  # torch-fidelity's resize, which published scores use; torchmetrics 1.8 changed its default
     )
     network.to(device).eval()
     return network

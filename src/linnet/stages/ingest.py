@@ -84,6 +84,8 @@ def _ingest_local(source: Path, out: Path) -> None:
             with new_folder(out) as folder:
                 inner = caltech_birds.find_folder(source)
                 shutil.copytree(inner, folder / caltech_birds.FOLDER, ignore=shutil.ignore_patterns(Raw.source))
+                for path in folder.rglob("*"):
+                    path.chmod(path.stat().st_mode | 0o200)  # a read-only source must not make a read-only copy
                 _finish(folder, origin)
     elif source.is_file():
         origin = {"kind": "archive", "sha256": file_hash(source)}

@@ -78,14 +78,15 @@ def run(data: DataSection, *, raw: Path, out: Path, workers: int) -> None:
     with new_folder(out) as folder:
         tally, rejected, statistics = _write_arrays(data, index, find_folder(raw), folder, workers)
         _write_rejected(folder / Dataset.rejected, rejected)
+        kept = out.with_name(f"{out.name}-{Dataset.rejected}")
         if len(rejected) > data.max_rejected_fraction * len(index.records):
-            kept = out.with_name(f"{out.name}-{Dataset.rejected}")
             _write_rejected(kept, rejected)
             raise RawDataError(_too_many(data, index, rejected, kept))
-        if 0 in (statistics["train_count"], statistics["test_count"]):
+        kept.unlink(missing_ok=True)
+        if min(statistics["train_count"], statistics["test_count"]) < 2:
             raise RawDataError(
                 f"{raw}: {statistics['train_count']} pictures to train on and {statistics['test_count']} to test on, "
-                "both must be above 0. Bring more data or change [data.split]."
+                "both must be 2 or more. Bring more data or change [data.split]."
             )
         write_json(folder / Dataset.statistics, statistics)
         _write_page(folder, data, statistics, tally, rejected)

@@ -23,7 +23,7 @@ from linnet.artifacts import (
     write_provenance,
     write_text,
 )
-from linnet.errors import LinnetError
+from linnet.errors import LinnetError, first_line
 from linnet.progress import say
 from linnet.recipe import ClassLabel, GateSection, Recipe, section_hash
 from linnet.tracking import RUN_KEY, connect, experiment_id, find_run, tracking_uri
@@ -82,10 +82,9 @@ def run(recipe: Recipe, *, model: Path, report: Path, out: Path) -> None:
         entry = _version(connect(), recipe, key, model, report, metrics)
         decision = _decide_once(connect(), section.model_name, entry, section.gate)
     except (MlflowException, OSError) as reason:
-        message = (str(reason).splitlines() or [type(reason).__name__])[0]
         raise RegistryError(
-            f"the MLflow registry at {tracking_uri()} did not take {section.model_name}: {message}. Nothing is lost: "
-            "check MLFLOW_TRACKING_URI and the server, then repeat the command."
+            f"the MLflow registry at {tracking_uri()} did not take {section.model_name}: "
+            f"{first_line(reason)}. Nothing is lost: check MLFLOW_TRACKING_URI and the server, then repeat the command."
         ) from None
     with new_folder(out) as folder:
         write_json(

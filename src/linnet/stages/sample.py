@@ -30,7 +30,7 @@ GRID_PICTURES = 64
 NOISING_PICTURES = 2
 NOISING_SNAPSHOTS = 10
 NOISING_STEPS = 100  # ancestral steps of the figure, a snapshot every tenth
-LABEL_STREAM = 0x1ABE1  # keeps the draw of labels apart from the draw of noise
+LABEL_STREAM = 0x1ABE1  # with the 0 before it no picture's number, so labels and noise are drawn apart
 
 
 def run(section: SampleSection, *, model: Path, out: Path, device: torch.device, batch_size: int) -> None:
@@ -63,7 +63,7 @@ def draw_labels(painter: Painter, statistics: Statistics, section: SampleSection
     if not num_classes(painter.recipe):
         return None
     counts = np.array(statistics["class_counts"], dtype=np.float64)
-    rng = np.random.default_rng([section.seed, LABEL_STREAM])
+    rng = np.random.default_rng([section.seed, 0, LABEL_STREAM])
     labels: list[int] = rng.choice(len(counts), size=section.num_samples, p=counts / counts.sum()).tolist()
     return labels
 

@@ -17,7 +17,7 @@ from linnet.artifacts import ArtifactError, Model, read_json, read_provenance
 from linnet.diffusion import objective
 from linnet.diffusion.samplers import NoiseStreams, OnStep, sample
 from linnet.diffusion.schedule import NoiseSchedule, build_schedule
-from linnet.errors import LinnetError
+from linnet.errors import LinnetError, first_line
 from linnet.models import NoiseLevel
 from linnet.models.compact_unet import CompactUNet
 from linnet.models.unet import UNet
@@ -178,7 +178,9 @@ def load_painter(model: Path, *, weights: Literal["ema", "raw", "untrained"], de
     try:
         recipe = TrainingRecipe.model_validate_json((model / Model.recipe).read_bytes())
     except (OSError, ValidationError) as reason:
-        raise ArtifactError(f"{model / Model.recipe}: cannot be used ({reason}); train the model again") from None
+        raise ArtifactError(
+            f"{model / Model.recipe}: cannot be used ({first_line(reason)}); train the model again"
+        ) from None
     statistics = read_json(model / Model.statistics, made_by="train")
     network = build_network(recipe)
     if weights != "untrained":
@@ -186,7 +188,7 @@ def load_painter(model: Path, *, weights: Literal["ema", "raw", "untrained"], de
         try:
             network.load_state_dict(load_file(path))
         except (OSError, SafetensorError, RuntimeError) as reason:
-            raise ArtifactError(f"{path}: cannot be loaded ({reason}); train the model again") from None
+            raise ArtifactError(f"{path}: cannot be loaded ({first_line(reason)}); train the model again") from None
     network = place(network, device).eval().requires_grad_(False)
     return Painter(network, recipe, Standardisation.of(statistics, device), device)
 

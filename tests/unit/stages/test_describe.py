@@ -1,0 +1,157 @@
+"""describe counts what an independent count counts, and projects something sensible."""
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.tiny import tiny_recipe
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from linnet.models.blocks import SelfAttention
+from linnet.recipe import Recipe, load_recipe
+from linnet.stages import describe
+from linnet.stages.evaluate import UNTRAINED_STEPS
+from linnet.stages.wiring import build_network, num_classes
+
+RECIPES = Path(__file__).parents[3] / "recipes"
+NAMES = ["birds", "birds-baseline", "birds-compact", "birds-demo"]
+CPU = torch.device("cpu")
+
+
+def recipe_of(name: str) -> Recipe:
+    return load_recipe(RECIPES / f"{name}.toml")
+
+
+@contextmanager
+def counted_by_hooks(network: nn.Module) -> Iterator[dict[str, int]]:
+    """Fills {layer: multiply-adds x 2} of every convolution, linear layer and pair of attention products."""
+    found: dict[str, int] = {}
+
+    def on_conv(name: str) -> Any:
+        def hook(layer: nn.Conv2d, _: object, output: Tensor) -> None:
+            found[name] = 2 * output.numel() * layer.in_channels * math.prod(layer.kernel_size)
+
+        return hook
+
+    def on_linear(name: str) -> Any:
+        def hook(layer: nn.Linear, _: object, output: Tensor) -> None:
+            found[name] = 2 * output.numel() * layer.in_features
+
+        return hook
+
+    def on_attention(name: str) -> Any:
+        def hook(layer: SelfAttention, _: object, output: Tensor) -> None:
+            positions = output.shape[2] * output.shape[3]
+            found[name] = 2 * 2 * layer.heads * positions**2 * layer.head_channels
+
+        return hook
+
+    kinds = {nn.Conv2d: on_conv, nn.Linear: on_linear, SelfAttention: on_attention}
+    handles = [
+        layer.register_forward_hook(kinds[type(layer)](name))
+        for name, layer in network.named_modules()
+        if type(layer) in kinds
+    ]
+    yield found
+    for handle in handles:
+        handle.remove()
+
+
+def example(recipe: Recipe, device: str) -> tuple[Tensor, Tensor, Tensor | None]:
+    size = recipe.data.image_size_pixels
+    labels = torch.zeros(1, dtype=torch.int64, device=device) if num_classes(recipe.training()) else None
+    return torch.zeros(1, 3, size, size, device=device), torch.full((1,), 0.5, device=device), labels
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_flops_are_those_of_a_count_by_hand(name: str) -> None:
+    """Forward: the sum over layers. Backward: twice that, less the gradients of inputs that nobody asks for."""
+    recipe = recipe_of(name)
+    with torch.device("meta"):
+        network = build_network(recipe.training())
+    with counted_by_hooks(network) as found:
+        network(*example(recipe, "meta"))
+    forward, both = describe.count_flops(recipe.training())
+    assert forward == pytest.approx(sum(found.values()), rel=0.02)
+    needless = found["stem"]  # the picture needs no gradient
+    if not num_classes(recipe.training()):
+        needless += found.get("embedding_mlp.0", 0)  # nor does the noise level
+    assert both == pytest.approx(3 * sum(found.values()) - needless, rel=0.02)
+
+
+def test_flops_are_those_of_a_real_training_example() -> None:
+    """torch's counter knows attention as two matrix products, which on a CPU have to be asked for."""
+    recipe = recipe_of("birds-demo")
+    network = build_network(recipe.training())
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        loss = network(*example(recipe, "cpu")).square().mean()
+        forward = counter.get_total_flops()
+        loss.backward()
+    assert describe.count_flops(recipe.training()) == (forward, counter.get_total_flops())
+
+
+def test_four_times_the_pixels_are_four_times_the_work_without_attention() -> None:
+    small, large = (
+        load_recipe(RECIPES / "birds-compact.toml", [f"data.image_size_pixels={size}"]).training() for size in (32, 64)
+    )
+    assert describe.count_flops(large)[0] == 4 * describe.count_flops(small)[0]
+
+
+@pytest.fixture(scope="module")
+def described() -> describe.Description:
+    return describe.run(tiny_recipe(), device=CPU)
+
+
+def test_run_says_what_the_recipe_says(described: describe.Description) -> None:
+    network = build_network(tiny_recipe().training())
+    assert described.name == "birds-tiny"
+    assert described.model == "compact_unet"
+    assert described.parameters == sum(parameter.numel() for parameter in network.parameters())
+    assert described.steps == 24  # 96 examples in batches of 4
+    assert described.examples == 96
+    assert described.bytes_per_example == 16 * 16 * 3 + 8  # pixels and an int64 label
+    assert (described.flops_per_example_forward, described.flops_per_example) == describe.count_flops(
+        tiny_recipe().training()
+    )
+
+
+def test_run_projects_times_and_memory(described: describe.Description) -> None:
+    assert list(described.projected_hours_by_stage) == ["train", "sample", "evaluate"]
+    assert all(0 < hours < 0.05 for hours in described.projected_hours_by_stage.values())
+    assert described.projected_hours == pytest.approx(sum(described.projected_hours_by_stage.values()))
+    assert 2**26 < described.projected_memory_bytes < 2**36
+
+
+def test_description_is_plain_json_and_text(described: describe.Description) -> None:
+    values = described.as_json()
+    assert json.loads(json.dumps(values)) == values
+    text = described.as_text()
+    for part in ("birds-tiny", f"{described.parameters:,} parameters", "96 examples in 24 steps", "776 bytes"):
+        assert part in text
+
+
+def test_unconditional_pictures_come_without_labels() -> None:
+    recipe = tiny_recipe("conditioning={kind='none'}", "train.duration_kexamples=0.102")
+    described = describe.run(recipe, device=CPU)
+    assert described.bytes_per_example == 16 * 16 * 3
+    assert described.steps == 26  # 25.5, rounded to even
+    assert described.examples == 104
+
+
+def test_projection_grows_with_the_work() -> None:
+    """Twice the training, twice the samples: with a second a step and a picture, the sums are known."""
+    recipe = tiny_recipe()  # 24 steps, 12 samples in 5 steps, grids every 10 steps
+    start = describe.STAGE_START_SECONDS
+    seconds = describe._project(recipe, step_seconds=1.0, draw_seconds=0.0)
+    assert seconds == {"train": start + 24, "sample": start, "evaluate": start}
+    drawn = describe._project(recipe, step_seconds=0.0, draw_seconds=1.0)
+    assert drawn["train"] == start + 3 * 36 * 20
+    assert drawn["sample"] == start + 12 * 5 + 2 * 100
+    assert drawn["evaluate"] == start + 12 * UNTRAINED_STEPS

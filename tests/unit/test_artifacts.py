@@ -1,0 +1,190 @@
+"""Folders that are whole or absent, and what may be told from their files."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from linnet.artifacts import (
+    PROVENANCE,
+    ArtifactError,
+    Dataset,
+    Model,
+    Raw,
+    git_commit,
+    input_hash,
+    is_current,
+    new_folder,
+    read_json,
+    read_provenance,
+    write_json,
+    write_provenance,
+    write_text,
+)
+from linnet.recipe import OfficialSplit, SeededSplit
+
+SEEDED = SeededSplit(kind="seeded", train_fraction=0.5, seed=0)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def test_a_new_folder_appears_only_when_it_is_whole(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    with new_folder(out) as folder:
+        (folder / "sub").mkdir()
+        (folder / "sub" / "a.txt").write_text("a")
+        assert not out.exists()
+    assert names(tmp_path) == ["deep", "deep/out", "deep/out/sub", "deep/out/sub/a.txt"]
+
+
+def test_a_new_folder_replaces_all_of_the_old_one(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for name in ("old.txt", "new.txt"):
+        with new_folder(out) as folder:
+            (folder / name).write_text(name)
+    assert names(tmp_path) == ["out", "out/new.txt"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_an_exception_inside_leaves_the_old_content_alone(tmp_path: Path, error: type[BaseException]) -> None:
+    out = tmp_path / "out"
+    with new_folder(out) as folder:
+        (folder / "old.txt").write_text("old")
+
+    def fail() -> None:
+        with new_folder(out) as folder:
+            (folder / "new.txt").write_text("new")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert names(tmp_path) == ["out", "out/old.txt"]
+
+
+def test_what_a_killed_run_left_is_cleaned_by_the_next(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    killed = (
+        "import os, sys, pathlib; from linnet.artifacts import new_folder\n"
+        "with new_folder(pathlib.Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'half.txt').write_text('half')\n"
+        "    os._exit(9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", killed, str(out)], check=False).returncode == 9
+    assert names(tmp_path) == [".out.partial", ".out.partial/half.txt"]
+    (tmp_path / ".out.old").mkdir()
+    with new_folder(out) as folder:
+        (folder / "whole.txt").write_text("whole")
+    assert names(tmp_path) == ["out", "out/whole.txt"]
+
+
+def test_a_failed_write_leaves_the_old_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "first")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "second \ud800 cannot be encoded")
+    assert path.read_text() == "first"
+    write_text(path, "third")
+    assert names(tmp_path) == ["a.txt"]
+    assert path.read_text() == "third"
+
+
+def test_json_that_is_missing_or_damaged_says_which_stage_makes_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    with pytest.raises(ArtifactError, match=r"a\.json is not there; run `linnet train` first"):
+        read_json(path, made_by="train")
+    write_json(path, {"a": [1, 2.5, None]})
+    assert read_json(path, made_by="train") == {"a": [1, 2.5, None]}
+    path.write_text('{"a": ')
+    with pytest.raises(ArtifactError, match=r"a\.json is damaged .*run `linnet train` again"):
+        read_json(path, made_by="train")
+
+
+def test_provenance_tells_what_made_a_folder(tmp_path: Path) -> None:
+    write_provenance(tmp_path, "preprocess", [SEEDED], {"raw": "abc"})
+    provenance = read_provenance(tmp_path, made_by="preprocess")
+    assert (provenance["stage"], provenance["inputs"]) == ("preprocess", {"raw": "abc"})
+    wanted = input_hash("preprocess", [SEEDED], {"raw": "abc"})
+    assert provenance["input_hash"] == wanted
+    assert is_current(tmp_path, wanted)
+    assert not is_current(tmp_path, input_hash("preprocess", [SEEDED], {"raw": "abd"}))
+    before = (tmp_path / PROVENANCE).read_bytes()
+    write_provenance(tmp_path, "preprocess", [SEEDED], {"raw": "abc"})
+    assert (tmp_path / PROVENANCE).read_bytes() == before  # no time in it
+
+
+def test_provenance_of_another_stage_or_of_none(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="is not there; run `linnet train` first"):
+        read_provenance(tmp_path, made_by="train")
+    write_provenance(tmp_path, "ingest", [], {})
+    with pytest.raises(ArtifactError, match="was made by `linnet ingest`, not by `linnet train`"):
+        read_provenance(tmp_path, made_by="train")
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"stage": "train"}', "[1, 2]", "null", "\x00"])
+def test_damaged_provenance_is_never_current(tmp_path: Path, text: str) -> None:
+    (tmp_path / PROVENANCE).write_text(text)
+    assert not is_current(tmp_path, "wanted")
+    assert not is_current(tmp_path / "absent", "wanted")
+
+
+def test_provenance_that_is_no_table_is_an_error_for_people(tmp_path: Path) -> None:
+    (tmp_path / PROVENANCE).write_text("[1, 2]")
+    with pytest.raises(ArtifactError, match="train"):
+        read_provenance(tmp_path, made_by="train")
+
+
+def test_the_input_hash_depends_on_stage_sections_and_inputs() -> None:
+    assert input_hash("train", [SEEDED], {"a": "1", "b": "2"}) == input_hash("train", [SEEDED], {"b": "2", "a": "1"})
+    variants = [
+        input_hash("train", [SEEDED], {"a": "1", "b": "2"}),
+        input_hash("sample", [SEEDED], {"a": "1", "b": "2"}),
+        input_hash("train", [OfficialSplit(kind="official")], {"a": "1", "b": "2"}),
+        input_hash("train", [], {"a": "1", "b": "2"}),
+        input_hash("train", [SEEDED], {"a": "2", "b": "1"}),
+        input_hash("train", [SEEDED], {"a": "1"}),
+    ]
+    assert len(set(variants)) == len(variants)
+
+
+def test_content_hashes_see_content_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "data.bin").write_text("1")
+    raw, dataset = Raw.content_hash(tmp_path), Dataset.content_hash(tmp_path)
+    (tmp_path / Raw.source).write_text("from elsewhere")
+    assert Raw.content_hash(tmp_path) == raw
+    (tmp_path / Raw.source).unlink()
+    (tmp_path / Dataset.report).write_text("another look")
+    (tmp_path / PROVENANCE).write_text("{}")
+    assert Dataset.content_hash(tmp_path) == dataset
+    (tmp_path / "data.bin").write_text("2")
+    assert Dataset.content_hash(tmp_path) != dataset
+
+
+def test_the_model_hash_covers_what_decides_the_pictures(tmp_path: Path) -> None:
+    (tmp_path / Model.weights).write_text("1")
+    with pytest.raises(ArtifactError, match=r"lacks ema\.safetensors, recipe\.json, statistics\.json; run `linnet"):
+        Model.content_hash(tmp_path)
+    for name in (Model.ema_weights, Model.recipe, Model.statistics):
+        (tmp_path / name).write_text("1")
+    seen = {Model.content_hash(tmp_path)}
+    (tmp_path / Model.history).write_text("1")
+    assert {Model.content_hash(tmp_path)} == seen
+    for name in (Model.weights, Model.ema_weights, Model.recipe, Model.statistics):
+        (tmp_path / name).write_text("2")
+        seen.add(Model.content_hash(tmp_path))
+    assert len(seen) == 5
+
+
+def test_the_commit_comes_from_the_image_or_from_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINNET_GIT_COMMIT", "abc123")
+    assert git_commit.__wrapped__() == "abc123"
+    monkeypatch.delenv("LINNET_GIT_COMMIT")
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    head = subprocess.run(command, capture_output=True, text=True, check=False)
+    if head.returncode != 0:
+        pytest.skip("not a git checkout")
+    assert git_commit.__wrapped__().rstrip("+") == head.stdout.strip()
+    assert json.dumps(git_commit.__wrapped__())
