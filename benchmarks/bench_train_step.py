@@ -16,13 +16,13 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.training_utils import EMAModel
 from numpy.typing import NDArray
-from timing import compare
 
 from linnet.recipe import load_recipe
 from linnet.stages.train import LossComputer
 from linnet.stages.wiring import Standardisation, build_network, place
 from linnet.training.checkpoint import CheckpointStore
 from linnet.training.loop import new_state, train_step
+from timing import compare
 
 BATCH, SIZE, ROUNDS = 8, 32, 7
 ROOT = Path(__file__).parents[1]

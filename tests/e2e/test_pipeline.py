@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from support.commands import linnet, linnet_killed
-from support.tiny import tiny_raw_data, tiny_recipe, write_tiny_recipe
 
 from linnet.artifacts import folder_hash
 from linnet.recipe import Recipe
+from support.commands import linnet, linnet_killed
+from support.tiny import tiny_raw_data, tiny_recipe, write_tiny_recipe
 
 pytestmark = pytest.mark.e2e
 NAME = "birds-tiny"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import requests
+
 from support.commands import linnet
 from support.tiny import tiny_raw_data, write_tiny_recipe
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from support.tiny import tiny_recipe
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -19,6 +18,7 @@ from linnet.recipe import Recipe, load_recipe
 from linnet.stages import describe
 from linnet.stages.evaluate import UNTRAINED_STEPS
 from linnet.stages.wiring import build_network, num_classes
+from support.tiny import tiny_recipe
 
 RECIPES = Path(__file__).parents[3] / "recipes"
 NAMES = ["birds", "birds-baseline", "birds-compact", "birds-demo"]

@@ -1,12 +1,12 @@
 from pathlib import Path
 
 import pytest
-from support.tiny import tiny_recipe
 
 from linnet.artifacts import ArtifactError
 from linnet.recipe import GateSection
 from linnet.stages import register
 from linnet.stages.register import Candidate, Decision, decide
+from support.tiny import tiny_recipe
 
 GATE = GateSection(metric="frechet_thumbnail", max_ratio_to_noise=0.5, min_improvement=0.1)
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from support.tiny import tiny_recipe
 from torch import Tensor, nn
 
 from linnet.artifacts import PROVENANCE, ArtifactError, Model, write_json, write_provenance
@@ -26,6 +25,7 @@ from linnet.stages.wiring import (
     pick_device,
     place,
 )
+from support.tiny import tiny_recipe
 
 CPU = torch.device("cpu")
 STATISTICS = {"mean": [0.48, 0.5, 0.43], "std": [0.23, 0.22, 0.27]}

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.tiny import tiny_recipe
 from torch import Tensor, nn
 
 from linnet.errors import Stopped
@@ -19,6 +18,7 @@ from linnet.training.loop import (
     train_step,
 )
 from linnet.training.stopping import StopRequest
+from support.tiny import tiny_recipe
 
 CPU = torch.device("cpu")
 Loss = Callable[[nn.Module, int], Tensor]

@@ -1,0 +1,69 @@
+"""On a GPU: the same stages in every precision, the same pictures as on a CPU."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from linnet.recipe import Recipe
+from linnet.stages import describe, preprocess, sample, train
+from support.tiny import tiny_raw_data, tiny_recipe
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA GPU here"),
+]
+
+
+def train_on_gpu(recipe: Recipe, folder: Path) -> Path:
+    train.run(
+        recipe,
+        dataset=folder / "dataset",
+        out=folder / "model",
+        work=folder / "work",
+        device=torch.device("cuda"),
+        checkpoint_every_seconds=1e9,
+        track=False,
+    )
+    return folder / "model"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    recipe = tiny_recipe()
+    preprocess.run(recipe.data, raw=tiny_raw_data(tmp_path / "raw"), out=tmp_path / "dataset", workers=1)
+    return tmp_path
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_trains_and_samples(folder: Path, precision: str) -> None:
+    recipe = tiny_recipe(f"train.precision={precision}", f"sample.precision={precision}")
+    model = train_on_gpu(recipe, folder)
+    sample.run(recipe.sample, model=model, out=folder / "samples", device=torch.device("cuda"), batch_size=5)
+    assert (folder / "samples" / "grid.png").is_file()
+
+
+def test_gpu_and_cpu_draw_the_same_pictures(folder: Path) -> None:
+    """One model, one seed: noise comes from the CPU's streams, so only rounding differs."""
+    from linnet.stages.wiring import load_painter
+
+    recipe = tiny_recipe()
+    model = train_on_gpu(recipe, folder)
+    pictures = []
+    for device in ("cpu", "cuda"):
+        painter = load_painter(model, weights="ema", device=torch.device(device))
+        x = painter.draw(
+            recipe.sample.sampler,
+            seed=3,
+            numbers=[0, 1, 2],
+            labels=[0, 1, 2],
+            guidance_scale=2.0,
+            clip_x0=True,
+            precision="fp32",
+        )
+        pictures.append(x.cpu())
+    torch.testing.assert_close(pictures[0], pictures[1], rtol=1e-2, atol=1e-2)
+
+
+def test_describe_measures_gpu_memory() -> None:
+    assert describe.run(tiny_recipe(), device=torch.device("cuda")).projected_memory_bytes > 0
