@@ -37,7 +37,7 @@ check: $(READY) ## Style, types, import contract, recipes
 	@ruff format --check
 	@ruff check
 	@mypy
-	@lint-imports --no-logo 2>/dev/null || lint-imports
+	@lint-imports
 	@linnet check recipes/*.toml
 
 .PHONY: test

@@ -17,7 +17,7 @@ from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.training_utils import EMAModel
 from numpy.typing import NDArray
 
-from linnet.recipe import load_recipe
+from linnet.recipe_file import load_recipe
 from linnet.stages.train import LossComputer
 from linnet.stages.wiring import Standardisation, build_network, place
 from linnet.training.checkpoint import CheckpointStore

@@ -9,7 +9,7 @@ import typer
 
 from linnet.errors import LinnetError, Stopped
 from linnet.progress import say
-from linnet.recipe import RecipeError, load_recipe
+from linnet.recipe_file import RecipeError, load_recipe
 
 if TYPE_CHECKING:
     import torch

@@ -4,15 +4,11 @@ The schema has no defaults: a recipe says everything, so a reader (and DVC) sees
 (devices, folders, servers) is no part of it. Imports no torch, so that `linnet check` answers at once.
 """
 
-import difflib
 import hashlib
 import json
-import tomllib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
-import tomlkit
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -21,18 +17,11 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    ValidationError,
     model_validator,
 )
 
-from linnet.errors import LinnetError
-
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OpenFraction = Annotated[float, Field(ge=0, lt=1)]
-
-
-class RecipeError(LinnetError):
-    """A recipe cannot be used; the message names file, key, value and remedy."""
 
 
 class Section(BaseModel):
@@ -398,142 +387,6 @@ def flatten(section: Section) -> dict[str, Any]:
     return dict(walk("", section.model_dump(mode="json", by_alias=True)))
 
 
-# --- reading ----------------------------------------------------------------------------------------------------------
-
-
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read `path`; `overrides` are `section.key=value` with TOML values, checked like the file itself.
-
-    Raises:
-        RecipeError: the file is missing, is no TOML or does not fit the schema.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as reason:
-        raise RecipeError(
-            f"{path}: cannot be read ({reason}); give the path of a recipe, such as recipes/birds.toml"
-        ) from None
-    recipe = parse_recipe(text, where=str(path), overrides=overrides)
-    if recipe.name != path.stem:
-        raise RecipeError(
-            f"{path}: name = '{recipe.name}', but the file is called '{path.stem}'; two recipes with one name would "
-            f'overwrite each other\'s results. Write name = "{path.stem}" or rename the file.'
-        )
-    return recipe
-
-
-def parse_recipe(text: str, *, where: str, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe in `text`; `where` names it in errors. Raises RecipeError."""
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as reason:
-        raise RecipeError(f"{where}: is not valid TOML: {reason}") from None
-    for override in overrides:
-        _apply_override(values, override)
-    try:
-        return Recipe.model_validate(values)
-    except ValidationError as error:
-        raise RecipeError("\n".join(f"{where}: {line}" for line in _explain(error))) from None
-
-
-def _apply_override(values: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    path = key.strip().split(".")
-    if not separator or not all(path):
-        raise RecipeError(f"--set {override!r}: write section.key=value, such as --set train.batch_size=64")
-    try:
-        value = tomlkit.value(text.strip()).unwrap()
-    except tomlkit.exceptions.ParseError:
-        value = text.strip()  # a bare word is meant as a string
-    table = values
-    for name in path[:-1]:
-        if not isinstance(inner := table.get(name), dict):
-            raise RecipeError(f"--set {override!r}: the recipe has no table [{name}]")
-        table = inner
-    table[path[-1]] = value
-
-
 def _same_length(name: str, values: Sequence[int], other: str, others: Sequence[int]) -> None:
     if len(values) != len(others):
         raise ValueError(f"{name} has {len(values)} entries, {other} has {len(others)}: give one entry per level.")
-
-
-def _explain(error: ValidationError) -> Iterator[str]:
-    """One line per mistake: key, value, nearest valid key, remedy."""
-    for detail in error.errors():
-        path = [str(part) for part in detail["loc"]]
-        valid_keys = _valid_keys(path[:-1])
-        tags = _union_tags()
-        path = [part for index, part in enumerate(path) if not (part in tags and index > 0)]
-        key, table = (path[-1] if path else ""), ".".join(path[:-1])
-        place = f"in [{table}]" if table else "at the top"
-        given = repr(detail["input"]) if not isinstance(detail["input"], dict) else "a table"
-        match detail["type"]:
-            case "extra_forbidden":
-                close = difflib.get_close_matches(key, valid_keys, n=1, cutoff=0.5)
-                hint = f"did you mean '{close[0]}'?" if close else f"valid keys: {', '.join(valid_keys)}"
-                yield f"unknown key '{key}' {place}; {hint}"
-            case "missing":
-                yield f"key '{key}' is missing {place}; add it (a recipe has no defaults)"
-            case "union_tag_invalid" | "union_tag_not_found":
-                expected = detail.get("ctx", {}).get("expected_tags", "")
-                given = repr(detail["input"].get("kind")) if isinstance(detail["input"], dict) else given
-                problem = f"kind = {given} is unknown" if detail["type"] == "union_tag_invalid" else "has no 'kind'"
-                name = ".".join(path)
-                close = difflib.get_close_matches(given.strip("'"), expected.replace("'", "").split(", "), n=1)
-                hint = f"did you mean '{close[0]}'?" if close else f"choose one of {expected or _kinds(path)}"
-                yield f"[{name}] {problem}; {hint}"
-            case "value_error":
-                message = str(detail["ctx"]["error"])
-                yield f"[{'.'.join(path)}] {message}" if path else message
-            case _:
-                message = detail["msg"][0].lower() + detail["msg"][1:]
-                yield f"{key} = {given} {place}: {message.replace('input should', 'it should')}"
-
-
-def _union_tags() -> set[str]:
-    """Values of `kind`: pydantic puts them into error locations, people do not look for them there."""
-    return {
-        tag
-        for section in _all_sections(Recipe)
-        if "kind" in section.model_fields
-        for tag in get_args(section.model_fields["kind"].annotation)
-    }
-
-
-def _all_sections(section: type[Section]) -> Iterator[type[Section]]:
-    yield section
-    for field in section.model_fields.values():
-        for inner in _sections_in(field.annotation):
-            yield from _all_sections(inner)
-
-
-def _sections_in(annotation: Any) -> list[type[Section]]:
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return [annotation]
-    return [found for argument in get_args(annotation) for found in _sections_in(argument)]
-
-
-def _tags_of(section: type[Section]) -> tuple[Any, ...]:
-    return get_args(section.model_fields["kind"].annotation) if "kind" in section.model_fields else ()
-
-
-def _sections_at(path: Sequence[str]) -> list[type[Section]]:
-    sections: list[type[Section]] = [Recipe]
-    for name in path:
-        if tagged := [section for section in sections if name in _tags_of(section)]:
-            sections = tagged
-            continue
-        fields = [
-            field for section in sections for key, field in section.model_fields.items() if (field.alias or key) == name
-        ]
-        sections = [inner for field in fields for inner in _sections_in(field.annotation)]
-    return sections
-
-
-def _valid_keys(path: Sequence[str]) -> list[str]:
-    return sorted({field.alias or key for section in _sections_at(path) for key, field in section.model_fields.items()})
-
-
-def _kinds(path: Sequence[str]) -> str:
-    return ", ".join(repr(get_args(s.model_fields["kind"].annotation)[0]) for s in _sections_at(path))

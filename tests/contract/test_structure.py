@@ -13,7 +13,8 @@ import yaml
 from linnet import stages
 from linnet.artifacts import code_files
 from linnet.cli import app
-from linnet.recipe import Recipe, load_recipe
+from linnet.recipe import Recipe
+from linnet.recipe_file import load_recipe
 
 ROOT = Path(__file__).parents[2]
 DVC: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]

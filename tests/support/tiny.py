@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from linnet.data.synthetic import make_birds
-from linnet.recipe import Recipe, parse_recipe
+from linnet.recipe import Recipe
+from linnet.recipe_file import parse_recipe
 
 ROOT = Path(__file__).parents[2]
 OVERRIDES = (

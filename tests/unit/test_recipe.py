@@ -8,18 +8,8 @@ from typing import Any
 import pytest
 import tomlkit
 
-from linnet.recipe import (
-    DDIM,
-    CosineSchedule,
-    LinearSchedule,
-    Recipe,
-    RecipeError,
-    flatten,
-    load_recipe,
-    metric_names,
-    parse_recipe,
-    section_hash,
-)
+from linnet.recipe import DDIM, CosineSchedule, LinearSchedule, Recipe, flatten, metric_names, section_hash
+from linnet.recipe_file import RecipeError, load_recipe, parse_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 BIRDS = (RECIPES / "birds.toml").read_text(encoding="utf-8")

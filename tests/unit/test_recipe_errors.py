@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from linnet.recipe import RecipeError, flatten, load_recipe, parse_recipe
+from linnet.recipe import flatten
+from linnet.recipe_file import RecipeError, load_recipe, parse_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 BIRDS = (RECIPES / "birds.toml").read_text(encoding="utf-8")
@@ -56,6 +57,7 @@ def test_a_missing_table_is_named() -> None:
         ("batch_size = 32", "batch_size = 32.5", "batch_size = 32.5 in [train]: it should be a valid integer"),
         ("batch_size = 32", "batch_size = true", "batch_size = True in [train]: it should be a valid integer"),
         ("batch_size = 32", "batch_size = 0", "batch_size = 0 in [train]: it should be greater than 0"),
+        ("[64, 128, 256, 512]", '[64, "a", 256, 512]', "widths[1] = 'a' in [model]: it should be a valid integer"),
         ("learning_rate = 3e-4", "learning_rate = nan", "learning_rate = nan in [train]: it should be a finite number"),
         ("ema_decay = 0.999", "ema_decay = 1.0", "ema_decay = 1.0 in [train]: it should be less than 1"),
         ("image_size_pixels = 64", "image_size_pixels = 60", "image_size_pixels = 60 in [data]: it should be a multip"),

@@ -21,13 +21,7 @@ from linnet.errors import LinnetError, first_line
 from linnet.models import NoiseLevel
 from linnet.models.compact_unet import CompactUNet
 from linnet.models.unet import UNet
-from linnet.recipe import (
-    ClassLabel,
-    Precision,
-    SamplerSection,
-    TrainingRecipe,
-    Unconditional,
-)
+from linnet.recipe import ClassLabel, Precision, SamplerSection, TrainingRecipe, Unconditional
 from linnet.recipe import CompactUNet as CompactUNetSection
 from linnet.recipe import UNet as UNetSection
 from linnet.training.loop import autocast

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from linnet.models.unet import UNet
 from linnet.recipe import UNet as Settings
-from linnet.recipe import load_recipe
+from linnet.recipe_file import load_recipe
 from linnet.stages.wiring import build_network
 
 RECIPES = Path(__file__).parents[3] / "recipes"

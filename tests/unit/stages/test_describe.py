@@ -14,7 +14,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from linnet.models.blocks import SelfAttention
-from linnet.recipe import Recipe, load_recipe
+from linnet.recipe import Recipe
+from linnet.recipe_file import load_recipe
 from linnet.stages import describe
 from linnet.stages.evaluate import UNTRAINED_STEPS
 from linnet.stages.wiring import build_network, num_classes
