@@ -263,7 +263,7 @@ def input_hash(stage: str, sections: Iterable[Section], inputs: Mapping[str, str
 
 
 def write_provenance(folder: Path, stage: str, sections: Iterable[Section], inputs: Mapping[str, str]) -> None:
-    """Write what made this folder. No times and no machine names: equal inputs give equal bytes."""
+    """Write what made this folder. No times, machines or commits: equal inputs and equal code give equal bytes."""
     sections = list(sections)
     write_json(
         folder / PROVENANCE,
@@ -273,7 +273,6 @@ def write_provenance(folder: Path, stage: str, sections: Iterable[Section], inpu
             "inputs": dict(sorted(inputs.items())),
             "recipe_hash": section_hash(*sections),
             "code_hash": code_hash(f"linnet.stages.{stage}"),
-            "git_commit": git_commit(),
             "versions": {"python": platform.python_version()}
             | {name: importlib.metadata.version(name) for name in VERSIONED_LIBRARIES},
         },

@@ -29,6 +29,7 @@ class Meter:
             self._task = self._bar.add_task(what, total=total or None, completed=done, note="")
         self._started = self._last_line = time.monotonic()
         self._first = done
+        self._said = -1  # the count in the newest line
 
     def __enter__(self) -> Self:
         if self._bar is not None:
@@ -49,11 +50,12 @@ class Meter:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
-        elif kind is None:
+        elif kind is None and self._done != self._said:
             self._line()
 
     def _line(self) -> None:
         self._last_line = time.monotonic()
+        self._said = self._done
         elapsed = self._last_line - self._started
         rate = (self._done - self._first) / elapsed if elapsed > 0 else 0.0
         count = f"{self._done}/{self._total}" if self._total else str(self._done)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "linnet"
 RUN_KEY = "linnet.input_hash"  # the tag that ties a run to what went into its training
+GIT_COMMIT = "linnet.git_commit"  # the tag with the commit of the code that trained the model
 QUEUE_LENGTH = 10_000
 CLOSING_SECONDS = 30.0
 RETRY_SECONDS = 5.0

@@ -22,6 +22,7 @@ SPECIES = (
     "Azure_Kingfisher",
     "Amber_Oriole",
 )
+VERSION = 1  # one more for every change of what is drawn; a test knows the content of each version
 PICTURES_PER_SPECIES = 100
 GREY_EVERY = 47  # about as rare as in the original
 OVERSAMPLING = 3

@@ -24,9 +24,8 @@ from linnet.stages.wiring import IMAGE_CHANNELS, Painter, Standardisation, build
 from linnet.training.checkpoint import CheckpointStore
 from linnet.training.loop import new_state, train_step
 
-MEASURE_SECONDS = 6.0
-MAX_MEASURED_STEPS = 20
-WARMUP_STEPS = 2
+WARMUP_SECONDS = 4.0
+MEASURE_SECONDS = 3.0
 DRAW_BATCH = 64
 MEASURED_DRAW_STEPS = 3
 STAGE_START_SECONDS = 5.0  # imports, hashing and MLflow; seen on two cores of a 2026 server
@@ -152,20 +151,22 @@ def _time_drawing(recipe: TrainingRecipe, whole: Recipe, device: torch.device) -
 
 
 def _median_seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Median time of `work`, after a warm-up, within a few seconds (slow work is timed once)."""
+    """Median time of `work` once it is warm: allocators and kernel caches settle only after seconds.
+
+    Work that takes longer than the warm-up is timed once after it.
+    """
     times: list[float] = []
     started = time.perf_counter()
-    for count in range(WARMUP_STEPS + MAX_MEASURED_STEPS):
+    while True:
         before = time.perf_counter()
         work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         now = time.perf_counter()
-        if count >= WARMUP_STEPS or now - started > MEASURE_SECONDS:
+        if before - started >= WARMUP_SECONDS:
             times.append(now - before)
-        if times and now - started > MEASURE_SECONDS:
-            break
-    return statistics.median(times)
+        if times and now - started >= WARMUP_SECONDS + MEASURE_SECONDS:
+            return statistics.median(times)
 
 
 def _project(recipe: Recipe, step_seconds: float, draw_seconds: float) -> dict[str, float]:

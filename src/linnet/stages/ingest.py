@@ -5,10 +5,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from linnet.artifacts import Raw, code_hash, file_hash, new_folder, write_json
+from linnet.artifacts import Raw, file_hash, new_folder, write_json
 from linnet.data import caltech_birds
 from linnet.data.caltech_birds import RawDataError
 from linnet.data.download import DownloadError, download, unpack
+from linnet.data.synthetic import VERSION as SYNTHETIC_VERSION
 from linnet.data.synthetic import make_birds
 from linnet.progress import Meter, say
 from linnet.recipe import DataSection
@@ -30,7 +31,7 @@ def run(data: DataSection, *, source: str, out: Path, work: Path) -> None:
     """
     match source:
         case "synthetic":
-            origin = {"kind": SYNTHETIC, "code_hash": code_hash("linnet.data.synthetic")}
+            origin = {"kind": SYNTHETIC, "version": SYNTHETIC_VERSION}
             if not _is_there(out, origin):
                 with new_folder(out) as folder:
                     make_birds(folder)

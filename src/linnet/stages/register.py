@@ -14,6 +14,7 @@ from linnet.artifacts import (
     Registration,
     Report,
     folder_hash,
+    git_commit,
     input_hash,
     is_current,
     new_folder,
@@ -26,7 +27,7 @@ from linnet.artifacts import (
 from linnet.errors import LinnetError, first_line
 from linnet.progress import say
 from linnet.recipe import ClassLabel, GateSection, Recipe, section_hash
-from linnet.tracking import RUN_KEY, connect, experiment_id, find_run, tracking_uri
+from linnet.tracking import GIT_COMMIT, RUN_KEY, connect, experiment_id, find_run, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -132,12 +133,15 @@ def _version(
     model_key = read_provenance(model, made_by="train")["input_hash"]
     run_id = find_run(client, model_key)
     if run_id is None:  # trained with tracking off
-        run_id = client.create_run(experiment_id(client), run_name=recipe.name, tags={RUN_KEY: model_key}).info.run_id
+        run_tags = {RUN_KEY: model_key}
+        run_id = client.create_run(experiment_id(client), run_name=recipe.name, tags=run_tags).info.run_id
     uri, model_id = _log_model(recipe, run_id, model, report)
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name, description=f"Pictures by linnet, recipe {recipe.name}")
     try:
-        tags = _tags(recipe, key, model, metrics)
+        known_tags = client.get_run(run_id).data.tags
+        commit = known_tags[GIT_COMMIT] if GIT_COMMIT in known_tags else git_commit()
+        tags = _tags(recipe, key, model, metrics, commit)
         return client.create_model_version(name, uri, run_id=run_id, tags=tags, model_id=model_id)
     finally:
         client.set_terminated(run_id, "FINISHED")
@@ -181,7 +185,7 @@ def _log_model(recipe: Recipe, run_id: str, model: Path, report: Path) -> tuple[
     return str(info.model_uri), str(info.model_id)
 
 
-def _tags(recipe: Recipe, key: str, model: Path, metrics: dict[str, Any]) -> dict[str, str]:
+def _tags(recipe: Recipe, key: str, model: Path, metrics: dict[str, Any], commit: str) -> dict[str, str]:
     provenance = read_provenance(model, made_by="train")
     return {
         RUN_KEY: key,
@@ -190,7 +194,7 @@ def _tags(recipe: Recipe, key: str, model: Path, metrics: dict[str, Any]) -> dic
         "linnet.training_recipe_hash": provenance["recipe_hash"],
         "linnet.data_hash": provenance["inputs"]["dataset"],
         "linnet.code_hash": provenance["code_hash"],
-        "linnet.git_commit": provenance["git_commit"],
+        GIT_COMMIT: commit,
         "linnet.weights_sha256": Model.content_hash(model),
         "linnet.reference_hash": metrics["reference"]["data_hash"],
         "linnet.gate.metric": recipe.register_.gate.metric,

@@ -36,7 +36,7 @@ from linnet.models import NoiseLevel
 from linnet.progress import Meter, say
 from linnet.recipe import ClassLabel, DPMSolver, Recipe, TrainingRecipe, flatten, section_hash
 from linnet.stages.wiring import Painter, Standardisation, Statistics, build_network, noise_level, num_classes, place
-from linnet.tracking import NoTracker, RunTracker, Tracker
+from linnet.tracking import GIT_COMMIT, NoTracker, RunTracker, Tracker
 from linnet.training.checkpoint import CheckpointStore
 from linnet.training.loop import HistoryRow, TrainState, autocast, fit, new_state
 from linnet.training.stopping import stop_on_signals
@@ -89,7 +89,7 @@ def run(
             tags={
                 "linnet.recipe_hash": section_hash(training),
                 "linnet.data_hash": inputs["dataset"],
-                "linnet.git_commit": git_commit(),
+                GIT_COMMIT: git_commit(),
             },
             system_metrics=True,
         )

@@ -8,7 +8,7 @@ from PIL import Image
 
 from linnet.artifacts import folder_hash
 from linnet.data.caltech_birds import FOLDER, Record, read_index
-from linnet.data.synthetic import GREY_EVERY, SPECIES, draw_bird, make_birds
+from linnet.data.synthetic import GREY_EVERY, SPECIES, VERSION, draw_bird, make_birds
 
 PER_SPECIES = 12
 
@@ -24,6 +24,13 @@ def picture_of(birds: Path, record: Record) -> Image.Image:
     with Image.open(birds / FOLDER / "images" / record.name) as image:
         image.load()
         return image
+
+
+def test_each_version_has_one_content(tmp_path: Path) -> None:
+    """data.dvc pins it; whoever changes what is drawn raises VERSION, adds a line here and renews data.dvc."""
+    make_birds(tmp_path)
+    known = {1: "326607603c8784fadedddbe21395bec048af671895f49828ff39031d84165e79"}
+    assert folder_hash(tmp_path) == known[VERSION]
 
 
 def test_two_runs_are_byte_identical_and_two_seeds_are_not(birds: Path, tmp_path: Path) -> None:
