@@ -2,12 +2,14 @@
 
 import lzma
 import os
+import shutil
 import tarfile
 import time
 import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import requests
 
@@ -85,26 +87,19 @@ def _fetch_rest(url: str, path: Path, have: int, advance: Callable[[int, int], N
 def unpack(archive: Path, folder: Path, *, advance: Callable[[int], None]) -> None:
     """Unpack a tar (any compression) or zip archive into `folder`; no member may land outside it.
 
-    Links that stay inside and plain files are unpacked; device files and escaping names are refused. An absolute name
-    in a tar is taken as relative to the folder, as tar itself does.
+    Links become copies of the archive's member they point to; links to anything else, devices and names that leave the
+    folder are refused. (Python's own extraction filters are missing before 3.11.4.)
 
     Raises:
-        ArchiveError: not an archive, truncated, or a member points outside; the message names it.
+        ArchiveError: not an archive, truncated, damaged, or with a refused member; the message names it.
     """
     try:
         if zipfile.is_zipfile(archive):
             _unpack_zip(archive, folder, advance)
         else:
-            with tarfile.open(archive, "r:*") as tar:
-                for member in tar:
-                    tar.extract(member, folder, filter="data")
-                    advance(1)
-                while tar.fileobj is not None and tar.fileobj.read(CHUNK_BYTES):
-                    pass  # to the end of the compressed stream, where its checksum is
-    except tarfile.FilterError as reason:
-        special = isinstance(reason, tarfile.SpecialFileError)
-        problem = "is no plain file" if special else "would land outside the folder"
-        raise ArchiveError(f"{archive}: member {reason.tarinfo.name!r} {problem}; nothing is kept") from None
+            _unpack_tar(archive, folder, advance)
+    except ArchiveError as refusal:
+        raise ArchiveError(f"{archive}: {refusal}; nothing is kept") from None
     except (
         tarfile.TarError,
         zipfile.BadZipFile,
@@ -119,11 +114,49 @@ def unpack(archive: Path, folder: Path, *, advance: Callable[[int], None]) -> No
         raise ArchiveError(f"{archive}: not a whole archive ({first_line(reason)}); fetch it again") from None
 
 
-def _unpack_zip(archive: Path, folder: Path, advance: Callable[[int], None]) -> None:
-    root = folder.resolve()
-    with zipfile.ZipFile(archive) as file:
-        for name in file.namelist():
-            if not (root / name).resolve().is_relative_to(root):
-                raise ArchiveError(f"{archive}: member {name!r} would land outside the folder; nothing is kept")
-            file.extract(name, folder)
+def _unpack_tar(archive: Path, folder: Path, advance: Callable[[int], None]) -> None:
+    with tarfile.open(archive, "r:*") as tar:
+        for member in tar:
+            if member.isdir():
+                _inside(folder, member.name).mkdir(parents=True, exist_ok=True)
+            else:
+                with _content(tar, member) as content:
+                    _write(_inside(folder, member.name), content)
             advance(1)
+        while tar.fileobj is not None and tar.fileobj.read(CHUNK_BYTES):
+            pass  # to the end of the compressed stream, where its checksum is
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    try:
+        content = tar.extractfile(member)  # follows links, inside the archive only
+    except KeyError:
+        raise ArchiveError(f"member {member.name!r} would land outside the folder ({member.linkname})") from None
+    if content is None:
+        raise ArchiveError(f"member {member.name!r} is no plain file")
+    return content
+
+
+def _unpack_zip(archive: Path, folder: Path, advance: Callable[[int], None]) -> None:
+    with zipfile.ZipFile(archive) as file:
+        for member in file.infolist():
+            target = _inside(folder, member.filename)
+            if member.is_dir():
+                target.mkdir(parents=True, exist_ok=True)
+            else:
+                with file.open(member) as content:
+                    _write(target, content)
+            advance(1)
+
+
+def _inside(folder: Path, name: str) -> Path:
+    target = (folder / name).resolve()
+    if not target.is_relative_to(folder.resolve()):
+        raise ArchiveError(f"member {name!r} would land outside the folder")
+    return target
+
+
+def _write(target: Path, content: IO[bytes]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as file:
+        shutil.copyfileobj(content, file, CHUNK_BYTES)
