@@ -105,6 +105,15 @@ def test_four_times_the_pixels_are_four_times_the_work_without_attention() -> No
     assert describe.count_flops(large)[0] == 4 * describe.count_flops(small)[0]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def short_measurements() -> Iterator[None]:
+    """What the times are is no matter here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(describe, "WARMUP_SECONDS", 0.1)
+        patch.setattr(describe, "MEASURE_SECONDS", 0.1)
+        yield
+
+
 @pytest.fixture(scope="module")
 def described() -> describe.Description:
     return describe.run(tiny_recipe(), device=CPU)
