@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import fcntl
 import functools
 import hashlib
 import importlib.metadata
@@ -111,29 +112,58 @@ class Registration:
 
 @contextlib.contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
-    """A folder that appears at `out` whole when the block ends, or not at all; what lay there before is replaced."""
+    """A folder that appears at `out` whole when the block ends, or not at all; what lay there before is replaced.
+
+    Raises:
+        ArtifactError: another process is making the same folder right now.
+    """
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial, old = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.old")
-    for leftover in (partial, old):
-        _remove(leftover)
+    if partial.exists():
+        with exclusive(partial, what=out):
+            _remove(partial)  # what a killed run left
+    if old.exists() and not out.exists():
+        old.rename(out)  # the run was killed between its two renames
+    _remove(old)
     partial.mkdir()
     try:
-        yield partial
-        for file in sorted(partial.rglob("*")):
-            if file.is_file():
-                _sync(file)
-        if out.exists():
-            out.rename(old)
-        try:
-            partial.rename(out)
-        except OSError:
-            old.rename(out)
-            raise
-        _sync(out.parent)
+        with exclusive(partial, what=out):
+            yield partial
+            for file in sorted(partial.rglob("*")):
+                if file.is_file():
+                    _sync(file)
+            if out.exists():
+                out.rename(old)
+            try:
+                partial.rename(out)
+            except OSError:
+                if old.exists():
+                    old.rename(out)
+                raise
+            _sync(out.parent)
     finally:
         _remove(partial)
     _remove(old)
+
+
+@contextlib.contextmanager
+def exclusive(folder: Path, *, what: Path) -> Iterator[None]:
+    """No other process works in `folder` at the same time; a lock that ends with the process, however it ends.
+
+    Raises:
+        ArtifactError: another process does; the message names `what`.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise ArtifactError(f"{what}: another run is making it right now; wait for it, or stop it and repeat") from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -188,3 +188,23 @@ def test_the_commit_comes_from_the_image_or_from_git(monkeypatch: pytest.MonkeyP
         pytest.skip("not a git checkout")
     assert git_commit.__wrapped__().rstrip("+") == head.stdout.strip()
     assert json.dumps(git_commit.__wrapped__())
+
+
+def test_two_runs_do_not_make_one_folder_at_once(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with new_folder(out) as first:
+        (first / "a.txt").write_text("a")
+        with pytest.raises(ArtifactError, match="another run is making it right now"), new_folder(out):
+            pass
+    assert (out / "a.txt").read_text() == "a"
+    with new_folder(out) as second:  # the lock is free again
+        (second / "b.txt").write_text("b")
+    assert [path.name for path in tmp_path.rglob("*.txt")] == ["b.txt"]
+
+
+def test_a_kill_between_the_two_renames_loses_nothing(tmp_path: Path) -> None:
+    (tmp_path / ".out.old").mkdir()
+    (tmp_path / ".out.old" / "a.txt").write_text("a")
+    with pytest.raises(RuntimeError), new_folder(tmp_path / "out"):
+        raise RuntimeError
+    assert (tmp_path / "out" / "a.txt").read_text() == "a"

@@ -1,6 +1,7 @@
 """train: a dataset in, a model out."""
 
 import csv
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import fields
@@ -18,6 +19,7 @@ from linnet.artifacts import (
     Dataset,
     Model,
     commit_file,
+    exclusive,
     git_commit,
     input_hash,
     is_current,
@@ -73,13 +75,8 @@ def run(
         say(f"{out}: already trained from this data and these settings")
         return
     folder = work / f"train-{key[:16]}"
-    grids = folder / Model.grids
     checkpoints = CheckpointStore(folder, every_seconds=checkpoint_every_seconds)
-    grids.mkdir(exist_ok=True)
-    state = new_state(place(build_network(training), device), recipe.train, device)
-    if saved := checkpoints.load(device):
-        state.load_state_dict(saved)
-        say(f"train: going on after step {state.step} of {recipe.train.num_steps}")
+    (folder / Model.grids).mkdir(exist_ok=True)
     tracker: Tracker = NoTracker()
     if track:
         tracker = RunTracker(
@@ -93,15 +90,14 @@ def run(
             },
             system_metrics=True,
         )
-    with tracker:
-        tracker.dataset(
-            training.data.folder, inputs["dataset"], str(dataset), f'{{"num_rows": {statistics["train_count"]}}}'
-        )
-        _fit(state, training, statistics, dataset, device, checkpoints, grids, tracker)
+    with exclusive(folder, what=out), tracker:
+        profile = json.dumps({"num_rows": statistics["train_count"]})
+        tracker.dataset(training.data.folder, inputs["dataset"], str(dataset), profile)
+        state = _fit(training, statistics, dataset, device, checkpoints, folder / Model.grids, tracker)
         with new_folder(out) as model:
-            _write_model(model, state, training, dataset, grids)
+            _write_model(model, state, training, dataset, folder / Model.grids)
             write_provenance(model, "train", [training], inputs)
-    shutil.rmtree(folder)
+        shutil.rmtree(folder)
     say(f"{out}: {recipe.train.num_steps} steps, last loss {state.history[-1].loss:.4f}")
 
 
@@ -120,7 +116,6 @@ def _check_dataset(recipe: TrainingRecipe, dataset: Path) -> Statistics:
 
 
 def _fit(
-    state: TrainState,
     recipe: TrainingRecipe,
     statistics: Statistics,
     dataset: Path,
@@ -128,8 +123,13 @@ def _fit(
     checkpoints: CheckpointStore,
     grids: Path,
     tracker: Tracker,
-) -> None:
+) -> TrainState:
+    """The trained state: from the newest checkpoint if there is one, else from the start."""
     section = recipe.train
+    state = new_state(place(build_network(recipe), device), section, device)
+    if saved := checkpoints.load(device):
+        state.load_state_dict(saved)
+        say(f"train: going on after step {state.step} of {section.num_steps}")
     standardisation = Standardisation.of(statistics, device)
     compute_loss = LossComputer(
         recipe,
@@ -163,6 +163,7 @@ def _fit(
             on_log=on_log,
             on_grid=on_grid,
         )
+    return state
 
 
 class LossComputer:
