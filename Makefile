@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export GIT_PYTHON_REFRESH := quiet
 
-BIRDS ?= synthetic
+BIRDS ?=
 RECIPE ?= recipes/birds-demo.toml
 
 .PHONY: help
@@ -18,7 +18,7 @@ help: ## Show this list
 
 .PHONY: run
 run: $(READY) ## The main job: data to a registered champion; BIRDS=caltech, or an archive or folder of your own
-	@linnet ingest recipes/birds-demo.toml --source "$(BIRDS)"
+	@linnet ingest recipes/birds-demo.toml $(if $(BIRDS),--source "$(BIRDS)")
 	@dvc repro
 	@linnet results build/*
 
@@ -33,12 +33,13 @@ $(READY): requirements.lock pyproject.toml
 	@touch $(READY)
 
 .PHONY: check
-check: $(READY) ## Style, types, import contract, recipes
+check: $(READY) ## Style, types, import contract, recipes, contract tests
 	@ruff format --check
 	@ruff check
 	@mypy
 	@lint-imports
 	@linnet check recipes/*.toml
+	@pytest tests/contract
 
 .PHONY: test
 test: $(READY) ## All tests that need no GPU and no servers
@@ -62,7 +63,8 @@ describe: $(READY) ## What RECIPE is and what it will cost here
 
 .PHONY: ui-mlflow
 ui-mlflow: $(READY) ## Open the runs and models of this workspace at http://127.0.0.1:5000
-	@mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}" --port 5000
+	@case "$$MLFLOW_TRACKING_URI" in http*) echo "Your runs are at $$MLFLOW_TRACKING_URI";; \
+	*) mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}" --port 5000;; esac
 
 .PHONY: bench
 bench: $(READY) ## Speed against named peers, in the same run

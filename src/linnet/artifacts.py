@@ -293,7 +293,10 @@ def input_hash(stage: str, sections: Iterable[Section], inputs: Mapping[str, str
 
 
 def write_provenance(folder: Path, stage: str, sections: Iterable[Section], inputs: Mapping[str, str]) -> None:
-    """Write what made this folder. No times, machines or commits: equal inputs and equal code give equal bytes."""
+    """Write what made this folder and what it holds; a stage does this last.
+
+    No times, machines or commits: equal inputs and equal code give equal bytes.
+    """
     sections = list(sections)
     write_json(
         folder / PROVENANCE,
@@ -303,6 +306,7 @@ def write_provenance(folder: Path, stage: str, sections: Iterable[Section], inpu
             "inputs": dict(sorted(inputs.items())),
             "recipe_hash": section_hash(*sections),
             "code_hash": code_hash(f"linnet.stages.{stage}"),
+            "content_hash": folder_hash(folder),
             "versions": {"python": platform.python_version()}
             | {name: importlib.metadata.version(name) for name in VERSIONED_LIBRARIES},
         },
@@ -320,12 +324,25 @@ def read_provenance(folder: Path, *, made_by: str) -> dict[str, Any]:
 
 
 def is_current(folder: Path, wanted: str) -> bool:
-    """Whether `folder` is the finished result of exactly these inputs, so that there is nothing to do."""
+    """Whether `folder` is the finished, undamaged result of exactly these inputs, so that there is nothing to do."""
     try:
         provenance = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(provenance, dict) and bool(provenance.get("input_hash") == wanted)
+    if not isinstance(provenance, dict) or provenance.get("input_hash") != wanted:
+        return False
+    return bool(provenance.get("content_hash") == folder_hash(folder))
+
+
+def check_settings(folder: Path, *, made_by: str, section: Section) -> dict[str, Any]:
+    """The provenance of `folder`, if stage `made_by` made it with exactly these settings. Raises ArtifactError."""
+    provenance = read_provenance(folder, made_by=made_by)
+    if provenance["recipe_hash"] != section_hash(section):
+        raise ArtifactError(
+            f"{folder} was made with other settings than this recipe has; run `linnet {made_by}` again, or give the "
+            "same --set"
+        )
+    return provenance
 
 
 @functools.cache

@@ -34,9 +34,12 @@ Build = Annotated[Path, typer.Option(help="Where results go: BUILD/<recipe>/<sta
 Work = Annotated[Path, typer.Option(help="Where unfinished work waits (checkpoints, downloads); no result lies there.")]
 Data = Annotated[Path, typer.Option(help="Where raw data lies: DATA/<data.folder of the recipe>.")]
 Device = Annotated[str, typer.Option(help="auto (the GPU where there is one), cpu or cuda.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Pictures drawn at once; changes speed and memory only.")]
+BatchSize = Annotated[
+    int, typer.Option(min=1, help="Pictures drawn at once: speed, memory, and rounding (a grey level at most).")
+]
 Track = Annotated[bool, typer.Option(help="Log to MLflow (MLFLOW_TRACKING_URI, or mlflow.db in this folder).")]
 
+INTERRUPTED = 130  # the exit status after Ctrl-C
 BUILD, WORK, DATA = Path("build"), Path(".work"), Path("data")
 
 
@@ -73,9 +76,12 @@ def describe(
 def ingest(
     recipe: RecipePath,
     source: Annotated[
-        str,
-        typer.Option(help="synthetic (drawn here), caltech (downloaded, 1.1 GB), or the path of an archive or folder."),
-    ] = "synthetic",
+        str | None,
+        typer.Option(
+            help="synthetic (drawn here), caltech (downloaded, 1.1 GB), or the path of an archive or folder. Left out: "
+            "what is there already, or else synthetic."
+        ),
+    ] = None,
     overrides: Overrides = None,
     data: Data = DATA,
     work: Work = WORK,
@@ -146,9 +152,7 @@ def sample(
 
     loaded = load_recipe(recipe, overrides or ())
     folder = build / loaded.name
-    stage.run(
-        loaded.sample, model=folder / "model", out=folder / "samples", device=_device(device), batch_size=batch_size
-    )
+    stage.run(loaded, model=folder / "model", out=folder / "samples", device=_device(device), batch_size=batch_size)
 
 
 @app.command()
@@ -172,7 +176,7 @@ def evaluate(
     loaded = load_recipe(recipe, overrides or ())
     folder = build / loaded.name
     stage.run(
-        loaded.evaluate,
+        loaded,
         dataset=folder / "dataset",
         model=folder / "model",
         samples=folder / "samples",
@@ -203,6 +207,9 @@ def results(
     from linnet.artifacts import Registration, Report, Samples, read_json
 
     for folder in folders:
+        if not (folder / "registration" / Registration.result).is_file():
+            print(f"{folder.name}: not finished, no {folder / 'registration'} yet")
+            continue
         metrics = read_json(folder / "report" / Report.metrics, made_by="evaluate")
         entry = read_json(folder / "registration" / Registration.result, made_by="register")
         title = "champion" if entry["promoted"] else "challenger"
@@ -229,7 +236,11 @@ def main() -> None:
     """Run a command; mistakes and interruptions become one message and an exit status."""
     status = 0
     try:
-        app(standalone_mode=True)  # leaves by SystemExit when all is well
+        app()
+    except SystemExit as done:  # typer's way out, for good and for bad
+        if done.code == INTERRUPTED:
+            _complain("interrupted; repeat the command to go on")
+        raise
     except RecipeError as error:
         _complain(error)
         status = 2
@@ -241,9 +252,6 @@ def main() -> None:
             raise
         _complain(f"{error.filename or 'the disk'}: {error.strerror}; nothing half-written was kept")
         status = 1
-    except KeyboardInterrupt:
-        _complain("interrupted; repeat the command to go on")
-        status = 130
     except Stopped as stop:
         _complain(f"{stop}; repeat the command to go on")
         status = 128 + stop.signal_number

@@ -300,6 +300,7 @@ class GateSection(Section):
     metric: str  # a key of metrics.json, such as "frechet_thumbnail"; lower is better
     max_ratio_to_noise: PositiveFloat  # of the distance that pure noise has
     min_improvement: OpenFraction  # over the champion, as a fraction of its score
+    when_incomparable: Literal["promote", "keep"]  # the champion was measured on other data or by another protocol
 
 
 class RegisterSection(Section):

@@ -42,7 +42,7 @@ def parse_recipe(text: str, *, where: str, overrides: Sequence[str] = ()) -> Rec
     """The recipe in `text`; `where` names it in errors. Raises RecipeError."""
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as reason:
+    except (ValueError, RecursionError) as reason:
         raise RecipeError(f"{where}: is not valid TOML: {reason}") from None
     for override in overrides:
         _apply_override(values, override)

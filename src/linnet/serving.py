@@ -66,7 +66,7 @@ def _draw(painter: Painter, section: SampleSection, request: int, values: dict[s
     classes = num_classes(painter.recipe)
     if label is not None and not 0 <= label < classes:
         raise _refusal(f"label = {label}: this model knows {f'labels 0 to {classes - 1}' if classes else 'no labels'}")
-    guidance = float(given.get("guidance", section.guidance_scale))
+    guidance = float(given.get("guidance", 1.0 if label is None else section.guidance_scale))
     if guidance != 1 and label is None:
         raise _refusal(f"guidance = {guidance:g} needs a label to be guided to")
     if not (np.isfinite(guidance) and guidance >= 0):

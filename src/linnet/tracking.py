@@ -28,6 +28,8 @@ RUN_KEY = "linnet.input_hash"  # the tag that ties a run to what went into its t
 GIT_COMMIT = "linnet.git_commit"  # the tag with the commit of the code that trained the model
 QUEUE_LENGTH = 10_000
 CLOSING_SECONDS = 30.0
+UNREACHED_SECONDS = 3.0  # a server that never answered is not waited for longer
+TRIES = 3  # for an entry that an answering server refuses
 RETRY_SECONDS = 5.0
 
 
@@ -126,6 +128,7 @@ class RunTracker:
         self._tasks: queue.Queue[Callable[[MlflowClient, str], None]] = queue.Queue(QUEUE_LENGTH)
         self._lost = 0
         self._closing = threading.Event()
+        self._opened = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="linnet-tracking", daemon=True)
         self._deadline = float("inf")
         self._status = "FINISHED"
@@ -139,9 +142,10 @@ class RunTracker:
     ) -> None:
         if kind is not None:
             self._status = "KILLED" if issubclass(kind, (KeyboardInterrupt, Stopped)) else "FAILED"
-        self._deadline = time.monotonic() + self._closing_seconds
+        patience = self._closing_seconds if self._opened.is_set() else min(self._closing_seconds, UNREACHED_SECONDS)
+        self._deadline = time.monotonic() + patience
         self._closing.set()
-        self._thread.join(self._closing_seconds)
+        self._thread.join(patience)
         if missing := self._lost + self._tasks.qsize():
             say(
                 f"MLflow at {tracking_uri()} did not take {missing} entries of this run; the results are complete, "
@@ -201,6 +205,7 @@ class RunTracker:
         if opened is None:
             return
         client, run_id = opened
+        self._opened.set()
         monitor = self._start_system_metrics(run_id)
         while not (self._closing.is_set() and self._tasks.empty()):
             try:
@@ -212,11 +217,11 @@ class RunTracker:
                 task(client, run_id)
                 return True
 
-            if self._until_it_works(attempt) is None:
+            if self._until_it_works(attempt, tries=TRIES) is None:
                 self._lost += 1
         if monitor is not None:
             monitor.finish()
-        self._until_it_works(lambda: client.set_terminated(run_id, self._status) or True)
+        self._until_it_works(lambda: client.set_terminated(run_id, self._status) or True, tries=TRIES)
 
     def _open(self) -> tuple["MlflowClient", str]:
         from mlflow.entities import Param, RunTag
@@ -241,8 +246,8 @@ class RunTracker:
         monitor.start()
         return monitor
 
-    def _until_it_works(self, attempt: Callable[[], Any]) -> Any:
-        """What `attempt` returns; None once the run is closing and there is no time for another try."""
+    def _until_it_works(self, attempt: Callable[[], Any], *, tries: float = float("inf")) -> Any:
+        """What `attempt` returns; None after `tries`, or once the run is closing and no time is left for another."""
         warned = False
         while True:
             try:
@@ -251,6 +256,9 @@ class RunTracker:
                 if not warned:
                     say(f"MLflow at {tracking_uri()} does not answer ({first_line(reason)}); training goes on")
                     warned = True
+            tries -= 1
+            if tries <= 0:
+                return None
             if self._closing.wait(RETRY_SECONDS):
                 if time.monotonic() + RETRY_SECONDS >= self._deadline:
                     return None

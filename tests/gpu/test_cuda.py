@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
 def test_trains_and_samples(folder: Path, precision: str) -> None:
     recipe = tiny_recipe(f"train.precision={precision}", f"sample.precision={precision}")
     model = train_on_gpu(recipe, folder)
-    sample.run(recipe.sample, model=model, out=folder / "samples", device=torch.device("cuda"), batch_size=5)
+    sample.run(recipe, model=model, out=folder / "samples", device=torch.device("cuda"), batch_size=5)
     assert (folder / "samples" / "grid.png").is_file()
 
 

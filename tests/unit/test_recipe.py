@@ -70,7 +70,7 @@ def test_the_hash_changes_with_every_single_value() -> None:
         "data.max_rejected_fraction": 0.002, "model.noise_injection": "input", "model.stem_channels": 32,
         "model.embedding_dims": 32, "model.widths": [64, 128, 256, 256], "model.blocks_per_level": 3,
         "model.attention_heads_by_level": [0, 0, 0, 4], "diffusion.schedule.num_timesteps": 999,
-        "diffusion.schedule.offset": 0.009, "diffusion.prediction": "v", "diffusion.loss": "mae",
+        "diffusion.schedule.offset": 0.009, "diffusion.prediction": "x0", "diffusion.loss": "mae",
         "train.duration_kexamples": 1887, "train.batch_size": 64, "train.learning_rate": 2e-4,
         "train.warmup_kexamples": 15, "train.optimizer.beta1": 0.8, "train.optimizer.beta2": 0.99,
         "train.optimizer.weight_decay": 0.0, "train.max_gradient_norm": 2.0, "train.ema_decay": 0.99,
@@ -81,6 +81,7 @@ def test_the_hash_changes_with_every_single_value() -> None:
         "evaluate.reference_split": "train", "evaluate.kernel_subsets": 99, "evaluate.kernel_subset_size": 999,
         "evaluate.seed": 1, "register.model_name": "other", "register.gate.metric": "kid",
         "register.gate.max_ratio_to_noise": 0.4, "register.gate.min_improvement": 0.1, "name": "other",
+        "register.gate.when_incomparable": "promote",
     }  # fmt: skip
     recipe = parse_recipe(BIRDS, where="")
     left_out = {key for key in flatten(recipe) if key.endswith(".kind")} | {"sample.guidance_scale"}

@@ -8,6 +8,9 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from linnet.artifacts import ArtifactError
+from linnet.errors import first_line
+
 _HEADER_BYTES = 128  # room for any length, so that the header can be filled in last
 
 
@@ -72,6 +75,9 @@ class ChannelStatistics:
 
 
 def open_array(path: Path) -> NDArray[np.generic]:
-    """The array at `path`, memory-mapped and read-only."""
-    array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
+    """The array at `path`, memory-mapped and read-only. Raises ArtifactError if it is missing or damaged."""
+    try:
+        array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as reason:
+        raise ArtifactError(f"{path}: cannot be used ({first_line(reason)}); make its folder again") from None
     return array

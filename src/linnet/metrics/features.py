@@ -37,13 +37,26 @@ class WeightsError(LinnetError):
     """The Inception weights are not there, or are not what they should be."""
 
 
+class Inception(torch.nn.Module):
+    """The network, and which weights it has: only the published ones make FID and KID."""
+
+    def __init__(self, network: torch.nn.Module, sha256: str) -> None:
+        super().__init__()
+        self.network, self.sha256 = network, sha256
+        self.is_published = sha256.startswith(INCEPTION_SHA256_START)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        features: Tensor = self.network(pictures)
+        return features
+
+
 def extract(
     features: Features,
     pictures: NDArray[np.uint8],
     *,
     batch_size: int,
     device: torch.device,
-    inception: torch.nn.Module | None,
+    inception: Inception | None,
 ) -> Iterator[Tensor]:
     """Feature batches, float64 [<= batch_size, d], of uint8 pictures [N, H, W, 3]."""
     for start in range(0, len(pictures), batch_size):
@@ -90,7 +103,7 @@ def _cell_rms(x: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(x**2, CELLS).sqrt().flatten(1)
 
 
-def load_inception(weights: Path | None, sha256: str | None, device: torch.device) -> torch.nn.Module:
+def load_inception(weights: Path | None, sha256: str | None, device: torch.device) -> Inception:
     """The 2015 Inception network that FID and KID are defined by: uint8 [B, 3, H, W] -> [B, 2048].
 
     Args:
@@ -120,8 +133,8 @@ def load_inception(weights: Path | None, sha256: str | None, device: torch.devic
         feature_extractor_weights_path=str(path),
         antialias=False,  # torch-fidelity's resize, which published scores use; torchmetrics 1.8 changed its default
     )
-    network.to(device).eval()
-    return network
+    network.to(device)
+    return Inception(network, found).eval()
 
 
 def _download_inception(path: Path) -> None:

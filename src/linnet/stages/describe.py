@@ -134,7 +134,8 @@ def _time_drawing(recipe: TrainingRecipe, whole: Recipe, device: torch.device) -
     network = place(build_network(recipe), device)
     painter = Painter(network, recipe, Standardisation.of(NEUTRAL_STATISTICS, device), device)
     count = min(DRAW_BATCH, whole.sample.num_samples)
-    sampler = DPMSolver(kind="dpm_solver_pp_2m", num_steps=MEASURED_DRAW_STEPS)
+    steps = min(MEASURED_DRAW_STEPS, recipe.diffusion.schedule.num_timesteps)
+    sampler = DPMSolver(kind="dpm_solver_pp_2m", num_steps=steps)
 
     def draw() -> None:
         painter.draw(
@@ -147,7 +148,7 @@ def _time_drawing(recipe: TrainingRecipe, whole: Recipe, device: torch.device) -
             precision=whole.sample.precision,
         )
 
-    return _median_seconds(draw, device) / count / MEASURED_DRAW_STEPS
+    return _median_seconds(draw, device) / count / steps
 
 
 def _median_seconds(work: Callable[[], object], device: torch.device) -> float:

@@ -18,22 +18,22 @@ from linnet.artifacts import (
     Model,
     Report,
     Samples,
+    check_settings,
     folder_hash,
     input_hash,
     is_current,
     new_folder,
     read_json,
-    read_provenance,
     write_json,
     write_provenance,
     write_text,
 )
 from linnet.data.arrays import open_array
 from linnet.metrics.distances import frechet_distance, jackknife, kernel_distance
-from linnet.metrics.features import PROTOCOL, extract, load_inception
+from linnet.metrics.features import PROTOCOL, Inception, extract, load_inception
 from linnet.metrics.neighbours import nearest
 from linnet.progress import Meter, say
-from linnet.recipe import DPMSolver, EvaluateSection, Features, SampleSection, metric_names
+from linnet.recipe import DPMSolver, EvaluateSection, Features, Recipe, SampleSection, metric_names
 from linnet.stages.sample import draw_labels, write_samples
 from linnet.stages.wiring import load_painter
 from linnet.tracking import NoTracker, RunTracker, Tracker
@@ -59,7 +59,7 @@ class Sets:
 
 
 def run(
-    section: EvaluateSection,
+    recipe: Recipe,
     *,
     dataset: Path,
     model: Path,
@@ -79,29 +79,32 @@ def run(
         ArtifactError: an input is missing, or they do not belong together.
         WeightsError: FID and KID are asked for, and Inception's weights cannot be had.
     """
-    model_key = read_provenance(model, made_by="train")["input_hash"]
+    section = recipe.evaluate
+    trained = check_settings(model, made_by="train", section=recipe.training())
     inputs = {
         "dataset": Dataset.content_hash(dataset),
         "model": Model.content_hash(model),
         "samples": folder_hash(samples),
     }
-    if read_provenance(samples, made_by="sample")["inputs"]["model"] != inputs["model"]:
+    if trained["inputs"]["dataset"] != inputs["dataset"]:
+        raise ArtifactError(f"{model} was trained on other data than {dataset}; run `linnet train` again")
+    if check_settings(samples, made_by="sample", section=recipe.sample)["inputs"]["model"] != inputs["model"]:
         raise ArtifactError(f"{samples} was drawn from another model than {model}; run `linnet sample` again")
-    if is_current(out, input_hash("evaluate", [section], inputs)):
-        say(f"{out}: already evaluated with these settings")
-        return
     inception = None
     if "inception" in section.features:
         inception = load_inception(inception_weights, inception_sha256, device)
+        inputs["inception"] = inception.sha256
+    if is_current(out, input_hash("evaluate", [section], inputs)):
+        say(f"{out}: already evaluated with these settings")
+        return
     reference_split = section.reference_split
     other_split = "train" if reference_split == "test" else "test"
     reference = _images(dataset, reference_split)
     drawn = np.asarray(open_array(samples / Samples.images), dtype=np.uint8)
-    sample_section = SampleSection.model_validate_json((samples / Samples.recipe).read_bytes())
     with new_folder(out) as folder, tempfile.TemporaryDirectory(dir=out.parent) as scratch:
         sets = Sets(
             model=drawn,
-            untrained=_untrained(sample_section, model, Path(scratch), device, batch_size),
+            untrained=_untrained(recipe.sample, model, Path(scratch), device, batch_size),
             noise=_noise(dataset, drawn.shape, section.seed),
             real=_subset(_images(dataset, other_split), len(drawn), section.seed),
         )
@@ -113,7 +116,7 @@ def run(
         write_text(folder / Report.scores, _scores_table(metrics))
         _write_page(folder, section, metrics, sets, reference, pairs)
         write_provenance(folder, "evaluate", [section], inputs)
-    _log(out, metrics, model_key, track_run)
+        _log(folder, metrics, trained["input_hash"], recipe.name if track_run else None)
     for name, value in metrics["scores"].items():
         context = metrics["context"][name]
         others = ", ".join(f"{other} {context[other]:.4g}" for other in ("untrained", "noise", "real"))
@@ -155,25 +158,36 @@ def _measure(
     sets: Sets,
     reference: Pictures,
     device: torch.device,
-    inception: torch.nn.Module | None,
+    inception: Inception | None,
 ) -> dict[str, Any]:
     scores, intervals, context, protocols = {}, {}, {}, {}
     for features in section.features:
         real, *others = _features(features, [reference, *vars(sets).values()], device, inception)
         compared = dict(zip(vars(sets), others, strict=True))
-        for name, distance in zip(metric_names(features), _distances(section, real), strict=True):
+        size = min(section.kernel_subset_size, len(reference), len(sets.model))
+        details = ("", f"; {section.kernel_subsets} subsets of {size}")
+        names = _names(features, inception)
+        for name, distance, detail in zip(names, _distances(section, real), details, strict=True):
             values = {of: distance(generated) for of, generated in compared.items()}
             scores[name] = values.pop("model")
             context[name] = values
             intervals[name] = vars(jackknife(distance, scores[name], compared["model"]))
             protocols[name] = (
                 f"{PROTOCOL[features]}; {len(sets.model)} samples against {len(reference)} {section.reference_split}"
+                + detail
             )
     return {"scores": scores, "intervals": intervals, "context": context, "protocols": protocols}
 
 
+def _names(features: Features, inception: Inception | None) -> tuple[str, str]:
+    """With other weights than the published ones the distances must not be called FID and KID."""
+    if features == "inception" and inception is not None and not inception.is_published:
+        return f"frechet_inception_{inception.sha256[:8]}", f"kernel_inception_{inception.sha256[:8]}"
+    return metric_names(features)
+
+
 def _features(
-    features: Features, sets: list[Pictures], device: torch.device, inception: torch.nn.Module | None
+    features: Features, sets: list[Pictures], device: torch.device, inception: Inception | None
 ) -> list[Tensor]:
     """float64 [N, d] for each set."""
     vectors = []
@@ -239,7 +253,7 @@ def _write_page(
         lead=f"{len(sets.model)} samples, {len(reference)} real pictures of the {section.reference_split} split.",
         columns=["model", "untrained", "noise", "real"],
         rows=rows,
-        has_inception="inception" in section.features,
+        has_inception="fid" in metrics["scores"],
         samples=sheet(sets.model, SHOWN, 16),
         real=sheet(_subset(reference, 36, section.seed), 36, 6),
         untrained=sheet(sets.untrained, 36, 6),
@@ -249,11 +263,12 @@ def _write_page(
     (folder / Report.page).write_text(page, encoding="utf-8")
 
 
-def _log(out: Path, metrics: dict[str, Any], model_key: str, track_run: bool) -> None:
+def _log(folder: Path, metrics: dict[str, Any], model_key: str, run_name: str | None) -> None:
+    """Tell the model's run, before the report appears: a run that was killed in between tells it again."""
     tracker: Tracker = NoTracker()
-    if track_run:
-        tracker = RunTracker(model_key, run_name=out.parent.name, params={}, tags={}, system_metrics=False)
+    if run_name is not None:
+        tracker = RunTracker(model_key, run_name=run_name, params={}, tags={}, system_metrics=False)
     with tracker:
         tracker.metrics(metrics["scores"], step=0)
         for name in (Report.metrics, Report.page):
-            tracker.file(out / name, "report")
+            tracker.file(folder / name, "report")

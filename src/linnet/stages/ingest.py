@@ -18,18 +18,22 @@ SYNTHETIC, CALTECH = "synthetic", "caltech"
 MEGABYTE = 1_000_000
 
 
-def run(data: DataSection, *, source: str, out: Path, work: Path) -> None:
+def run(data: DataSection, *, source: str | None, out: Path, work: Path) -> None:
     """Bring the raw data of `data.kind` into `out`; a folder that already holds this very source is left alone.
 
     Args:
-        source: `synthetic` (drawn here), `caltech` (downloaded from its published address), or the path of an archive
-            or of a folder.
+        source: None keeps what is there, and draws birds where nothing is; `synthetic` (drawn here), `caltech`
+            (downloaded from its published address), or the path of an archive or of a folder.
         work: where an unfinished download waits for the next try.
 
     Raises:
         LinnetError: the source is missing, broken, hostile, or not in the layout of `data.kind`.
     """
+    if source is None:
+        source = "what was there" if (out / Raw.source).exists() else SYNTHETIC
     match source:
+        case "what was there":
+            pass
         case "synthetic":
             origin = {"kind": SYNTHETIC, "version": SYNTHETIC_VERSION}
             if not _is_there(out, origin):
@@ -106,11 +110,15 @@ def _unpack(archive: Path, out: Path, origin: dict[str, Any]) -> None:
 
 def _finish(folder: Path, origin: dict[str, Any]) -> None:
     caltech_birds.read_index(folder)
-    write_json(folder / Raw.source, origin)
+    write_json(folder / Raw.source, origin | {"content_hash": Raw.content_hash(folder)})
 
 
 def _is_there(out: Path, origin: dict[str, Any]) -> bool:
+    """Whether `out` came from this origin and nothing in it has changed since."""
     try:
-        return bool(json.loads((out / Raw.source).read_text(encoding="utf-8")) == origin)
+        source = json.loads((out / Raw.source).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
+    return bool(source == origin | {"content_hash": source.get("content_hash")}) and bool(
+        source["content_hash"] == Raw.content_hash(out)
+    )

@@ -13,10 +13,10 @@ from linnet.artifacts import (
     Model,
     Registration,
     Report,
+    check_settings,
     folder_hash,
     git_commit,
     input_hash,
-    is_current,
     new_folder,
     read_json,
     read_provenance,
@@ -70,13 +70,14 @@ def run(recipe: Recipe, *, model: Path, report: Path, out: Path) -> None:
     """
     section = recipe.register_
     inputs = {"model": Model.content_hash(model), "report": folder_hash(report)}
-    if read_provenance(report, made_by="evaluate")["inputs"]["model"] != inputs["model"]:
+    check_settings(model, made_by="train", section=recipe.training())
+    if check_settings(report, made_by="evaluate", section=recipe.evaluate)["inputs"]["model"] != inputs["model"]:
         raise ArtifactError(f"{report} is about another model than {model}; run `linnet evaluate` again")
     key = input_hash("register", [section], inputs)
-    if is_current(out, key):
-        say(f"{out}: already registered, see {tracking_uri()}")
-        return
     metrics = read_json(report / Report.metrics, made_by="evaluate")
+    if section.gate.metric not in metrics["scores"]:
+        known = ", ".join(metrics["scores"])
+        raise ArtifactError(f"{report} has no '{section.gate.metric}', which [register.gate] asks for, only {known}")
     from mlflow.exceptions import MlflowException
 
     try:
@@ -110,11 +111,13 @@ def decide(gate: GateSection, candidate: Candidate, champion: Candidate | None) 
         return Decision(False, f"{score} is above {limit:.4g}, {gate.max_ratio_to_noise:g} of what pure noise has")
     if champion is None:
         return Decision(True, f"{score} is within {limit:.4g}, and there is no champion yet")
-    if champion.reference_hash != candidate.reference_hash:
-        return Decision(True, f"{score} is within {limit:.4g}; the champion was measured on other data")
-    if champion.protocol != candidate.protocol:
+    if (champion.reference_hash, champion.protocol) != (candidate.reference_hash, candidate.protocol):
+        difference = "on other data" if champion.reference_hash != candidate.reference_hash else "by another protocol"
+        if gate.when_incomparable == "promote":
+            return Decision(True, f"{score} is within {limit:.4g}; the champion was measured {difference}")
         return Decision(
-            False, f"{score} does not compare with the champion: {candidate.protocol} / {champion.protocol}"
+            False,
+            f"{score} does not compare: the champion was measured {difference}; set its alias by hand to move it",
         )
     wanted = champion.score * (1 - gate.min_improvement)
     if candidate.score < wanted:

@@ -11,11 +11,11 @@ from linnet import pages
 from linnet.artifacts import (
     Model,
     Samples,
+    check_settings,
     input_hash,
     is_current,
     new_folder,
     read_json,
-    read_provenance,
     write_provenance,
     write_text,
 )
@@ -23,7 +23,7 @@ from linnet.data.arrays import ArrayWriter, open_array
 from linnet.diffusion.objective import diffuse
 from linnet.diffusion.schedule import build_schedule
 from linnet.progress import Meter, say
-from linnet.recipe import DDPM, SampleSection
+from linnet.recipe import DDPM, Recipe, SampleSection
 from linnet.stages.wiring import Painter, Statistics, chunks, load_painter, num_classes
 
 GRID_PICTURES = 64
@@ -33,13 +33,14 @@ NOISING_STEPS = 100  # ancestral steps of the figure, a snapshot every tenth
 LABEL_STREAM = 0x1ABE1  # with the 0 before it no picture's number, so labels and noise are drawn apart
 
 
-def run(section: SampleSection, *, model: Path, out: Path, device: torch.device, batch_size: int) -> None:
-    """Draw `section.num_samples` pictures from the model folder `model` into `out`.
+def run(recipe: Recipe, *, model: Path, out: Path, device: torch.device, batch_size: int) -> None:
+    """Draw `recipe.sample.num_samples` pictures from the model folder `model` into `out`.
 
     Raises:
-        ArtifactError: `model` is no whole model folder.
+        ArtifactError: `model` is no whole model folder, or was trained with other settings.
     """
-    read_provenance(model, made_by="train")
+    section = recipe.sample
+    check_settings(model, made_by="train", section=recipe.training())
     inputs = {"model": Model.content_hash(model)}
     if is_current(out, input_hash("sample", [section], inputs)):
         say(f"{out}: already drawn from this model with these settings")

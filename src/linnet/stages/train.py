@@ -205,7 +205,9 @@ class LossComputer:
         rates = self._schedule.rates(timesteps)
         x_t = objective.diffuse(x0, noise, *rates).contiguous(memory_format=torch.channels_last)
         kind: NoiseLevel = network.noise_level  # type: ignore[assignment]
-        with autocast(device, recipe.train.precision):
+        gpus = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices=gpus), autocast(device, recipe.train.precision):
+            torch.manual_seed(int(seed))  # dropout draws from the global generators
             answer = network(x_t, noise_level(kind, self._schedule, timesteps), labels)
         wanted = objective.target(recipe.diffusion.prediction, x0, noise, *rates)
         return objective.loss(recipe.diffusion.loss, answer, wanted)

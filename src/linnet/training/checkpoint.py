@@ -1,11 +1,18 @@
 """Checkpoints: written beside, synced, renamed, so that the newest one is always whole."""
 
-import os
+import pickle
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from linnet.artifacts import commit_file
+from linnet.errors import LinnetError, first_line
+
+
+class CheckpointError(LinnetError):
+    """A checkpoint is damaged."""
 
 
 class CheckpointStore:
@@ -26,14 +33,17 @@ class CheckpointStore:
         partial = self.path.with_suffix(".partial")
         with partial.open("wb") as file:
             torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.path)
+        commit_file(partial, self.path)
         self._saved_at = time.monotonic()
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
-        """The newest state, None where there is none."""
+        """The newest state, None where there is none. Raises CheckpointError if it is damaged."""
         if not self.path.exists():
             return None
-        state: dict[str, Any] = torch.load(self.path, map_location=device, weights_only=True)
+        try:
+            state: dict[str, Any] = torch.load(self.path, map_location=device, weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as reason:
+            raise CheckpointError(
+                f"{self.path}: cannot be used ({first_line(reason)}); delete it to train from the beginning"
+            ) from None
         return state

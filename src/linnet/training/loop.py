@@ -214,13 +214,15 @@ def _explain_stop(
     """Keep the good state if it is one (a bad forward pass may have spoilt batch norm's statistics), and say so."""
     if _all_finite(state.network.state_dict().values()):
         checkpoints.save(state.state_dict())
+    precision = "" if section.precision == "fp32" else ", use precision = 'fp32'"
     kept = (
         f"The last good state is kept in {checkpoints.path}" if checkpoints.path.exists() else "No step was saved yet"
     )
     return (
         f"step {state.step + 1} of {section.num_steps}: loss {loss:g}, gradient norm {norm:g} at learning rate "
         f"{learning_rate(section, state.step):g} in {section.precision}; the run stops before this update. {kept}. "
-        "Lower [train] learning_rate or max_gradient_norm, lengthen warmup_kexamples, or use precision = 'fp32'."
+        f"Lower [train] learning_rate or max_gradient_norm{precision}, or lengthen warmup_kexamples: other settings "
+        "are another run and start from the beginning."
     )
 
 

@@ -8,7 +8,7 @@ from linnet.stages import register
 from linnet.stages.register import Candidate, Decision, decide
 from support.tiny import tiny_recipe
 
-GATE = GateSection(metric="frechet_thumbnail", max_ratio_to_noise=0.5, min_improvement=0.1)
+GATE = GateSection(metric="frechet_thumbnail", max_ratio_to_noise=0.5, min_improvement=0.1, when_incomparable="promote")
 
 
 def candidate(score: float, *, noise: float = 2.0, protocol: str = "p", reference: str = "r") -> Candidate:
@@ -26,7 +26,7 @@ def candidate(score: float, *, noise: float = 2.0, protocol: str = "p", referenc
         (0.55, candidate(0.6), False, "does not get below 0.54"),  # 8 % better, the gate wants 10 %
         (0.6, candidate(0.6), False, "does not get below"),
         (0.9, candidate(0.1, reference="other data"), True, "measured on other data"),
-        (0.05, candidate(0.1, protocol="other"), False, "does not compare with the champion: p / other"),
+        (0.9, candidate(0.1, protocol="other"), True, "measured by another protocol"),
         (1.1, candidate(0.1, reference="other data"), False, "above"),
     ],
 )
@@ -34,6 +34,14 @@ def test_gate(score: float, champion: Candidate | None, promote: bool, words: st
     decision = decide(GATE, candidate(score), champion)
     assert decision == Decision(promote, decision.reason)
     assert words in decision.reason
+
+
+@pytest.mark.parametrize("champion", [candidate(0.1, protocol="other"), candidate(0.1, reference="other data")])
+def test_gate_may_keep_a_champion_that_does_not_compare(champion: Candidate) -> None:
+    gate = GATE.model_copy(update={"when_incomparable": "keep"})
+    decision = decide(gate, candidate(0.05), champion)
+    assert not decision.promote
+    assert "does not compare" in decision.reason
 
 
 def test_missing_inputs_say_what_to_run_first(tmp_path: Path) -> None:

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from linnet.recipe import TrainingRecipe
+from linnet.stages.train import LossComputer
+from linnet.stages.wiring import Standardisation, build_network
+from support.tiny import tiny_recipe
+
+CPU = torch.device("cpu")
+UNET = (
+    "model={kind='unet', channels=16, channel_multipliers=[1, 2], blocks_per_level=1, "
+    "attention_heads_by_level=[0, 1], middle_attention_heads=1, dropout=0.5}"
+)
+
+
+def losses(recipe: TrainingRecipe, steps: range) -> list[Tensor]:
+    images = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)
+    labels = np.arange(12, dtype=np.int64) % 8
+    scale = Standardisation.of({"mean": [0.5] * 3, "std": [0.25] * 3}, CPU)
+    network = build_network(recipe).train()
+    with torch.no_grad():
+        for parameter in network.parameters():  # the head starts at zero and would hide the rest
+            parameter.add_(0.02)
+    compute = LossComputer(recipe, scale, images, labels, CPU, start_step=steps.start)
+    return [compute(network, step).detach() for step in steps]
+
+
+@pytest.mark.parametrize("model", ["model.stem_channels=8", UNET])
+def test_the_loss_of_a_step_depends_on_the_step_alone(model: str) -> None:
+    """Flips, timesteps, noise, dropped labels and dropout are the same however the run got to the step."""
+    recipe = tiny_recipe(model).training()
+    torch.manual_seed(1)
+    whole = losses(recipe, range(6))
+    torch.manual_seed(2)
+    assert whole[4:] == losses(recipe, range(4, 6))
+    assert len({float(loss) for loss in whole}) == 6
+
+
+def test_training_leaves_the_global_generator_alone() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    losses(tiny_recipe(UNET).training(), range(2))
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_another_seed_is_another_run() -> None:
+    first, other = (losses(tiny_recipe(f"train.seed={seed}").training(), range(2)) for seed in (0, 1))
+    assert first != other
