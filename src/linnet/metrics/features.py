@@ -7,7 +7,7 @@ change of their definition changes `PROTOCOL`, because their numbers would no lo
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import assert_never
+from typing import Self, assert_never
 
 import numpy as np
 import torch
@@ -44,6 +44,10 @@ class Inception(torch.nn.Module):
         super().__init__()
         self.network, self.sha256 = network, sha256
         self.is_published = sha256.startswith(INCEPTION_SHA256_START)
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode: these statistics never change."""
+        return super().train(False)
 
     def forward(self, pictures: Tensor) -> Tensor:
         features: Tensor = self.network(pictures)

@@ -166,7 +166,7 @@ def _measure(
         compared = dict(zip(vars(sets), others, strict=True))
         size = min(section.kernel_subset_size, len(reference), len(sets.model))
         details = ("", f"; {section.kernel_subsets} subsets of {size}")
-        names = _names(features, inception)
+        names = distance_names(features, inception)
         for name, distance, detail in zip(names, _distances(section, real), details, strict=True):
             values = {of: distance(generated) for of, generated in compared.items()}
             scores[name] = values.pop("model")
@@ -179,7 +179,7 @@ def _measure(
     return {"scores": scores, "intervals": intervals, "context": context, "protocols": protocols}
 
 
-def _names(features: Features, inception: Inception | None) -> tuple[str, str]:
+def distance_names(features: Features, inception: Inception | None) -> tuple[str, str]:
     """With other weights than the published ones the distances must not be called FID and KID."""
     if features == "inception" and inception is not None and not inception.is_published:
         return f"frechet_inception_{inception.sha256[:8]}", f"kernel_inception_{inception.sha256[:8]}"

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3  # type: ignore[import-untyped]
 
 from linnet.metrics import features
-from linnet.metrics.features import INCEPTION_FILE, WeightsError, extract, load_inception, texture, thumbnail
+from linnet.metrics.features import INCEPTION_FILE, Inception, WeightsError, extract, load_inception, texture, thumbnail
 from linnet.recipe import Features
+from linnet.stages.evaluate import distance_names
 
 CPU = torch.device("cpu")
 UNREACHABLE = "http://127.0.0.1:9/" + INCEPTION_FILE
@@ -136,6 +137,15 @@ def test_inception_features_are_torch_fidelitys(weights: Path) -> None:
     assert found.dtype == torch.float64
     assert float((found[0] - found[1]).abs().max()) > 1e-3
     torch.testing.assert_close(found, wanted.double(), rtol=1e-4, atol=1e-4)
+
+
+def test_only_published_weights_make_fid_and_kid(weights: Path) -> None:
+    network = load_inception(weights, sha256(weights), CPU)
+    assert not network.is_published
+    name = sha256(weights)[:8]
+    assert distance_names("inception", network) == (f"frechet_inception_{name}", f"kernel_inception_{name}")
+    published = Inception(network, "6726825d" + "0" * 56)
+    assert distance_names("inception", published) == ("fid", "kid")
 
 
 def test_inception_stays_in_evaluation_mode_and_untrained(weights: Path) -> None:
