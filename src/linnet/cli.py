@@ -34,9 +34,7 @@ Build = Annotated[Path, typer.Option(help="Where results go: BUILD/<recipe>/<sta
 Work = Annotated[Path, typer.Option(help="Where unfinished work waits (checkpoints, downloads); no result lies there.")]
 Data = Annotated[Path, typer.Option(help="Where raw data lies: DATA/<data.folder of the recipe>.")]
 Device = Annotated[str, typer.Option(help="auto (the GPU where there is one), cpu or cuda.")]
-BatchSize = Annotated[
-    int, typer.Option(min=1, help="Pictures drawn at once: speed, memory, and rounding (a grey level at most).")
-]
+BatchSize = Annotated[int, typer.Option(min=1, help="Pictures drawn at once: changes speed, memory and rounding.")]
 Track = Annotated[bool, typer.Option(help="Log to MLflow (MLFLOW_TRACKING_URI, or mlflow.db in this folder).")]
 
 INTERRUPTED = 130  # the exit status after Ctrl-C
