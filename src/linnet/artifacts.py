@@ -89,8 +89,10 @@ class Samples:
     manifest = "samples.csv"
     grid = "grid.png"
     noising = "noising.png"
+    page = "report.html"
     recipe = "recipe.json"  # the section that made them
     files = "images"
+    numbers = "numbers.txt"  # in a part of the samples: which pictures it holds
 
 
 class Report:
@@ -240,6 +242,12 @@ def code_hash(module: str) -> str:
         digest.update(f"{name}\0".encode())
         digest.update((_package_folder() / name).read_bytes())
     return digest.hexdigest()
+
+
+def result_code_hash() -> str:
+    """Of the code of all stages that decide what a model is and how it scores."""
+    parts = [code_hash(f"linnet.stages.{stage}") for stage in ("preprocess", "train", "sample", "evaluate")]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
 def code_files(module: str) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from linnet.errors import LinnetError, Stopped
+from linnet.errors import LinnetError, Stopped, explain
 from linnet.progress import say
 from linnet.recipe_file import RecipeError, load_recipe
 
@@ -76,8 +76,9 @@ def ingest(
     source: Annotated[
         str | None,
         typer.Option(
-            help="synthetic (drawn here), caltech (downloaded, 1.1 GB), or the path of an archive or folder. Left out: "
-            "what is there already, or else synthetic."
+            help="synthetic (drawn here), caltech (downloaded, 1.1 GB), the path of an archive or folder, "
+            "s3://BUCKET/ARCHIVE, s3://BUCKET/FOLDER/, or dvc:REPOSITORY@REVISION (its data/<folder>). Left out: what "
+            "is there already, or else synthetic."
         ),
     ] = None,
     overrides: Overrides = None,
@@ -118,23 +119,38 @@ def train(
     build: Build = BUILD,
     work: Work = WORK,
     device: Device = "auto",
+    processes: Annotated[int, typer.Option(min=0, help="Processes that share each batch; 0: one for each GPU.")] = 0,
     checkpoint_seconds: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints.")] = 60.0,
     track: Track = True,
 ) -> None:
     """Train the model; repeated after a stop it goes on from the newest checkpoint, to the same result."""
-    from linnet.stages import train as stage
+    from linnet.tasks import training
 
     loaded = load_recipe(recipe, overrides or ())
     folder = build / loaded.name
-    stage.run(
+    training.on_this_machine(
         loaded,
         dataset=folder / "dataset",
         out=folder / "model",
-        work=work / loaded.name,
+        work=str(work),
         device=_device(device),
+        processes=processes,
         checkpoint_every_seconds=checkpoint_seconds,
         track=track,
     )
+
+
+@app.command()
+def train_shared(
+    place: Annotated[str, typer.Argument(metavar="PLACE", help="An s3:// address or a folder that all nodes see.")],
+) -> None:
+    """Train what lies in PLACE (recipe.json, dataset/) and leave model/ there; torchrun starts it on every node.
+
+    A Kubeflow TrainJob runs it, and `srun torchrun --nnodes=4 ... -m linnet train-shared PLACE` does on Slurm.
+    """
+    from linnet.tasks import training
+
+    training.in_shared_place(place)
 
 
 @app.command()
@@ -221,13 +237,9 @@ def results(
 
 
 def _device(name: str) -> "torch.device":
-    from linnet.stages.wiring import DeviceError, pick_device
+    from linnet.stages.wiring import pick_device
 
-    match name:
-        case "auto" | "cpu" | "cuda":
-            return pick_device(name)
-        case _:
-            raise DeviceError(f"--device {name}: give auto, cpu or cuda")
+    return pick_device(name)
 
 
 def main() -> None:
@@ -239,21 +251,19 @@ def main() -> None:
         if done.code == INTERRUPTED:
             _complain("interrupted; repeat the command to go on")
         raise
-    except RecipeError as error:
-        _complain(error)
-        status = 2
-    except LinnetError as error:
-        _complain(error)
-        status = 1
-    except OSError as error:
-        if error.errno is None:
+    except (LinnetError, OSError, Stopped) as error:
+        sentence = explain(error)
+        if sentence is None:
             raise
-        _complain(f"{error.filename or 'the disk'}: {error.strerror}; nothing half-written was kept")
-        status = 1
-    except Stopped as stop:
-        _complain(f"{stop}; repeat the command to go on")
-        status = 128 + stop.signal_number
+        _complain(sentence)
+        status = _status(error)
     sys.exit(status)
+
+
+def _status(error: Exception) -> int:
+    if isinstance(error, Stopped):
+        return 128 + error.signal_number
+    return 2 if isinstance(error, RecipeError) else 1
 
 
 def _complain(message: object) -> None:

@@ -1,4 +1,14 @@
-"""Errors that are meant for people: where, what was given, what to do now. Imports nothing."""
+"""Errors that are meant for people: where, what was given, what to do now. Imports nothing of linnet."""
+
+import errno
+
+REMEDIES = {
+    errno.ENOSPC: "free some space there, or give it a larger disk or volume",
+    errno.EDQUOT: "the quota is used up: free some space there, or ask for more",
+    errno.EACCES: "give this user the right to read and write there",
+    errno.EPERM: "give this user the right to read and write there",
+    errno.EROFS: "point the command at a folder that can be written",
+}
 
 
 class LinnetError(ValueError):
@@ -16,3 +26,16 @@ class Stopped(Exception):
 def first_line(reason: BaseException) -> str:
     """What a library's error says, without the page that some of them print."""
     return (str(reason).strip().splitlines() or [type(reason).__name__])[0][:200]
+
+
+def explain(error: BaseException) -> str | None:
+    """The message for people of an expected error; None for what is a bug of ours and deserves its traceback."""
+    if isinstance(error, OSError) and error.errno is not None:
+        remedy = REMEDIES.get(error.errno, "look at that place")
+        return (
+            f"{error.filename or 'the disk'}: {error.strerror}; nothing half-written was kept. What to do: {remedy}, "
+            "and repeat"
+        )
+    if isinstance(error, Stopped):
+        return f"{error}; repeat the command to go on"
+    return str(error) if isinstance(error, LinnetError) else None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from linnet.errors import Stopped, first_line
+from linnet.errors import LinnetError, Stopped, first_line
 from linnet.progress import say
 
 if TYPE_CHECKING:
@@ -25,12 +25,17 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "linnet"
 RUN_KEY = "linnet.input_hash"  # the tag that ties a run to what went into its training
+PIPELINE_RUN = "linnet.pipeline_run"  # the tag with the pipeline run that made it; LINNET_PIPELINE_RUN holds it
 GIT_COMMIT = "linnet.git_commit"  # the tag with the commit of the code that trained the model
 QUEUE_LENGTH = 10_000
 CLOSING_SECONDS = 30.0
 UNREACHED_SECONDS = 3.0  # a server that never answered is not waited for longer
 TRIES = 3  # for an entry that an answering server refuses
 RETRY_SECONDS = 5.0
+
+
+class TrackingError(LinnetError):
+    """The MLflow server does not answer, or does not let us in."""
 
 
 class Tracker(Protocol):
@@ -99,7 +104,8 @@ def experiment_id(client: "MlflowClient") -> str:
     if found := client.get_experiment_by_name(name):
         return str(found.experiment_id)
     local = tracking_uri().startswith("sqlite:")
-    location = (Path.cwd() / "mlartifacts").as_uri() if local else None
+    folder = Path(os.environ.get("LINNET_MLFLOW_ARTIFACTS") or Path.cwd() / "mlartifacts")
+    location = folder.as_uri() if local else None
     return str(client.create_experiment(name, artifact_location=location))
 
 
@@ -107,6 +113,69 @@ def find_run(client: "MlflowClient", run_key: str) -> str | None:
     """The id of the newest run tagged with `run_key`."""
     runs = client.search_runs([experiment_id(client)], f"tags.`{RUN_KEY}` = '{run_key}'", max_results=1)
     return str(runs[0].info.run_id) if runs else None
+
+
+def check_server() -> None:
+    """Ask the server something harmless. Raises TrackingError with the cause and what to do."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        connect().search_experiments(max_results=1)
+    except (MlflowException, OSError) as reason:
+        raise TrackingError(f"MLflow at {tracking_uri()}: {_cause(reason)}") from None
+
+
+def _cause(reason: Exception) -> str:
+    said = first_line(reason)
+    if "401" in said or "403" in said:
+        return (
+            f"refuses us ({said}); set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, on a cluster by the "
+            "secret linnet-mlflow"
+        )
+    return f"does not answer ({said}); check MLFLOW_TRACKING_URI and that the server runs, then repeat"
+
+
+def pipeline_run() -> str | None:
+    """The pipeline run this process belongs to, if any."""
+    return os.environ.get("LINNET_PIPELINE_RUN")
+
+
+def close_pipeline_runs(state: str, error: str) -> list[str]:
+    """Give the MLflow runs of this pipeline run their final status; their ids.
+
+    Args:
+        state: SUCCEEDED, or what else Kubeflow Pipelines calls a task's end.
+        error: what it says went wrong.
+
+    Raises:
+        TrackingError: the server does not answer.
+    """
+    from mlflow.entities import RunTag
+    from mlflow.exceptions import MlflowException
+
+    status = {"SUCCEEDED": "FINISHED", "CANCELLED": "KILLED"}.get(state, "FAILED")
+    run_ids = []
+    try:
+        client = connect()
+        found = client.search_runs([experiment_id(client)], f"tags.`{PIPELINE_RUN}` = '{pipeline_run()}'")
+        for run_id in [run.info.run_id for run in found]:
+            tags = {"linnet.pipeline_state": state} | ({"linnet.pipeline_error": error} if error else {})
+            client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+            client.set_terminated(run_id, status)
+            run_ids.append(run_id)
+    except (MlflowException, OSError) as reason:
+        raise TrackingError(f"MLflow at {tracking_uri()}: {_cause(reason)}") from None
+    return run_ids
+
+
+def known_run(run_key: str) -> str | None:
+    """The id of the run tagged with `run_key`; None too where the server does not answer."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return find_run(connect(), run_key)
+    except (MlflowException, OSError):
+        return None
 
 
 class RunTracker:
@@ -231,7 +300,10 @@ class RunTracker:
         if run_id is None:
             run_id = client.create_run(experiment_id(client), run_name=self._run_name).info.run_id
         client.update_run(run_id, status="RUNNING")
-        tags = [RunTag(key, value) for key, value in ({RUN_KEY: self._run_key} | self._tags).items()]
+        all_tags = {RUN_KEY: self._run_key} | self._tags
+        if (pipeline := pipeline_run()) is not None:
+            all_tags[PIPELINE_RUN] = pipeline
+        tags = [RunTag(key, value) for key, value in all_tags.items()]
         known = client.get_run(run_id).data.params
         params = [Param(key, str(value)) for key, value in self._params.items() if key not in known]
         client.log_batch(run_id, params=params, tags=tags)

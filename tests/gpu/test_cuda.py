@@ -21,6 +21,7 @@ def train_on_gpu(recipe: Recipe, folder: Path) -> Path:
         dataset=folder / "dataset",
         out=folder / "model",
         work=folder / "work",
+        mirror=None,
         device=torch.device("cuda"),
         checkpoint_every_seconds=1e9,
         track=False,
@@ -67,3 +68,26 @@ def test_gpu_and_cpu_draw_the_same_pictures(folder: Path) -> None:
 
 def test_describe_measures_gpu_memory() -> None:
     assert describe.run(tiny_recipe(), device=torch.device("cuda")).projected_memory_bytes > 0
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_two_gpus_train_what_one_trains(folder: Path) -> None:
+    """Gradients are averaged by NCCL; in float32 the weights differ by rounding."""
+    from safetensors.torch import load_file
+
+    from linnet.tasks import training
+
+    models = []
+    for processes in (1, 2):
+        out = folder / f"model{processes}"
+        training.on_this_machine(
+            tiny_recipe(),
+            dataset=folder / "dataset",
+            out=out,
+            work=str(folder / f"work{processes}"),
+            device=torch.device("cuda"),
+            processes=processes,
+            track=False,
+        )
+        models.append(load_file(out / "ema.safetensors"))
+    assert max(float((models[0][key] - models[1][key]).abs().max()) for key in models[0]) < 1e-3

@@ -45,6 +45,11 @@ def inline_png(picture: NDArray[np.uint8], *, scale: int = 1) -> str:
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 
+def inline_file(path: Path) -> str:
+    """A `data:` address of a PNG file."""
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+
+
 def histogram_svg(counts: list[int], *, title: str, low: str, high: str) -> str:
     """Bars as inline SVG, with the largest count and the two ends of the axis."""
     width, height, top = 460, 120, max(max(counts, default=0), 1)

@@ -18,10 +18,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from linnet.progress import say
 from linnet.recipe import DPMSolver, Recipe, SamplerSection, TrainingRecipe
 from linnet.stages.evaluate import UNTRAINED_STEPS
+from linnet.stages.loss import LossComputer
 from linnet.stages.sample import NOISING_PICTURES, NOISING_STEPS
-from linnet.stages.train import GRID_PICTURES, GRID_SAMPLER, LossComputer
+from linnet.stages.train import GRID_PICTURES, GRID_SAMPLER
 from linnet.stages.wiring import IMAGE_CHANNELS, Painter, Standardisation, build_network, num_classes, place
 from linnet.training.checkpoint import CheckpointStore
+from linnet.training.distributed import Ranks
 from linnet.training.loop import new_state, train_step
 
 WARMUP_SECONDS = 4.0
@@ -118,12 +120,12 @@ def _meta_network(recipe: TrainingRecipe) -> torch.nn.Module:
 def _time_training(recipe: TrainingRecipe, device: torch.device) -> float:
     network = place(build_network(recipe), device)
     section = recipe.train
-    state = new_state(network, section, device)
+    state = new_state(network, section, Ranks.alone(device))
     size, rng = recipe.data.image_size_pixels, np.random.default_rng(0)
     images = rng.integers(0, 256, (4 * section.batch_size, size, size, IMAGE_CHANNELS), dtype=np.uint8)
     labels = np.zeros(len(images), dtype=np.int64)
     standardisation = Standardisation.of(NEUTRAL_STATISTICS, device)
-    compute_loss = LossComputer(recipe, standardisation, images, labels, device, start_step=0)
+    compute_loss = LossComputer(recipe, standardisation, images, labels, state.ranks, start_step=0)
     with tempfile.TemporaryDirectory() as scratch:
         checkpoints = CheckpointStore(Path(scratch), every_seconds=math.inf)
         return _median_seconds(lambda: train_step(state, section, compute_loss, checkpoints), device)

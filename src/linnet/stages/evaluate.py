@@ -24,6 +24,7 @@ from linnet.artifacts import (
     is_current,
     new_folder,
     read_json,
+    read_provenance,
     write_json,
     write_provenance,
     write_text,
@@ -35,7 +36,7 @@ from linnet.metrics.neighbours import nearest
 from linnet.progress import Meter, say
 from linnet.recipe import DPMSolver, EvaluateSection, Features, Recipe, SampleSection, metric_names
 from linnet.stages.sample import draw_labels, write_samples
-from linnet.stages.wiring import load_painter
+from linnet.stages.wiring import chunks, load_painter
 from linnet.tracking import NoTracker, RunTracker, Tracker
 
 FEATURE_BATCH = 64
@@ -81,6 +82,7 @@ def run(
     """
     section = recipe.evaluate
     trained = check_settings(model, made_by="train", section=recipe.training())
+    prepared = read_provenance(dataset, made_by="preprocess")
     inputs = {
         "dataset": Dataset.content_hash(dataset),
         "model": Model.content_hash(model),
@@ -111,7 +113,12 @@ def run(
         memory, pairs = _memory(drawn, _images(dataset, "train"), _images(dataset, "test"))
         metrics = _measure(section, sets, reference, device, inception)
         metrics["memory"] = memory
-        metrics["reference"] = {"split": reference_split, "count": len(reference), "data_hash": inputs["dataset"]}
+        metrics["reference"] = {
+            "split": reference_split,
+            "count": len(reference),
+            "data_hash": inputs["dataset"],
+            "raw_hash": prepared["inputs"]["raw"],
+        }
         write_json(folder / Report.metrics, metrics)
         write_text(folder / Report.scores, _scores_table(metrics))
         _write_page(folder, section, metrics, sets, reference, pairs)
@@ -149,7 +156,8 @@ def _untrained(section: SampleSection, model: Path, scratch: Path, device: torch
     section = section.model_copy(update={"sampler": DPMSolver(kind="dpm_solver_pp_2m", num_steps=steps)})
     path = scratch / Samples.images
     labels = draw_labels(painter, statistics, section)
-    write_samples(painter, section, labels, path, batch_size=batch_size, what="evaluate: untrained pictures")
+    batches = list(chunks(section.num_samples, batch_size))
+    write_samples(painter, section, labels, path, batches, what="evaluate: untrained pictures")
     return np.array(open_array(path), dtype=np.uint8)
 
 

@@ -1,7 +1,9 @@
 """register: a model and its report in, a version of the MLflow registered model out, and perhaps a new champion."""
 
+import contextlib
 import math
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +22,7 @@ from linnet.artifacts import (
     new_folder,
     read_json,
     read_provenance,
+    result_code_hash,
     write_json,
     write_provenance,
     write_text,
@@ -68,26 +71,11 @@ def run(recipe: Recipe, *, model: Path, report: Path, out: Path) -> None:
         ArtifactError: model and report are missing or do not belong together.
         RegistryError: the registry does not answer.
     """
+    key, metrics, inputs = _check_inputs(recipe, model, report)
     section = recipe.register_
-    inputs = {"model": Model.content_hash(model), "report": folder_hash(report)}
-    check_settings(model, made_by="train", section=recipe.training())
-    if check_settings(report, made_by="evaluate", section=recipe.evaluate)["inputs"]["model"] != inputs["model"]:
-        raise ArtifactError(f"{report} is about another model than {model}; run `linnet evaluate` again")
-    key = input_hash("register", [section], inputs)
-    metrics = read_json(report / Report.metrics, made_by="evaluate")
-    if section.gate.metric not in metrics["scores"]:
-        known = ", ".join(metrics["scores"])
-        raise ArtifactError(f"{report} has no '{section.gate.metric}', which [register.gate] asks for, only {known}")
-    from mlflow.exceptions import MlflowException
-
-    try:
+    with registry_errors(section.model_name):
         entry = _version(connect(), recipe, key, model, report, metrics)
         decision = _decide_once(connect(), section.model_name, entry, section.gate)
-    except (MlflowException, OSError) as reason:
-        raise RegistryError(
-            f"the MLflow registry at {tracking_uri()} did not take {section.model_name}: "
-            f"{first_line(reason)}. Nothing is lost: check MLFLOW_TRACKING_URI and the server, then repeat the command."
-        ) from None
     with new_folder(out) as folder:
         write_json(
             folder / Registration.result,
@@ -101,6 +89,63 @@ def run(recipe: Recipe, *, model: Path, report: Path, out: Path) -> None:
         write_provenance(folder, "register", [section], inputs)
     alias = CHAMPION if decision.promote else CHALLENGER
     say(f"{section.model_name} version {entry.version} is {alias}: {decision.reason}")
+
+
+def preview(recipe: Recipe, *, model: Path, report: Path) -> Decision:
+    """What `run` is going to decide, without changing anything. Raises as `run` does."""
+    key, metrics, _ = _check_inputs(recipe, model, report)
+    name, gate = recipe.register_.model_name, recipe.register_.gate
+    with registry_errors(name):
+        client = connect()
+        for entry in client.search_model_versions(f"name = '{name}'"):
+            if entry.tags.get(RUN_KEY) == key and (decided := _decided(entry)):
+                return decided
+        champion = version_with_alias(client, name, CHAMPION)
+        candidate = Candidate(
+            score=metrics["scores"][gate.metric],
+            noise_score=metrics["context"][gate.metric]["noise"],
+            protocol=metrics["protocols"][gate.metric],
+            reference_hash=metrics["reference"]["data_hash"],
+        )
+        return decide(gate, candidate, _candidate(champion, gate) if champion else None)
+
+
+def version_with_alias(client: "MlflowClient", name: str, alias: str) -> "ModelVersion | None":
+    """The version that carries `alias`, if the model and the alias exist."""
+    for entry in client.search_registered_models(f"name = '{name}'"):
+        aliases = client.get_registered_model(entry.name).aliases
+        if alias in aliases:
+            return client.get_model_version(name, aliases[alias])
+    return None
+
+
+@contextlib.contextmanager
+def registry_errors(name: str) -> Iterator[None]:
+    """Troubles with the registry inside become one sentence, a RegistryError."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, OSError) as reason:
+        raise RegistryError(
+            f"the MLflow registry at {tracking_uri()} did not take {name}: {first_line(reason)}. Nothing is lost: "
+            "check MLFLOW_TRACKING_URI and the server, then repeat the command."
+        ) from None
+
+
+def _check_inputs(recipe: Recipe, model: Path, report: Path) -> tuple[str, dict[str, Any], dict[str, str]]:
+    """(input hash, metrics, hashes of the input folders)."""
+    section = recipe.register_
+    inputs = {"model": Model.content_hash(model), "report": folder_hash(report)}
+    check_settings(model, made_by="train", section=recipe.training())
+    if check_settings(report, made_by="evaluate", section=recipe.evaluate)["inputs"]["model"] != inputs["model"]:
+        raise ArtifactError(f"{report} is about another model than {model}; run `linnet evaluate` again")
+    key = input_hash("register", [section], inputs)
+    metrics = read_json(report / Report.metrics, made_by="evaluate")
+    if section.gate.metric not in metrics["scores"]:
+        known = ", ".join(metrics["scores"])
+        raise ArtifactError(f"{report} has no '{section.gate.metric}', which [register.gate] asks for, only {known}")
+    return key, metrics, inputs
 
 
 def decide(gate: GateSection, candidate: Candidate, champion: Candidate | None) -> Decision:
@@ -196,7 +241,8 @@ def _tags(recipe: Recipe, key: str, model: Path, metrics: dict[str, Any], commit
         "linnet.recipe_hash": section_hash(recipe),
         "linnet.training_recipe_hash": provenance["recipe_hash"],
         "linnet.data_hash": provenance["inputs"]["dataset"],
-        "linnet.code_hash": provenance["code_hash"],
+        "linnet.raw_hash": metrics["reference"]["raw_hash"],
+        "linnet.code_hash": result_code_hash(),
         GIT_COMMIT: commit,
         "linnet.weights_sha256": Model.content_hash(model),
         "linnet.reference_hash": metrics["reference"]["data_hash"],
@@ -210,11 +256,9 @@ def _tags(recipe: Recipe, key: str, model: Path, metrics: dict[str, Any], commit
 
 def _decide_once(client: "MlflowClient", name: str, entry: "ModelVersion", gate: GateSection) -> Decision:
     """Decide, write the decision down, then move the aliases: a repeat after a kill carries the same decision out."""
-    if "linnet.gate.decision" in entry.tags:
-        decision = Decision(entry.tags["linnet.gate.decision"] == "promoted", entry.tags["linnet.gate.reason"])
-    else:
-        aliases = client.get_registered_model(name).aliases
-        champion = client.get_model_version(name, aliases[CHAMPION]) if CHAMPION in aliases else None
+    decision = _decided(entry)
+    if decision is None:
+        champion = version_with_alias(client, name, CHAMPION)
         decision = decide(gate, _candidate(entry, gate), _candidate(champion, gate) if champion else None)
         client.set_model_version_tag(name, entry.version, "linnet.gate.reason", decision.reason)
         word = "promoted" if decision.promote else "kept as challenger"
@@ -223,6 +267,13 @@ def _decide_once(client: "MlflowClient", name: str, entry: "ModelVersion", gate:
     if decision.promote:
         client.set_registered_model_alias(name, CHAMPION, entry.version)
     return decision
+
+
+def _decided(entry: "ModelVersion") -> Decision | None:
+    """The decision that was written down, if there was one."""
+    if "linnet.gate.decision" not in entry.tags:
+        return None
+    return Decision(entry.tags["linnet.gate.decision"] == "promoted", entry.tags["linnet.gate.reason"])
 
 
 def _candidate(entry: "ModelVersion", gate: GateSection) -> Candidate:

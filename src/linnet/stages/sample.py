@@ -1,6 +1,7 @@
 """sample: a model in, pictures out."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ from numpy.typing import NDArray
 
 from linnet import pages
 from linnet.artifacts import (
+    ArtifactError,
     Model,
     Samples,
     check_settings,
+    folder_hash,
     input_hash,
     is_current,
     new_folder,
@@ -24,7 +27,7 @@ from linnet.diffusion.objective import diffuse
 from linnet.diffusion.schedule import build_schedule
 from linnet.progress import Meter, say
 from linnet.recipe import DDPM, Recipe, SampleSection
-from linnet.stages.wiring import Painter, Statistics, chunks, load_painter, num_classes
+from linnet.stages.wiring import Painter, Statistics, chunks, load_painter, load_training_recipe, num_classes
 
 GRID_PICTURES = 64
 NOISING_PICTURES = 2
@@ -39,29 +42,110 @@ def run(recipe: Recipe, *, model: Path, out: Path, device: torch.device, batch_s
     Raises:
         ArtifactError: `model` is no whole model folder, or was trained with other settings.
     """
-    section = recipe.sample
-    check_settings(model, made_by="train", section=recipe.training())
-    inputs = {"model": Model.content_hash(model)}
+    section, inputs = recipe.sample, _inputs(recipe, model)
     if is_current(out, input_hash("sample", [section], inputs)):
         say(f"{out}: already drawn from this model with these settings")
         return
     painter = load_painter(model, weights=section.weights, device=device)
-    statistics = read_json(model / Model.statistics, made_by="train")
-    labels = draw_labels(painter, statistics, section)
+    labels = draw_labels(painter, read_json(model / Model.statistics, made_by="train"), section)
     with new_folder(out) as folder:
-        write_samples(painter, section, labels, folder / Samples.images, batch_size=batch_size, what="sample: pictures")
-        images = open_array(folder / Samples.images)
-        _write_files(folder, section, np.asarray(images), labels, statistics)
-        pages.save_png(folder / Samples.grid, pages.grid(np.asarray(images[:GRID_PICTURES], dtype=np.uint8)))
+        batches = list(chunks(section.num_samples, batch_size))
+        write_samples(painter, section, labels, folder / Samples.images, batches, what="sample: pictures")
         pages.save_png(folder / Samples.noising, noising_figure(painter, section, labels))
-        write_text(folder / Samples.recipe, section.model_dump_json(indent=2) + "\n")
-        write_provenance(folder, "sample", [section], inputs)
+        _finish(folder, section, inputs, labels, read_json(model / Model.statistics, made_by="train"))
     say(f"{out}: {section.num_samples} pictures, look at {out / Samples.grid}")
+
+
+def draw_part(
+    recipe: Recipe, *, model: Path, out: Path, device: torch.device, batch_size: int, part: int, parts: int
+) -> None:
+    """Draw the pictures of one of `parts` tasks that share the work, for `collect` to join.
+
+    Whole batches are shared out, so each picture is drawn beside the same others as by `run`, to the same bits.
+
+    Raises:
+        ArtifactError: as `run` does.
+    """
+    section, inputs = recipe.sample, _inputs(recipe, model)
+    painter = load_painter(model, weights=section.weights, device=device)
+    labels = draw_labels(painter, read_json(model / Model.statistics, made_by="train"), section)
+    batches = share(list(chunks(section.num_samples, batch_size)), part, parts)
+    with new_folder(out) as folder:
+        what = f"sample: pictures of part {part + 1} of {parts}"
+        write_samples(painter, section, labels, folder / Samples.images, batches, what=what)
+        write_text(folder / Samples.numbers, "".join(f"{number}\n" for batch in batches for number in batch))
+        if part == 0:
+            pages.save_png(folder / Samples.noising, noising_figure(painter, section, labels))
+        write_provenance(folder, "sample", [section], inputs)
+
+
+def collect(recipe: Recipe, *, model: Path, parts: list[Path], out: Path) -> None:
+    """Join what `draw_part` drew into the folder that `run` would have made.
+
+    Raises:
+        ArtifactError: a part is missing, damaged, twice there, or of another model or other settings.
+    """
+    section, inputs = recipe.sample, _inputs(recipe, model)
+    found: dict[int, NDArray[np.uint8]] = {}
+    noising = None
+    for part in parts:
+        provenance = check_settings(part, made_by="sample", section=section)
+        if provenance["inputs"] != inputs:
+            raise ArtifactError(f"{part} was drawn from another model than {model}; run its part again")
+        if provenance["content_hash"] != folder_hash(part):
+            raise ArtifactError(f"{part} is damaged: it is not what was written there; run its part again")
+        numbers = [int(line) for line in (part / Samples.numbers).read_text().split()]
+        pictures = open_array(part / Samples.images)
+        if found.keys() & set(numbers) or len(numbers) != len(pictures):
+            raise ArtifactError(f"{part} does not fit the other parts; run all of them again")
+        found |= dict(zip(numbers, pictures, strict=True))
+        noising = part / Samples.noising if (part / Samples.noising).exists() else noising
+    if missing := [number for number in range(section.num_samples) if number not in found]:
+        raise ArtifactError(f"{len(missing)} of {section.num_samples} pictures are missing; run the missing parts")
+    statistics = read_json(model / Model.statistics, made_by="train")
+    labels = labels_for(num_classes(load_training_recipe(model)), statistics, section)
+    with new_folder(out) as folder:
+        shape = found[0].shape
+        with ArrayWriter(folder / Samples.images, shape, np.uint8) as writer:
+            for number in range(section.num_samples):
+                writer.append(found[number])
+        assert noising is not None, "the first part draws it"
+        shutil.copyfile(noising, folder / Samples.noising)
+        _finish(folder, section, inputs, labels, statistics)
+    say(f"{out}: {section.num_samples} pictures from {len(parts)} parts")
+
+
+def share(batches: list[list[int]], part: int, parts: int) -> list[list[int]]:
+    """The batches of one part: runs of neighbours, as even as can be."""
+    bounds = [len(batches) * place // parts for place in (part, part + 1)]
+    return batches[bounds[0] : bounds[1]]
+
+
+def _inputs(recipe: Recipe, model: Path) -> dict[str, str]:
+    check_settings(model, made_by="train", section=recipe.training())
+    return {"model": Model.content_hash(model)}
+
+
+def _finish(
+    folder: Path, section: SampleSection, inputs: dict[str, str], labels: list[int] | None, statistics: Statistics
+) -> None:
+    """All that follows from the pictures and their labels."""
+    images = np.asarray(open_array(folder / Samples.images), dtype=np.uint8)
+    _write_files(folder, section, images, labels, statistics)
+    pages.save_png(folder / Samples.grid, pages.grid(images[:GRID_PICTURES]))
+    _write_page(folder, section)
+    write_text(folder / Samples.recipe, section.model_dump_json(indent=2) + "\n")
+    write_provenance(folder, "sample", [section], inputs)
 
 
 def draw_labels(painter: Painter, statistics: Statistics, section: SampleSection) -> list[int] | None:
     """One label for each sample, as often as in the training data; None for an unconditional model."""
-    if not num_classes(painter.recipe):
+    return labels_for(num_classes(painter.recipe), statistics, section)
+
+
+def labels_for(classes: int, statistics: Statistics, section: SampleSection) -> list[int] | None:
+    """The same without a network at hand."""
+    if not classes:
         return None
     counts = np.array(statistics["class_counts"], dtype=np.float64)
     rng = np.random.default_rng([section.seed, 0, LABEL_STREAM])
@@ -70,12 +154,18 @@ def draw_labels(painter: Painter, statistics: Statistics, section: SampleSection
 
 
 def write_samples(
-    painter: Painter, section: SampleSection, labels: list[int] | None, path: Path, *, batch_size: int, what: str
+    painter: Painter,
+    section: SampleSection,
+    labels: list[int] | None,
+    path: Path,
+    batches: list[list[int]],
+    *,
+    what: str,
 ) -> None:
-    """uint8 [num_samples, size, size, 3] at `path`, written batch by batch."""
+    """uint8 [number of pictures, size, size, 3] at `path`, written batch by batch."""
     size = painter.recipe.data.image_size_pixels
-    with ArrayWriter(path, (size, size, 3), np.uint8) as writer, Meter(what, section.num_samples) as meter:
-        for numbers in chunks(section.num_samples, batch_size):
+    with ArrayWriter(path, (size, size, 3), np.uint8) as writer, Meter(what, sum(map(len, batches))) as meter:
+        for numbers in batches:
             x = painter.draw(
                 section.sampler,
                 seed=section.seed,
@@ -142,3 +232,16 @@ def _write_files(
             label = labels[number] if labels is not None else ""
             class_name = statistics["class_names"][label] if isinstance(label, int) else ""
             writer.writerow([number, section.seed, label, class_name, name])
+
+
+def _write_page(folder: Path, section: SampleSection) -> None:
+    sampler = section.sampler
+    page = pages.render(
+        "samples.html",
+        title="Samples",
+        lead=f"The first of {section.num_samples} pictures, {sampler.num_steps} steps of {sampler.kind}, "
+        f"seed {section.seed}, guidance {section.guidance_scale:g}.",
+        grid=pages.inline_file(folder / Samples.grid),
+        noising=pages.inline_file(folder / Samples.noising),
+    )
+    (folder / Samples.page).write_text(page, encoding="utf-8")

@@ -3,17 +3,17 @@
 import csv
 import json
 import shutil
-from collections.abc import Iterator
-from dataclasses import fields
+from contextlib import ExitStack
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
-from linnet import pages
+from linnet import pages, storage
 from linnet.artifacts import (
     ArtifactError,
     Dataset,
@@ -31,16 +31,14 @@ from linnet.artifacts import (
     write_text,
 )
 from linnet.data.arrays import open_array
-from linnet.data.batches import batch_indices
-from linnet.diffusion import objective
-from linnet.diffusion.schedule import build_schedule
-from linnet.models import NoiseLevel
 from linnet.progress import Meter, say
 from linnet.recipe import ClassLabel, DPMSolver, Recipe, TrainingRecipe, flatten, section_hash
-from linnet.stages.wiring import Painter, Standardisation, Statistics, build_network, noise_level, num_classes, place
+from linnet.stages.loss import LossComputer
+from linnet.stages.wiring import Painter, Standardisation, Statistics, build_network, num_classes, place
 from linnet.tracking import GIT_COMMIT, NoTracker, RunTracker, Tracker
-from linnet.training.checkpoint import CheckpointStore
-from linnet.training.loop import HistoryRow, TrainState, autocast, fit, new_state
+from linnet.training.checkpoint import CheckpointStore, Mirror
+from linnet.training.distributed import Ranks, joined
+from linnet.training.loop import HistoryRow, TrainState, fit, new_state
 from linnet.training.stopping import stop_on_signals
 
 GRID_PICTURES = 36
@@ -53,52 +51,104 @@ def run(
     dataset: Path,
     out: Path,
     work: Path,
+    mirror: str | None,
     device: torch.device,
     checkpoint_every_seconds: float,
     track: bool,
 ) -> None:
-    """Train the recipe's network on `dataset` and write the model folder `out`.
+    """Train the recipe's network on `dataset` and write the model folder `out`; in every process torchrun started.
 
     A run that was stopped goes on from its newest checkpoint in `work` when the command is repeated; it ends in
     the same weights as an undisturbed one.
 
+    Args:
+        work: a folder of this machine for checkpoints and unfinished results; only the first rank uses it.
+        mirror: an s3:// address to which checkpoints are copied, where `work` does not outlive this machine.
+
     Raises:
         ArtifactError: `dataset` is missing, or does not fit the recipe.
+        DistributedError: the recipe cannot be spread over the processes torchrun started.
         NonFiniteLossError: the loss or the gradient is not finite; the last good checkpoint is kept.
         Stopped: SIGINT or SIGTERM asked for it.
     """
     training = recipe.training()
     statistics = _check_dataset(training, dataset)
     inputs = {"dataset": Dataset.content_hash(dataset)}
-    key = input_hash("train", [training], inputs)
-    if is_current(out, key):
-        say(f"{out}: already trained from this data and these settings")
-        return
-    folder = work / f"train-{key[:16]}"
-    checkpoints = CheckpointStore(folder, every_seconds=checkpoint_every_seconds)
-    (folder / Model.grids).mkdir(exist_ok=True)
-    tracker: Tracker = NoTracker()
-    if track:
-        tracker = RunTracker(
-            key,
-            run_name=recipe.name,
-            params=flatten(recipe),
-            tags={
-                "linnet.recipe_hash": section_hash(training),
-                "linnet.data_hash": inputs["dataset"],
-                GIT_COMMIT: git_commit(),
-            },
-            system_metrics=True,
-        )
-    with exclusive(folder, what=out), tracker:
-        profile = json.dumps({"num_rows": statistics["train_count"]})
-        tracker.dataset(training.data.folder, inputs["dataset"], str(dataset), profile)
-        state = _fit(training, statistics, dataset, device, checkpoints, folder / Model.grids, tracker)
-        with new_folder(out) as model:
-            _write_model(model, state, training, dataset, folder / Model.grids)
-            write_provenance(model, "train", [training], inputs)
-        shutil.rmtree(folder)
-    say(f"{out}: {recipe.train.num_steps} steps, last loss {state.history[-1].loss:.4f}")
+    key = training_key(recipe, inputs["dataset"])
+    with joined(device, batch_size=training.train.batch_size) as ranks:
+        if ranks.largest(ranks.is_first and is_current(out, key)):
+            _say(ranks, f"{out}: already trained from this data and these settings")
+            return
+        with ExitStack() as stack:
+            folder = work / f"train-{key[:16]}"
+            checkpoints = CheckpointStore(folder, every_seconds=checkpoint_every_seconds, mirror=_mirror(mirror, key))
+            if ranks.is_first:
+                (folder / Model.grids).mkdir(parents=True, exist_ok=True)
+                stack.enter_context(exclusive(folder, what=out))
+            tracker = stack.enter_context(_tracker(recipe, key, inputs["dataset"], track=track and ranks.is_first))
+            profile = json.dumps({"num_rows": statistics["train_count"]})
+            tracker.dataset(training.data.folder, inputs["dataset"], str(dataset), profile)
+            state = _fit(training, statistics, dataset, ranks, checkpoints, folder / Model.grids, tracker)
+            if ranks.is_first:
+                with new_folder(out) as model:
+                    _write_model(model, state, training, dataset, folder / Model.grids)
+                    write_provenance(model, "train", [training], inputs)
+                checkpoints.discard()
+                shutil.rmtree(folder)
+        _say(ranks, f"{out}: {recipe.train.num_steps} steps, last loss {state.history[-1].loss:.4f}")
+
+
+def training_key(recipe: Recipe, dataset_hash: str) -> str:
+    """What names a training: its sections, its data, its code."""
+    return input_hash("train", [recipe.training()], {"dataset": dataset_hash})
+
+
+def _say(ranks: Ranks, message: str) -> None:
+    if ranks.is_first:
+        say(message)
+
+
+def _mirror(prefix: str | None, key: str) -> Mirror | None:
+    return RemoteCheckpoint(storage.join(prefix, f"train-{key[:16]}", "checkpoint.pt")) if prefix else None
+
+
+@dataclass(frozen=True)
+class RemoteCheckpoint:
+    """The copy of a checkpoint in object storage."""
+
+    url: str
+
+    def push(self, path: Path) -> None:
+        """Copy it there; storage that does not answer must not end a training."""
+        try:
+            storage.upload_file(path, self.url)
+        except storage.StorageError as reason:
+            say(f"{reason} Training goes on; the newest checkpoint is only on this machine.")
+
+    def pull(self, path: Path) -> None:
+        """Bring it here, if there is one."""
+        if storage.exists(self.url):
+            storage.download_file(self.url, path)
+
+    def discard(self) -> None:
+        """Remove it: the training is finished."""
+        storage.delete(self.url)
+
+
+def _tracker(recipe: Recipe, key: str, dataset_hash: str, *, track: bool) -> Tracker:
+    if not track:
+        return NoTracker()
+    return RunTracker(
+        key,
+        run_name=recipe.name,
+        params=flatten(recipe),
+        tags={
+            "linnet.recipe_hash": section_hash(recipe.training()),
+            "linnet.data_hash": dataset_hash,
+            GIT_COMMIT: git_commit(),
+        },
+        system_metrics=True,
+    )
 
 
 def _check_dataset(recipe: TrainingRecipe, dataset: Path) -> Statistics:
@@ -119,24 +169,24 @@ def _fit(
     recipe: TrainingRecipe,
     statistics: Statistics,
     dataset: Path,
-    device: torch.device,
+    ranks: Ranks,
     checkpoints: CheckpointStore,
     grids: Path,
     tracker: Tracker,
 ) -> TrainState:
     """The trained state: from the newest checkpoint if there is one, else from the start."""
-    section = recipe.train
-    state = new_state(place(build_network(recipe), device), section, device)
-    if saved := checkpoints.load(device):
+    section, device = recipe.train, ranks.device
+    state = new_state(place(build_network(recipe), device), section, ranks)
+    if saved := ranks.from_first(checkpoints.load(device) if ranks.is_first else None):
         state.load_state_dict(saved)
-        say(f"train: going on after step {state.step} of {section.num_steps}")
+        _say(ranks, f"train: going on after step {state.step} of {section.num_steps}")
     standardisation = Standardisation.of(statistics, device)
     compute_loss = LossComputer(
         recipe,
         standardisation,
         np.asarray(open_array(dataset / Dataset.images("train"))),
         np.asarray(open_array(dataset / Dataset.labels("train"))),
-        device,
+        ranks,
         start_step=state.step,
     )
 
@@ -152,73 +202,21 @@ def _fit(
         commit_file(partial, path)
         tracker.picture("samples", picture, step)
 
-    with stop_on_signals() as stop, Meter("train: steps", section.num_steps, done=state.step) as meter:
+    with stop_on_signals() as stop, ExitStack() as stack:
+        meter = None
+        if ranks.is_first:
+            meter = stack.enter_context(Meter("train: steps", section.num_steps, done=state.step))
         fit(
             state,
             section,
             compute_loss,
             checkpoints=checkpoints,
             stop=stop,
-            on_step=lambda loss: meter.advance(note=f"loss {loss:.4f}"),
+            on_step=lambda loss: meter.advance(note=f"loss {loss:.4f}") if meter else None,
             on_log=on_log,
             on_grid=on_grid,
         )
     return state
-
-
-class LossComputer:
-    """The loss of step n on batch n: everything random in it is drawn from (seed, n)."""
-
-    def __init__(
-        self,
-        recipe: TrainingRecipe,
-        standardisation: Standardisation,
-        images: NDArray[np.uint8],
-        labels: NDArray[np.int64],
-        device: torch.device,
-        *,
-        start_step: int,
-    ) -> None:
-        self._recipe, self._standardisation, self._device = recipe, standardisation, device
-        self._images, self._labels = images, labels
-        self._schedule = build_schedule(recipe.diffusion.schedule)
-        self._generator = torch.Generator(device)
-        section = recipe.train
-        self._batches: Iterator[NDArray[np.int64]] = batch_indices(
-            len(images), section.batch_size, seed=section.seed, start_step=start_step
-        )
-
-    def __call__(self, network: nn.Module, step: int) -> Tensor:
-        """Scalar loss; call with consecutive steps."""
-        recipe, generator, device = self._recipe, self._generator, self._device
-        seed = np.random.SeedSequence([recipe.train.seed, step]).generate_state(1)[0]
-        generator.manual_seed(int(seed))  # also restarts a generator on the GPU
-        indices = np.sort(next(self._batches))  # in file order; the order within a batch means nothing
-        x0 = self._standardisation.encode(torch.from_numpy(self._images[indices]).to(device))
-        count = len(indices)
-        if recipe.train.horizontal_flip:
-            flip = torch.rand(count, 1, 1, 1, generator=generator, device=device) < 0.5
-            x0 = torch.where(flip, x0.flip(-1), x0)
-        labels = self._draw_labels(indices)
-        timesteps = torch.randint(self._schedule.num_timesteps, (count,), generator=generator, device=device)
-        noise = torch.empty_like(x0).normal_(generator=generator)
-        rates = self._schedule.rates(timesteps)
-        x_t = objective.diffuse(x0, noise, *rates).contiguous(memory_format=torch.channels_last)
-        kind: NoiseLevel = network.noise_level  # type: ignore[assignment]
-        gpus = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices=gpus), autocast(device, recipe.train.precision):
-            torch.manual_seed(int(seed))  # dropout draws from the global generators
-            answer = network(x_t, noise_level(kind, self._schedule, timesteps), labels)
-        wanted = objective.target(recipe.diffusion.prediction, x0, noise, *rates)
-        return objective.loss(recipe.diffusion.loss, answer, wanted)
-
-    def _draw_labels(self, indices: NDArray[np.int64]) -> Tensor | None:
-        conditioning = self._recipe.conditioning
-        if not isinstance(conditioning, ClassLabel):
-            return None
-        labels = torch.from_numpy(self._labels[indices]).to(self._device)
-        dropped = torch.rand(len(labels), generator=self._generator, device=self._device) < conditioning.dropout
-        return torch.where(dropped, conditioning.num_classes, labels)
 
 
 def paint_grid(painter: Painter, statistics: Statistics) -> NDArray[np.uint8]:

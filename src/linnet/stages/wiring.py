@@ -34,11 +34,17 @@ class DeviceError(LinnetError):
     """The device asked for is not there."""
 
 
-def pick_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    """The GPU where there is one, unless the caller says otherwise. Raises DeviceError."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise DeviceError("--device cuda: torch sees no GPU here; use --device cpu or check the driver with nvidia-smi")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+def pick_device(name: str) -> torch.device:
+    """`auto` (the GPU where there is one), `cpu` or `cuda`. Raises DeviceError."""
+    match name:
+        case "cuda" if not torch.cuda.is_available():
+            raise DeviceError(
+                "--device cuda: torch sees no GPU here; use --device cpu or check the driver with nvidia-smi"
+            )
+        case "auto" | "cpu" | "cuda":
+            return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+        case _:
+            raise DeviceError(f"--device {name}: give auto, cpu or cuda")
 
 
 def build_network(recipe: TrainingRecipe) -> nn.Module:
@@ -169,12 +175,7 @@ class Painter:
 def load_painter(model: Path, *, weights: Literal["ema", "raw", "untrained"], device: torch.device) -> Painter:
     """The model folder made by train, ready to draw. Raises ArtifactError if it is incomplete or damaged."""
     read_provenance(model, made_by="train")
-    try:
-        recipe = TrainingRecipe.model_validate_json((model / Model.recipe).read_bytes())
-    except (OSError, ValidationError) as reason:
-        raise ArtifactError(
-            f"{model / Model.recipe}: cannot be used ({first_line(reason)}); train the model again"
-        ) from None
+    recipe = load_training_recipe(model)
     statistics = read_json(model / Model.statistics, made_by="train")
     network = build_network(recipe)
     if weights != "untrained":
@@ -185,6 +186,16 @@ def load_painter(model: Path, *, weights: Literal["ema", "raw", "untrained"], de
             raise ArtifactError(f"{path}: cannot be loaded ({first_line(reason)}); train the model again") from None
     network = place(network, device).eval().requires_grad_(False)
     return Painter(network, recipe, Standardisation.of(statistics, device), device)
+
+
+def load_training_recipe(model: Path) -> TrainingRecipe:
+    """The sections that made the model folder. Raises ArtifactError if they cannot be read."""
+    try:
+        return TrainingRecipe.model_validate_json((model / Model.recipe).read_bytes())
+    except (OSError, ValidationError) as reason:
+        raise ArtifactError(
+            f"{model / Model.recipe}: cannot be used ({first_line(reason)}); train the model again"
+        ) from None
 
 
 def chunks(count: int, size: int) -> Iterator[list[int]]:

@@ -3,7 +3,7 @@
 import pickle
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -15,12 +15,22 @@ class CheckpointError(LinnetError):
     """A checkpoint is damaged."""
 
 
+class Mirror(Protocol):
+    """A second place for the checkpoint, for machines whose disks do not outlive them."""
+
+    def push(self, path: Path) -> None: ...
+
+    def pull(self, path: Path) -> None: ...
+
+    def discard(self) -> None: ...
+
+
 class CheckpointStore:
     """The newest state of one run, in a folder that is no output of the stage."""
 
-    def __init__(self, folder: Path, *, every_seconds: float) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, folder: Path, *, every_seconds: float, mirror: Mirror | None = None) -> None:
         self.path = folder / "checkpoint.pt"
+        self._mirror = mirror
         self._every_seconds = every_seconds
         self._saved_at = time.monotonic()
 
@@ -30,14 +40,20 @@ class CheckpointStore:
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the newest checkpoint by `state`."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_suffix(".partial")
         with partial.open("wb") as file:
             torch.save(state, file)
         commit_file(partial, self.path)
+        if self._mirror:
+            self._mirror.push(self.path)
         self._saved_at = time.monotonic()
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
         """The newest state, None where there is none. Raises CheckpointError if it is damaged."""
+        if self._mirror and not self.path.exists():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._mirror.pull(self.path)
         if not self.path.exists():
             return None
         try:
@@ -47,3 +63,9 @@ class CheckpointStore:
                 f"{self.path}: cannot be used ({first_line(reason)}); delete it to train from the beginning"
             ) from None
         return state
+
+    def discard(self) -> None:
+        """Remove the checkpoint: the run is finished."""
+        self.path.unlink(missing_ok=True)
+        if self._mirror:
+            self._mirror.discard()

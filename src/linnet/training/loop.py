@@ -17,6 +17,7 @@ from torch.amp.grad_scaler import GradScaler
 from linnet.errors import LinnetError, Stopped
 from linnet.recipe import Adam, AdamW, Precision, TrainSection
 from linnet.training.checkpoint import CheckpointStore
+from linnet.training.distributed import Ranks
 from linnet.training.ema import AveragedWeights
 from linnet.training.stopping import StopRequest
 
@@ -55,6 +56,8 @@ class TrainState:
     averaged: AveragedWeights
     optimizer: torch.optim.Optimizer
     scaler: GradScaler
+    ranks: Ranks  # no part of a checkpoint, like the replica
+    replica: nn.Module  # the network, or what averages its gradients over ranks
     step: int = 0
     running: Running = field(default_factory=Running)
     history: list[HistoryRow] = field(default_factory=list)
@@ -82,13 +85,16 @@ class TrainState:
         self.history = [HistoryRow(**row) for row in state["history"]]
 
 
-def new_state(network: nn.Module, section: TrainSection, device: torch.device) -> TrainState:
-    """The state before the first step; `network` must already be on `device`."""
+def new_state(network: nn.Module, section: TrainSection, ranks: Ranks) -> TrainState:
+    """The state before the first step; `network` must already be on the ranks' device."""
+    network = ranks.synchronised(network)
     return TrainState(
         network=network,
         averaged=AveragedWeights(network, section.ema_decay),
         optimizer=_build_optimizer(network, section),
-        scaler=GradScaler(device.type, enabled=section.precision == "fp16"),
+        scaler=GradScaler(ranks.device.type, enabled=section.precision == "fp16"),
+        ranks=ranks,
+        replica=ranks.replica(network),
     )
 
 
@@ -138,13 +144,13 @@ def fit(
             row = _close_history_row(state, section)
             on_log(row, (state.step - first) * section.batch_size / max(now - since, 1e-9))
             since, first = now, state.step
-        if state.step % grid_every == 0 or state.step == section.num_steps:
+        if state.ranks.is_first and (state.step % grid_every == 0 or state.step == section.num_steps):
             on_grid(state.step, state.averaged.network)
-        if stop.signal_number:
-            checkpoints.save(state.state_dict())
-            raise Stopped(f"stopped after step {state.step} of {section.num_steps}", stop.signal_number)
+        if signal_number := state.ranks.largest(stop.signal_number):
+            _save(state, checkpoints)
+            raise Stopped(f"stopped after step {state.step} of {section.num_steps}", signal_number)
         if checkpoints.is_due():
-            checkpoints.save(state.state_dict())
+            _save(state, checkpoints)
 
 
 def train_step(
@@ -157,11 +163,12 @@ def train_step(
     rate = learning_rate(section, state.step)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
-    loss = compute_loss(state.network, state.step)
+    loss = compute_loss(state.replica, state.step)
     state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
     state.scaler.unscale_(state.optimizer)
     norm = nn.utils.clip_grad_norm_(state.network.parameters(), section.max_gradient_norm, foreach=True)
-    loss_value, norm_value = torch.stack([loss.detach().float(), norm.float()]).tolist()  # the step's one sync
+    measured = state.ranks.mean(torch.stack([loss.detach().float(), norm.float()]))
+    loss_value, norm_value = measured.tolist()  # the step's one sync
     overflow_is_expected = state.scaler.is_enabled() and state.scaler.get_scale() > MIN_LOSS_SCALE
     if not math.isfinite(loss_value) or not (math.isfinite(norm_value) or overflow_is_expected):
         raise NonFiniteLossError(_explain_stop(state, section, loss_value, norm_value, checkpoints))
@@ -175,6 +182,11 @@ def train_step(
     state.running.steps += 1
     state.step += 1
     return float(loss_value)
+
+
+def _save(state: TrainState, checkpoints: CheckpointStore) -> None:
+    if state.ranks.is_first:  # all ranks hold the same
+        checkpoints.save(state.state_dict())
 
 
 def _close_history_row(state: TrainState, section: TrainSection) -> HistoryRow:
@@ -213,7 +225,7 @@ def _explain_stop(
 ) -> str:
     """Keep the good state if it is one (a bad forward pass may have spoilt batch norm's statistics), and say so."""
     if _all_finite(state.network.state_dict().values()):
-        checkpoints.save(state.state_dict())
+        _save(state, checkpoints)
     precision = "" if section.precision == "fp32" else ", use precision = 'fp32'"
     kept = (
         f"The last good state is kept in {checkpoints.path}" if checkpoints.path.exists() else "No step was saved yet"

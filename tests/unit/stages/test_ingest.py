@@ -4,6 +4,8 @@ import io
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 
 from linnet.artifacts import Raw
 from linnet.data.caltech_birds import FOLDER, RawDataError, read_index
-from linnet.data.download import ArchiveError
+from linnet.data.download import ArchiveError, DownloadError
 from linnet.data.synthetic import SPECIES, make_birds
 from linnet.errors import LinnetError
 from linnet.recipe import CaltechBirds, OfficialSplit
@@ -169,3 +171,157 @@ def test_data_from_a_read_only_folder_can_be_replaced(made: Path, tmp_path: Path
         for folder in folders:
             folder.chmod(0o755)
     assert all(path.stat().st_mode & 0o200 for path in [out, *out.rglob("*")])
+
+
+# --- DVC: a real repository with two revisions ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def repository(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tag `v1` has two birds of each species in data/birds, branch `main` one."""
+    folder = tmp_path_factory.mktemp("repository")
+    with pytest.MonkeyPatch.context() as environment:
+        for name in ("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"):
+            environment.setenv(name, "someone@example.org")
+        environment.setenv("DVC_NO_ANALYTICS", "1")
+
+        def do(*command: str) -> None:
+            program = str(Path(sys.executable).parent / "dvc") if command[0] == "dvc" else command[0]
+            subprocess.run([program, *command[1:]], cwd=folder, check=True, capture_output=True)
+
+        do("git", "init", "--initial-branch", "main")
+        do("dvc", "init", "--quiet")
+        do("dvc", "remote", "add", "--default", "store", str(tmp_path_factory.mktemp("store")))
+        for tag, per_species in (("v1", 2), ("v2", 1)):
+            shutil.rmtree(folder / "data", ignore_errors=True)
+            make_birds(folder / "data" / "birds", per_species=per_species)
+            do("dvc", "add", "--quiet", "data")
+            do("git", "add", ".")
+            do("git", "commit", "--message", tag)
+            do("git", "tag", "--annotate", tag, "--message", tag)
+            do("dvc", "push", "--quiet")
+    return folder
+
+
+def commit_of(repository: Path, revision: str) -> str:
+    command = ["git", "-C", str(repository), "rev-parse", f"{revision}^{{commit}}"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.mark.parametrize("revision", ["v1", "commit", "main~1"])
+@pytest.mark.parametrize("address", ["path", "url"])
+def test_a_revision_of_a_dvc_repository(
+    made: Path, repository: Path, tmp_path: Path, revision: str, address: str
+) -> None:
+    where = str(repository) if address == "path" else repository.as_uri()
+    commit = commit_of(repository, "v1")
+    out = tmp_path / "out"
+    if (revision, address) == ("main~1", "url"):  # a server resolves names, not expressions
+        with pytest.raises(RawDataError, match=r"the repository has no tag or branch 'main~1'; give one, or a full"):
+            run(f"dvc:{where}@{revision}", out)
+        return
+    run(f"dvc:{where}@{commit if revision == 'commit' else revision}", out)
+    assert Raw.content_hash(out) == Raw.content_hash(made)
+    source = json.loads((out / Raw.source).read_text())
+    origin = {"kind": "dvc", "repository": where, "revision": commit}
+    assert source == origin | {"content_hash": Raw.content_hash(made)}
+    assert list((tmp_path / "work").iterdir()) == []
+    before = snapshot(out)
+    run(f"dvc:{where}@{commit}", out)  # another name for the same
+    assert snapshot(out) == before
+
+
+def test_a_branch_is_what_it_is_now(repository: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(f"dvc:{repository.as_uri()}@main", out)
+    assert len(read_index(out).records) == len(SPECIES)
+    assert json.loads((out / Raw.source).read_text())["revision"] == commit_of(repository, "v2")
+
+
+def test_a_tag_goes_before_a_branch_of_the_same_name(repository: Path, tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", repository, clone], check=True)
+    for branch, points_to in (("other/v2", "v1"), ("v1", "v2")):  # ls-remote finds other/v2 too when asked for v2
+        subprocess.run(["git", "-C", clone, "branch", branch, points_to], check=True)
+    for revision in ("v1", "v2"):
+        assert ingest._commit("dvc:", clone.as_uri(), revision) == commit_of(repository, revision)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "dvc:repository",
+        "dvc:repository@",
+        "dvc:@v1",
+        "dvc:git@example.org:birds.git",
+        "dvc:https://user:secret@example.org",
+        "dvc:https://user:secret@example.org:8080/birds.git",
+    ],
+)
+def test_a_dvc_source_without_a_revision(source: str, tmp_path: Path) -> None:
+    with pytest.raises(RawDataError, match="no revision; give dvc:REPOSITORY@REVISION with a commit") as caught:
+        run(source, tmp_path / "out")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("source", ["dvc:--upload-pack=touch@v1", "dvc:repository@--output=x"])
+def test_a_dvc_source_is_never_an_option(source: str, tmp_path: Path) -> None:
+    with pytest.raises(RawDataError, match="can begin with '-'"):
+        run(source, tmp_path / "out")
+
+
+@pytest.mark.parametrize("revision", ["v1", "0123456789abcdef0123456789abcdef01234567"])
+def test_a_repository_that_cannot_be_reached_and_its_password(
+    revision: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    program = "git" if revision == "v1" else "dvc"
+    with pytest.raises(DownloadError, match=rf"^--source dvc:https://127\.0\.0\.1:1/.*`{program}` failed \(") as caught:
+        run(f"dvc:https://user:secret@127.0.0.1:1/birds.git@{revision}", out)
+    said = str(caught.value) + capsys.readouterr().err
+    assert "secret" not in said
+    assert "user" not in said
+    assert "\n" not in str(caught.value)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("revision", "reason"),
+    [
+        ("absent", r"`git` failed \(fatal: Needed a single revision\); check the repository, the revision"),
+        ("0123456789abcdef0123456789abcdef01234567", r"`dvc` failed \(ERROR: .*unknown Git revision '0123"),
+    ],
+)
+def test_a_revision_that_is_not_there(repository: Path, tmp_path: Path, revision: str, reason: str) -> None:
+    with pytest.raises(DownloadError, match=reason):
+        run(f"dvc:{repository}@{revision}", tmp_path / "out")
+    assert list((tmp_path / "work").iterdir() if (tmp_path / "work").exists() else ()) == []
+
+
+def test_data_that_was_never_pushed(repository: Path, tmp_path: Path) -> None:
+    """dvc says so in one of several lines."""
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", repository, clone], check=True)
+    (clone / ".dvc" / "config").write_text(f"[core]\nremote = store\n['remote \"store\"']\nurl = {tmp_path}/empty\n")
+    someone = ("-c", "user.name=someone", "-c", "user.email=someone@example.org")
+    subprocess.run(["git", *someone, "-C", clone, "commit", "--quiet", "--all", "--message", "empty"], check=True)
+    with pytest.raises(DownloadError, match=r"`dvc` failed \(ERROR: .*No such file or directory.*\); check the repos"):
+        run(f"dvc:{clone.as_uri()}@main", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_machine_without_dvc(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = commit_of(repository, "v1")
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(DownloadError, match=r"needs the command `git`, which is not here; install git"):
+        run(f"dvc:{repository}@v1", tmp_path / "out")
+    with pytest.raises(DownloadError, match=r"needs the command `dvc`, which is not here; pip install 'dvc\[s3\]'"):
+        run(f"dvc:{repository}@{commit}", tmp_path / "out")
+
+
+def test_another_layout_in_a_dvc_repository(repository: Path, tmp_path: Path) -> None:
+    fish = BIRDS.model_copy(update={"folder": "birds/CUB_200_2011/images"})
+    with pytest.raises(RawDataError, match=r"^dvc:.*@v1: .*no CUB_200_2011/images\.txt there"):
+        ingest.run(fish, source=f"dvc:{repository}@v1", out=tmp_path / "out", work=tmp_path / "work")
+    assert not (tmp_path / "out").exists()

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from linnet.recipe import TrainingRecipe
-from linnet.stages.train import LossComputer
+from linnet.stages.loss import LossComputer
 from linnet.stages.wiring import Standardisation, build_network
+from linnet.training.distributed import Ranks
 from support.tiny import tiny_recipe
 
 CPU = torch.device("cpu")
@@ -23,7 +24,7 @@ def losses(recipe: TrainingRecipe, steps: range) -> list[Tensor]:
     with torch.no_grad():
         for parameter in network.parameters():  # the head starts at zero and would hide the rest
             parameter.add_(0.02)
-    compute = LossComputer(recipe, scale, images, labels, CPU, start_step=steps.start)
+    compute = LossComputer(recipe, scale, images, labels, Ranks.alone(CPU), start_step=steps.start)
     return [compute(network, step).detach() for step in steps]
 
 

@@ -1,0 +1,32 @@
+"""evaluate: real pictures, a model and its samples in, scores and a report out."""
+
+from kfp import dsl
+from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Model, Output
+
+from components.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def evaluate(
+    recipe: str,
+    dataset: Input[Dataset],
+    model: Input[Model],
+    samples: Input[Artifact],
+    samples_hash: str,
+    report: Output[Artifact],
+    metrics: Output[Metrics],
+    page: Output[HTML],
+) -> None:
+    """Compare samples with held-out pictures; the scores are on the run's page."""
+    from linnet import tasks
+
+    scores = tasks.evaluate(
+        recipe,
+        dataset=dataset.path,
+        model=model.path,
+        samples=samples.path,
+        samples_hash=samples_hash,
+        out=report.path,
+        page=page.path,
+    )
+    metrics.metadata.update(scores)

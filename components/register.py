@@ -1,0 +1,21 @@
+"""register: a model and its report in, a version in the registry out."""
+
+from kfp import dsl
+from kfp.dsl import Artifact, Input, Markdown, Model, Output
+
+from components.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def register(
+    recipe: str,
+    model: Input[Model],
+    report: Input[Artifact],
+    registration: Output[Artifact],
+    decision: Output[Markdown],
+) -> None:
+    """Make the model a version; the same gate moves the aliases `champion` and `challenger`."""
+    from linnet import tasks
+
+    facts = tasks.register(recipe, model=model.path, report=report.path, out=registration.path, page=decision.path)
+    registration.metadata.update(facts)

@@ -1,0 +1,148 @@
+"""Run the compiled DAG on this machine, by kfp.local: as processes of this environment, or as containers of the image.
+
+The DAG is the one a cluster gets. Two things that only make sense there are taken out: tasks of a loop run one after
+the other (two of them would fight for the same cores), and a task that fails is not started again.
+"""
+
+import os
+import sys
+import uuid
+import warnings
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from linnet.artifacts import Registration, Report, Samples, git_commit, read_json
+from linnet.errors import LinnetError, explain
+from linnet.progress import say
+from linnet.recipe_file import RecipeError, load_recipe
+
+DEFAULT_ROOT = Path("build/kfp")
+
+
+class Runner(StrEnum):
+    """Where the tasks run."""
+
+    SUBPROCESS = "subprocess"
+    CONTAINERS = "containers"
+
+
+class LocalRunError(LinnetError):
+    """The pipeline did not reach its end."""
+
+
+def run(
+    recipe: Path,
+    runner: Annotated[Runner, typer.Option(help="Processes of this environment, or containers of the image.")],
+    source: Annotated[str, typer.Option(help="As of `linnet ingest`; empty: the built-in set.")] = "",
+    sample_tasks: Annotated[int, typer.Option(min=1, help="Tasks that share the drawing of samples.")] = 2,
+    only_if_changed: Annotated[bool, typer.Option(help="Stop early if the champion was made of the same.")] = False,
+    image: Annotated[str, typer.Option(envvar="LINNET_IMAGE", help="For containers: the image.")] = "linnet:dev",
+    network: Annotated[
+        str, typer.Option(help="For containers: host lets them reach servers on this machine.")
+    ] = "bridge",
+    root: Annotated[Path, typer.Option(help="Where artifacts go.")] = DEFAULT_ROOT,
+) -> None:
+    """Run the whole DAG, check to register, on RECIPE, here and now."""
+    load_recipe(recipe)
+    if source and Path(source).exists():
+        source = str(Path(source).resolve())
+    os.environ["LINNET_IMAGE"] = image  # before the components are imported
+    environment = _environment()
+    os.environ |= environment
+    root = root.resolve()
+    root.mkdir(parents=True, exist_ok=True)
+    before = set(root.iterdir())
+    _start(runner, root, environment, network, source)
+    pipeline = _load(root)
+    say(f"pipeline run {environment['LINNET_PIPELINE_RUN']}: artifacts go to {root}")
+    try:
+        pipeline(
+            recipe=recipe.read_text(encoding="utf-8"),
+            source=source,
+            num_nodes=1,
+            sample_tasks=sample_tasks,
+            only_if_changed=only_if_changed,
+        )
+    except RuntimeError as reason:  # kfp names the task; what the task said is above
+        raise LocalRunError(f"{reason}; its own message is above") from None
+    for folder in sorted(set(root.iterdir()) - before):
+        _summarise(folder)
+
+
+def for_one_machine(spec: dict[str, Any]) -> dict[str, Any]:
+    """The pipeline spec without what only a cluster can use."""
+    for component in [spec["root"], *spec["components"].values()]:
+        for task in component.get("dag", {}).get("tasks", {}).values():
+            task.pop("retryPolicy", None)
+            if "parameterIterator" in task:
+                task["iteratorPolicy"] = {"parallelismLimit": 1}
+    return spec
+
+
+def _environment() -> dict[str, str]:
+    here = Path.cwd()
+    return {
+        "LINNET_PIPELINE_RUN": f"local-{uuid.uuid4()}",
+        "LINNET_WORK": os.environ.get("LINNET_WORK") or str(here / ".work"),
+        "LINNET_GIT_COMMIT": git_commit(),
+        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{here / 'mlflow.db'}",
+        "LINNET_MLFLOW_ARTIFACTS": str(here / "mlartifacts"),
+    }
+
+
+def _start(runner: Runner, root: Path, environment: dict[str, str], network: str, source: str) -> None:
+    from kfp import local
+
+    warnings.filterwarnings("ignore", "You may be attemping to run a task", RuntimeWarning)  # our image is Python's
+    match runner:
+        case Runner.SUBPROCESS:
+            local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root))
+        case Runner.CONTAINERS:
+            from pipelines import containers
+
+            mounts = [Path.cwd(), *([Path(source)] if Path(source).is_absolute() else [])]
+            containers.prepare(environment, mounts=mounts, network=network)
+            local.init(local.DockerRunner(), pipeline_root=str(root))
+
+
+def _load(root: Path) -> Any:
+    from kfp import components
+
+    from pipelines.compile import compile_pipeline
+
+    path = root / ".training.yaml"
+    compile_pipeline(path)
+    spec, platform = yaml.safe_load_all(path.read_text(encoding="utf-8"))
+    path.unlink()
+    return components.load_component_from_text(yaml.safe_dump_all([for_one_machine(spec), platform], sort_keys=False))
+
+
+def _summarise(folder: Path) -> None:
+    for path in sorted(folder.glob(f"register*/registration/{Registration.result}")):
+        entry = read_json(path, made_by="register")
+        title = "champion" if entry["promoted"] else "challenger"
+        print(f"{entry['model_name']} version {entry['version']} is {title}: {entry['reason']}")
+        print(f"  model   models:/{entry['model_name']}@{title}")
+    for name in (f"evaluate/report/{Report.page}", f"collect/samples/{Samples.page}", "preprocess/report"):
+        for path in sorted(folder.glob(name)):
+            print(f"  look at {path}")
+
+
+def main() -> None:
+    """One sentence for mistakes, as the command line does."""
+    try:
+        typer.run(run)
+    except (LinnetError, OSError) as error:
+        sentence = explain(error)
+        if sentence is None:
+            raise
+        say(f"linnet: {sentence}")
+        sys.exit(2 if isinstance(error, RecipeError) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""`python -m pipelines.submit RECIPE`: one run of the training pipeline on a cluster."""
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import kfp.client
+import tomlkit
+import typer
+
+from linnet.progress import say
+from linnet.recipe import Recipe
+from linnet.recipe_file import RecipeError, load_recipe, parse_recipe
+from pipelines import connection as to
+from pipelines.connection import ClusterError, Connection, NoAnswerError
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+
+INTERRUPTED = 130  # the exit status after Ctrl-C
+SECONDS_BETWEEN_LOOKS = 10.0
+PATIENCE_SECONDS = 300.0  # a run takes hours: a server that restarts meanwhile is no reason to stop looking
+ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")  # kfp's own wait never ends for CANCELED
+
+
+@app.command()
+def submit(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, such as recipes/birds-demo.toml.")],
+    source: Annotated[
+        str, typer.Option(help="Raw data: s3://..., dvc:REPO@REV, caltech; left out: the built-in set.")
+    ] = "",
+    num_nodes: Annotated[int | None, typer.Option(min=1, help="Nodes that train together.")] = None,
+    sample_tasks: Annotated[int | None, typer.Option(min=1, help="Tasks that share the drawing of samples.")] = None,
+    only_if_changed: Annotated[
+        bool, typer.Option("--only-if-changed", help="End without training if data, recipe and code are as before.")
+    ] = False,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one recipe value; repeatable."),
+    ] = None,
+    image: to.Image = "",
+    host: to.Host = "",
+    namespace: to.Namespace = "",
+    experiment: to.Experiment = "linnet",
+    token_env: to.TokenEnv = to.TOKEN_VARIABLE,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end; exit status 1 if it fails.")] = False,
+) -> None:
+    """Train a recipe on a Kubeflow Pipelines cluster: check, compile, submit; prints the run's name, id and link.
+
+    The token comes from the environment variable KFP_TOKEN, never from the command line.
+    """
+    loaded = load_recipe(recipe, overrides or ())
+    text = recipe_text(recipe, loaded, changed=bool(overrides))
+    arguments = run_arguments(text, source, num_nodes, sample_tasks, only_if_changed)
+    connection = to.read_connection(host, namespace, experiment, token_env)
+    with to.compiled(image) as package, to.connected(connection) as client:
+        name = f"{loaded.name} {datetime.now().astimezone():%Y-%m-%d %H:%M:%S}"
+        with to.quiet():
+            run = client.create_run_from_pipeline_package(
+                str(package),
+                arguments=arguments,
+                run_name=name,
+                experiment_name=connection.experiment,
+            )
+        print(f"name  {name}\nid    {run.run_id}\nlink  {to.ui_link(connection, 'runs', run.run_id)}")
+        if wait:
+            _wait(client, connection, run.run_id)
+
+
+def recipe_text(path: Path, recipe: Recipe, *, changed: bool) -> str:
+    """What is submitted: the file as it is, or `recipe` written anew where overrides changed it."""
+    if not changed:
+        return path.read_text(encoding="utf-8")
+    text = tomlkit.dumps(recipe.model_dump(mode="json", by_alias=True))
+    if parse_recipe(text, where="the submitted recipe") != recipe:
+        raise AssertionError("the recipe does not survive being written")
+    return text
+
+
+def run_arguments(
+    text: str, source: str, num_nodes: int | None, sample_tasks: int | None, only_if_changed: bool
+) -> dict[str, str | int | bool]:
+    """The parameters of `training_pipeline`, by name. What is None is left to the pipeline's own default.
+
+    Raises:
+        RecipeError: the source is a path of this machine, which no pod can see.
+    """
+    if source.startswith(("/", "./", "../", "~")):
+        raise RecipeError(
+            f"source {source}: a path on this machine, which the cluster cannot see; bring it to an s3:// address or "
+            "name a DVC revision as dvc:REPO@REV"
+        )
+    numbers = {"num_nodes": num_nodes, "sample_tasks": sample_tasks}
+    given = {name: number for name, number in numbers.items() if number is not None}
+    return {"recipe": text, "source": source, "only_if_changed": only_if_changed, **given}
+
+
+def _wait(client: kfp.client.Client, connection: Connection, run_id: str) -> None:
+    link = to.ui_link(connection, "runs", run_id)
+    try:
+        run = follow(lambda: client.get_run(run_id))
+    except KeyboardInterrupt:
+        say(f"linnet: no longer following; the run goes on: {link}")
+        raise typer.Exit(INTERRUPTED) from None
+    except ClusterError as error:
+        raise ClusterError(f"{error}\nthe run goes on without being followed: {link}") from None
+    if run.state != "SUCCEEDED":
+        raise ClusterError(f"the run ended as {run.state}{_failed_tasks(run)}; its logs: {link}")
+
+
+def follow(look: Callable[[], Any]) -> Any:
+    """The run that `look` brings, once it has ended; says each change of its state. Raises ClusterError."""
+    state, last_answer = "", time.monotonic()
+    while True:
+        try:
+            run = look()
+            last_answer = time.monotonic()
+        except NoAnswerError as error:
+            if time.monotonic() - last_answer >= PATIENCE_SECONDS:
+                raise
+            say(f"{error}; still trying")
+        else:
+            if run.state and run.state != state:
+                state = run.state
+                say(f"the run is {state}")
+            if state in ENDED:
+                return run
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _failed_tasks(run: Any) -> str:
+    tasks = (run.run_details and run.run_details.task_details) or []
+    names = [task.display_name for task in tasks if task.state == "FAILED" and task.display_name]
+    return f" in {', '.join(names)}" if names else ""
+
+
+if __name__ == "__main__":
+    to.run_command(app)

@@ -1,0 +1,114 @@
+"""The DAG: check, ingest, compare, preprocess, train, sample in parts, evaluate, and register behind the gate.
+
+    check -> ingest -> compare --changed--> preprocess -> train -> sample x parts -> collect -> evaluate -> gate
+                               --unchanged--> the end                      gate --promote--> register as champion
+    close: at the end of every run, however it ends                             --keep-----> register as challenger
+
+Content hashes travel beside the artifacts. They are what makes a cached result truthful: a task is skipped only if
+its texts, the hashes of its data and the image's digest are those of an earlier run. Tasks that look at the world
+outside (check, ingest, compare) or change it (gate, register, close) are never cached.
+"""
+
+from typing import NamedTuple
+
+from kfp import dsl
+from kfp.dsl import Artifact, Model
+
+from components.check import check
+from components.close import close
+from components.collect import collect
+from components.compare import compare
+from components.evaluate import evaluate
+from components.gate import gate
+from components.ingest import ingest
+from components.preprocess import preprocess
+from components.register import register
+from components.sample import sample
+from components.train import train
+from pipelines.resources import CLUSTER, knows_trainjobs, place
+
+
+class Drawn(NamedTuple):
+    """What the sampling pipeline gives back."""
+
+    samples: Artifact
+    samples_hash: str
+
+
+# A pipeline of its own: kfp.local hands the body of a loop the loop's item in place of an outer task's output.
+@dsl.pipeline(name="linnet-sampling", description="Draw pictures in parallel parts, each picture from its own seed.")
+def sampling(recipe: str, model: dsl.Input[Model], model_hash: str, numbers: list[int], parts: int) -> Drawn:
+    """The samples of a model: the same bits however many parts draw them."""
+    with dsl.ParallelFor(numbers, name="parts") as number:
+        drawn = sample(recipe=recipe, model=model, model_hash=model_hash, part=number, parts=parts)
+        place(drawn, "draw", retries=2, cache=True).set_display_name("sample a part")
+    joined = collect(recipe=recipe, model=model, parts=dsl.Collected(drawn.outputs["pictures"]))
+    place(joined, "little", retries=2, cache=True).set_display_name("collect")
+    return Drawn(joined.outputs["samples"], joined.outputs["Output"])
+
+
+@dsl.pipeline(
+    name="linnet-training",
+    description="From a source of data and a recipe to a scored model in the registry, and perhaps a new champion.",
+)
+def training_pipeline(
+    recipe: str,
+    source: str = "",
+    num_nodes: int = 1,
+    sample_tasks: int = 2,
+    only_if_changed: bool = False,
+) -> None:
+    """The whole way of one recipe.
+
+    Args:
+        recipe: The text of a recipe (TOML): every number that changes the result.
+        source: Where the raw data comes from: empty for the built-in set, caltech, s3://bucket/prefix/,
+            s3://bucket/archive.tgz, or dvc:REPOSITORY@REVISION.
+        num_nodes: Nodes to train on. 1 trains in the task's own pod on all its GPUs; more make a Kubeflow TrainJob.
+        sample_tasks: Tasks that share the drawing of samples; their number changes no picture.
+        only_if_changed: Stop early if data, recipe and code are those of the champion or the newest challenger.
+    """
+    ended = place(close(), "little", retries=5, cache=False).set_display_name("close the MLflow run")
+    with dsl.ExitHandler(ended, name="train and register"):
+        gpus = CLUSTER.sizes["train"].gpus
+        checked = check(
+            recipe=recipe, source=source, num_nodes=num_nodes, sample_tasks=sample_tasks, gpus_per_node=gpus
+        )
+        knows_trainjobs(place(checked, "little", retries=0, cache=False))
+        brought = place(ingest(recipe=recipe, source=source), "data", retries=3, cache=False).after(checked)
+        compared = compare(recipe=recipe, raw=brought.outputs["raw"], only_if_changed=only_if_changed)
+        place(compared, "little", retries=3, cache=False).set_display_name("compare with the registry")
+        with dsl.If(compared.outputs["Output"] == "changed", name="something to learn"):
+            prepared = preprocess(recipe=recipe, raw=brought.outputs["raw"], raw_hash=brought.outputs["Output"])
+            place(prepared, "data", retries=2, cache=True)
+            dataset, dataset_hash = prepared.outputs["dataset"], prepared.outputs["Output"]
+            pod_gpus = checked.outputs["pod_gpus"]
+            trained = train(
+                recipe=recipe, dataset=dataset, dataset_hash=dataset_hash, num_nodes=num_nodes, pod_gpus=pod_gpus
+            )
+            place(trained, "train", retries=5, cache=True, gpus=pod_gpus)
+            knows_trainjobs(trained)
+            model = trained.outputs["model"]
+            drawn = sampling(
+                recipe=recipe,
+                model=model,
+                model_hash=trained.outputs["Output"],
+                numbers=checked.outputs["numbers"],
+                parts=sample_tasks,
+            )
+            measured = evaluate(
+                recipe=recipe,
+                dataset=dataset,
+                model=model,
+                samples=drawn.outputs["samples"],
+                samples_hash=drawn.outputs["samples_hash"],
+            )
+            place(measured, "draw", retries=2, cache=True)
+            report = measured.outputs["report"]
+            asked = place(gate(recipe=recipe, model=model, report=report), "little", retries=3, cache=False)
+            with dsl.If(asked.outputs["Output"] == "promote", name="promote"):
+                champion = register(recipe=recipe, model=model, report=report)
+                place(champion, "little", retries=3, cache=False).set_display_name("register as champion")
+            with dsl.Else(name="keep the champion"):
+                challenger = register(recipe=recipe, model=model, report=report)
+                place(challenger, "little", retries=3, cache=False).set_display_name("register as challenger")

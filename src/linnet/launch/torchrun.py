@@ -1,0 +1,76 @@
+"""Several training processes on this machine, by torch's elastic agent: what `torchrun` runs, without a command line.
+
+https://docs.pytorch.org/docs/stable/elastic/run.html
+"""
+
+import os
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from linnet.errors import LinnetError
+
+SIGNAL_BY_STATUS = {-2: "SIGINT", -9: "SIGKILL (out of memory?)", -11: "SIGSEGV", -15: "SIGTERM"}
+
+
+class LaunchError(LinnetError):
+    """A training process ended badly."""
+
+
+def is_inside() -> bool:
+    """Whether torchrun started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def start(function: Callable[..., None], *arguments: Any, processes: int, **keywords: Any) -> None:
+    """Call `function` once in this process, or in each of `processes` new ones that form a process group.
+
+    The function and its arguments must be picklable.
+
+    Raises:
+        LaunchError: a process failed; the message is the one of the first that did.
+    """
+    if processes == 1 or is_inside():
+        function(*arguments, **keywords)
+        return
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    from linnet.errors import Stopped
+
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,  # whoever started us starts us again, and training goes on from its checkpoint
+        monitor_interval=0.2,
+    )
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    try:
+        elastic_launch(config, _call)(function, arguments, keywords)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        raise LaunchError(_explain(rank, failure.exitcode, failure.message)) from None
+    except SignalException as stop:
+        raise Stopped("the training processes were stopped", stop.sigval.value) from None
+
+
+def _call(function: Callable[..., None], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    record(function)(*arguments, **keywords)
+
+
+def _explain(rank: int, status: int, message: object) -> str:
+    if isinstance(message, dict):
+        message = message.get("message", "")
+    text = str(message)
+    kind, separator, rest = text.partition(": ")
+    if separator and kind.endswith("Error"):
+        return rest  # our own sentence
+    ended = SIGNAL_BY_STATUS.get(status, f"status {status}")
+    return f"training process {rank} ended with {ended}; its last lines are above. Repeat the command to go on"

@@ -1,0 +1,54 @@
+"""compare: whether training again could end in another model than the registry already holds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from linnet.artifacts import Raw, result_code_hash
+from linnet.recipe import Recipe, section_hash
+from linnet.stages.register import CHALLENGER, CHAMPION, registry_errors, version_with_alias
+from linnet.tracking import connect
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Whether there is something to do, and why, in words for people."""
+
+    changed: bool
+    reason: str
+
+
+def run(recipe: Recipe, *, raw: Path) -> Comparison:
+    """Compare the hashes of data, recipe and code with the tags of the champion and of the newest challenger.
+
+    A challenger that lost counts too: the same inputs give the same bits, which would lose again.
+
+    Raises:
+        RegistryError: the registry does not answer.
+    """
+    name = recipe.register_.model_name
+    hashes = {
+        "data": ("linnet.raw_hash", Raw.content_hash(raw)),
+        "recipe": ("linnet.recipe_hash", section_hash(recipe)),
+        "code": ("linnet.code_hash", result_code_hash()),
+    }
+    with registry_errors(name):
+        client = connect()
+        known = {alias: version_with_alias(client, name, alias) for alias in (CHAMPION, CHALLENGER)}
+    for alias, entry in known.items():
+        if entry is not None and not _changes(entry, hashes):
+            return Comparison(
+                False, f"data, recipe and code are those of {name} version {entry.version} ({alias}): nothing to do"
+            )
+    champion = known[CHAMPION]
+    if champion is None:
+        return Comparison(True, f"{name} has no champion yet")
+    changes = " and ".join(_changes(champion, hashes))
+    return Comparison(True, f"{changes} changed since {name} version {champion.version} (champion)")
+
+
+def _changes(entry: "ModelVersion", hashes: dict[str, tuple[str, str]]) -> list[str]:
+    return [what for what, (tag, value) in hashes.items() if entry.tags.get(tag) != value]

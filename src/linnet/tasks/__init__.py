@@ -1,0 +1,300 @@
+"""The stages as tasks of a pipeline engine: texts and paths in, facts for the engine's records out.
+
+Each task is one stage call. It checks what it was handed against the hash that the task before it gave, so that a
+cached or half-copied artifact is never built upon, and it fails with one sentence. Where it runs comes from the
+environment: LINNET_DEVICE, LINNET_WORK (a folder or an s3:// address), LINNET_PIPELINE_RUN, LINNET_TRAINJOB, and what
+MLflow and boto3 read themselves.
+"""
+
+import functools
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn, ParamSpec, Protocol, TypeVar
+
+from linnet import storage
+from linnet.artifacts import (
+    ArtifactError,
+    Dataset,
+    Model,
+    Raw,
+    Registration,
+    Report,
+    Samples,
+    folder_hash,
+    git_commit,
+    read_json,
+    read_provenance,
+)
+from linnet.errors import LinnetError, Stopped, explain
+from linnet.progress import say
+from linnet.recipe import Recipe
+from linnet.recipe_file import parse_recipe
+
+Facts = dict[str, Any]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+TERMINATION_LOG = Path("/dev/termination-log")  # what Kubernetes shows as the reason of a pod's end
+SAMPLE_BATCH = 64
+CHANGED, UNCHANGED = "changed", "unchanged"
+PROMOTE, KEEP = "promote", "keep"
+
+
+class Artifact(Protocol):
+    """What an engine hands over: something that lies at a path."""
+
+    path: str
+
+
+def task(function: Callable[P, R]) -> Callable[P, R]:
+    """Expected errors become one sentence and exit status 1; bugs keep their traceback."""
+
+    @functools.wraps(function)
+    def run(*arguments: P.args, **keywords: P.kwargs) -> R:
+        try:
+            return function(*arguments, **keywords)
+        except (LinnetError, OSError, Stopped) as error:
+            sentence = explain(error)
+            if sentence is None:
+                raise
+            _give_up(f"linnet {function.__name__}: {sentence}")
+
+    return run
+
+
+def _give_up(sentence: str) -> NoReturn:
+    say(sentence)
+    if os.environ.get("KUBERNETES_SERVICE_HOST") and TERMINATION_LOG.exists():
+        TERMINATION_LOG.write_text(sentence, encoding="utf-8")
+    raise SystemExit(1)
+
+
+class Plan(NamedTuple):
+    """What `check` tells the tasks after it."""
+
+    numbers: list[int]  # of the sampling tasks
+    pod_gpus: int  # in the pod of `train` itself: none where a TrainJob's pods have them
+
+
+@task
+def check(recipe: str, *, source: str, num_nodes: int, sample_tasks: int, gpus_per_node: int, page: str) -> Plan:
+    """Refuse what cannot work before it costs anything.
+
+    Looks at the recipe, and at the storage and the MLflow server that later tasks need; writes a plan for people.
+    """
+    from linnet.launch.trainjob import TrainJobSettings
+    from linnet.tracking import check_server
+
+    parsed = _parse(recipe)
+    if num_nodes < 1 or sample_tasks < 1:
+        raise ArtifactError(f"num_nodes = {num_nodes}, sample_tasks = {sample_tasks}: give 1 or more of each")
+    if storage.is_remote(source):
+        storage.check_access(source, write=False)
+    storage.check_access(_work(), write=True)
+    if num_nodes > 1:
+        TrainJobSettings.from_environment()
+    check_server()
+    plan = [
+        f"# {parsed.name}",
+        f"- data: `{parsed.data.kind}` from {source or 'the built-in set'}",
+        f"- train: {parsed.train.num_steps:,} steps of {parsed.train.batch_size} examples on {num_nodes} node(s)",
+        f"- sample: {parsed.sample.num_samples} pictures in {sample_tasks} task(s)",
+        f"- gate: `{parsed.register_.gate.metric}` decides about the champion of `{parsed.register_.model_name}`",
+        f"- code: `{git_commit()}`",
+    ]
+    Path(page).write_text("\n".join(plan) + "\n", encoding="utf-8")
+    say(f"{parsed.name}: good")
+    return Plan(list(range(sample_tasks)), gpus_per_node if num_nodes == 1 else 0)
+
+
+@task
+def ingest(recipe: str, *, source: str, out: str) -> Facts:
+    """Bring the raw data; an empty `source` means the built-in default."""
+    from linnet.stages import ingest as stage
+
+    work = Path(out).with_name(f".{Path(out).name}.work")
+    try:
+        stage.run(_parse(recipe).data, source=source or None, out=Path(out), work=work)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return {"content_hash": Raw.content_hash(Path(out)), **_origin(Path(out))}
+
+
+@task
+def compare(recipe: str, *, raw: str, only_if_changed: bool, page: str) -> str:
+    """`changed` if training may end in something new, or is asked for anyway; the reason goes to the page."""
+    from linnet.stages import compare as stage
+
+    comparison = stage.run(_parse(recipe), raw=Path(raw))
+    go_on = comparison.changed or not only_if_changed
+    tail = "" if comparison.changed else ("; training anyway, as asked" if go_on else "; stopping early")
+    _write_reason(page, "Go on" if go_on else "Stop early: nothing changed", comparison.reason + tail)
+    return CHANGED if go_on else UNCHANGED
+
+
+@task
+def preprocess(recipe: str, *, raw: str, raw_hash: str, out: str, page: str) -> Facts:
+    """Make training arrays, and a page about the data."""
+    from linnet.stages import preprocess as stage
+
+    _verify(raw, Raw.content_hash(Path(raw)), raw_hash)
+    stage.run(_parse(recipe).data, raw=Path(raw), out=Path(out), workers=stage.usable_cores())
+    shutil.copyfile(Path(out) / Dataset.report, page)
+    statistics = read_json(Path(out) / Dataset.statistics, made_by="preprocess")
+    counts = {name: statistics[name] for name in ("train_count", "test_count", "rejected_count")}
+    facts = {"content_hash": Dataset.content_hash(Path(out)), **counts, **_made_by(out, "preprocess")}
+    return facts | _origin(Path(raw))
+
+
+@task
+def train(recipe: str, *, dataset: str, dataset_hash: str, out: str, num_nodes: int, pod_gpus: int) -> Facts:
+    """Train here, on all GPUs of this machine, or on `num_nodes` nodes as a TrainJob."""
+    from linnet.tasks import training
+    from linnet.tracking import known_run
+
+    _verify(dataset, Dataset.content_hash(Path(dataset)), dataset_hash)
+    parsed = _parse(recipe)
+    if num_nodes == 1:
+        if os.environ.get("KUBERNETES_SERVICE_HOST"):
+            training.check_gpus(pod_gpus)
+        training.on_this_machine(parsed, dataset=Path(dataset), out=Path(out), work=_work(), device=_device())
+    else:
+        training.on_many_nodes(parsed, dataset=Path(dataset), out=Path(out), work=_work(), num_nodes=num_nodes)
+    made = _made_by(out, "train")
+    run_id = known_run(made["input_hash"])
+    facts = {"content_hash": Model.content_hash(Path(out)), **made, "git_commit": git_commit(), **_last_row(Path(out))}
+    return facts | ({"mlflow_run_id": run_id} if run_id else {})
+
+
+@task
+def sample(recipe: str, *, model: str, model_hash: str, out: str, part: int, parts: int) -> Facts:
+    """Draw one part of the pictures."""
+    from linnet.stages import sample as stage
+
+    _verify(model, Model.content_hash(Path(model)), model_hash)
+    stage.draw_part(
+        _parse(recipe),
+        model=Path(model),
+        out=Path(out),
+        device=_device(),
+        batch_size=SAMPLE_BATCH,
+        part=int(part),
+        parts=int(parts),
+    )
+    return {"part": int(part), "parts": int(parts), **_made_by(out, "sample")}
+
+
+@task
+def collect(recipe: str, *, model: str, parts: Sequence[Artifact], out: str, page: str) -> Facts:
+    """Join the parts into one samples folder, and a page to look at."""
+    from linnet.stages import sample as stage
+
+    parsed = _parse(recipe)
+    stage.collect(parsed, model=Path(model), parts=[Path(part.path) for part in parts], out=Path(out))
+    shutil.copyfile(Path(out) / Samples.page, page)
+    content = read_provenance(Path(out), made_by="sample")["content_hash"]
+    counts = {"num_samples": parsed.sample.num_samples, "seed": parsed.sample.seed}
+    return {"content_hash": content, **counts, **_made_by(out, "sample")}
+
+
+@task
+def evaluate(recipe: str, *, dataset: str, model: str, samples: str, samples_hash: str, out: str, page: str) -> Facts:
+    """Measure, and write the report page; the facts are the scores."""
+    from linnet.stages import evaluate as stage
+
+    _verify(samples, folder_hash(Path(samples)), samples_hash)
+    weights = os.environ.get("LINNET_INCEPTION_WEIGHTS")
+    stage.run(
+        _parse(recipe),
+        dataset=Path(dataset),
+        model=Path(model),
+        samples=Path(samples),
+        out=Path(out),
+        device=_device(),
+        inception_weights=Path(weights) if weights else None,
+        inception_sha256=os.environ.get("LINNET_INCEPTION_SHA256"),
+        batch_size=SAMPLE_BATCH,
+        track_run=True,
+    )
+    shutil.copyfile(Path(out) / Report.page, page)
+    scores: Facts = read_json(Path(out) / Report.metrics, made_by="evaluate")["scores"]
+    return scores
+
+
+@task
+def gate(recipe: str, *, model: str, report: str, page: str) -> str:
+    """What the gate is going to say, `promote` or `keep`; its reason goes to the page."""
+    from linnet.stages import register as stage
+
+    decision = stage.preview(_parse(recipe), model=Path(model), report=Path(report))
+    _write_reason(page, "Promote" if decision.promote else "Keep the champion", decision.reason)
+    return PROMOTE if decision.promote else KEEP
+
+
+@task
+def register(recipe: str, *, model: str, report: str, out: str, page: str) -> Facts:
+    """Make the model a version of the registered model; the same gate moves the aliases."""
+    from linnet.stages import register as stage
+
+    stage.run(_parse(recipe), model=Path(model), report=Path(report), out=Path(out))
+    result: Facts = read_json(Path(out) / Registration.result, made_by="register")
+    title = "champion" if result["promoted"] else "challenger"
+    _write_reason(page, f"{result['model_name']} version {result['version']} is {title}", result["reason"])
+    return result
+
+
+@task
+def close(state: str, error: str) -> None:
+    """Give the MLflow runs of this pipeline run their final state, whatever happened to the tasks before."""
+    from linnet.tracking import close_pipeline_runs, pipeline_run
+
+    if pipeline_run() is None:
+        say("LINNET_PIPELINE_RUN is not set: no MLflow run to close")
+        return
+    closed = close_pipeline_runs(state, error)
+    say(f"pipeline run {pipeline_run()}: {state}; {len(closed)} MLflow run(s) closed")
+
+
+def _parse(text: str) -> Recipe:
+    return parse_recipe(text, where="the recipe")
+
+
+def _work() -> str:
+    return os.environ.get("LINNET_WORK") or ".work"
+
+
+def _device() -> Any:
+    from linnet.stages.wiring import pick_device
+
+    return pick_device(os.environ.get("LINNET_DEVICE") or "auto")
+
+
+def _verify(path: str, found: str, wanted: str) -> None:
+    if found != wanted:
+        raise ArtifactError(
+            f"{path} is not what the task before it made (hash {found[:12]}, wanted {wanted[:12]}): the copy is "
+            "damaged or cached from elsewhere; run that task again without its cache"
+        )
+
+
+def _made_by(folder: str, stage: str) -> dict[str, str]:
+    provenance = read_provenance(Path(folder), made_by=stage)
+    return {name: provenance[name] for name in ("input_hash", "recipe_hash", "code_hash")}
+
+
+def _origin(raw: Path) -> Facts:
+    source = read_json(raw / Raw.source, made_by="ingest")
+    return {f"source_{key}": value for key, value in source.items() if key != "content_hash"}
+
+
+def _last_row(model: Path) -> Facts:
+    header, *_, last = (model / Model.history).read_text(encoding="utf-8").split()
+    row = dict(zip(header.split(","), last.split(","), strict=True))
+    return {"steps": int(row["step"]), "loss": float(row["loss"])}
+
+
+def _write_reason(page: str, title: str, reason: str) -> None:
+    Path(page).write_text(f"# {title}\n\n{reason}\n", encoding="utf-8")
+    say(f"{title}: {reason}")

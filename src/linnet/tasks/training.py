@@ -1,0 +1,166 @@
+"""Where a training runs: in this process, in several of this machine, or on many nodes that share a place for files."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+
+from linnet import storage
+from linnet.artifacts import Dataset, git_commit, is_current, new_folder, read_provenance, write_text
+from linnet.errors import LinnetError, first_line
+from linnet.launch import torchrun, trainjob
+from linnet.launch.trainjob import TrainJobSettings
+from linnet.progress import say
+from linnet.recipe import Recipe
+from linnet.stages import train as stage
+from linnet.stages.wiring import DeviceError, pick_device
+from linnet.tracking import pipeline_run
+
+CHECKPOINT_SECONDS = 60.0
+RECIPE, DATASET, MODEL, WORK = "recipe.json", "dataset", "model", "work"  # what lies in a shared place
+
+
+class SharedPlaceError(LinnetError):
+    """The nodes of a training have no place that all of them see."""
+
+
+def default_processes(device: torch.device) -> int:
+    """One for each GPU; one on a CPU, which a single process uses whole."""
+    return max(1, torch.cuda.device_count()) if device.type == "cuda" else 1
+
+
+def check_gpus(promised: int) -> None:
+    """Raises DeviceError if this pod sees fewer GPUs than it asked for: a week on the CPU helps nobody."""
+    if (seen := torch.cuda.device_count()) < promised:
+        raise DeviceError(
+            f"this pod asked for {promised} GPUs and torch sees {seen}; check the node's driver and device plugin, or "
+            "set gpus in pipelines/cluster.toml"
+        )
+
+
+def on_this_machine(
+    recipe: Recipe,
+    *,
+    dataset: Path,
+    out: Path,
+    work: str,
+    device: torch.device,
+    processes: int = 0,
+    checkpoint_every_seconds: float = CHECKPOINT_SECONDS,
+    track: bool = True,
+) -> None:
+    """Train in `processes` processes (0: one for each GPU). `work` may be an s3:// address: checkpoints outlive us."""
+    remote = storage.is_remote(work)
+    local = Path(tempfile.gettempdir()) / "linnet-work" if remote else Path(work)
+    torchrun.start(
+        stage.run,
+        recipe,
+        processes=processes or default_processes(device),
+        dataset=dataset,
+        out=out,
+        work=local / recipe.name,
+        mirror=storage.join(work, recipe.name) if remote else None,
+        device=device,
+        checkpoint_every_seconds=checkpoint_every_seconds,
+        track=track,
+    )
+
+
+def on_many_nodes(recipe: Recipe, *, dataset: Path, out: Path, work: str, num_nodes: int) -> None:
+    """Put recipe and dataset where all nodes see them, have a TrainJob train, and fetch the model.
+
+    Raises:
+        SharedPlaceError: LINNET_WORK is a folder that only this pod sees.
+        TrainJobError: the job failed, or the cluster refuses it.
+        StorageError: the shared place does not answer.
+    """
+    settings = TrainJobSettings.from_environment()
+    mount = settings.volume_mount_path
+    shared = mount is not None and Path(work).is_relative_to(mount)
+    if not storage.is_remote(work) and not shared:
+        raise SharedPlaceError(
+            f"LINNET_WORK = {work} is not seen by all {num_nodes} nodes: give an s3:// address, or a folder of the "
+            "volume that [volume] in pipelines/cluster.toml mounts"
+        )
+    key = stage.training_key(recipe, Dataset.content_hash(dataset))
+    place = storage.join(work, f"nodes-{key[:16]}")
+    _publish(recipe, dataset, place)
+    told = {"LINNET_GIT_COMMIT": git_commit(), "LINNET_PIPELINE_RUN": pipeline_run() or ""}
+    settings = settings.model_copy(update={"environment": settings.environment | told})
+    trainjob.run(settings, key=key, num_nodes=num_nodes, arguments=["train-shared", place])
+    if storage.is_remote(place):
+        storage.download_folder(storage.join(place, MODEL), out)
+    else:
+        _copy(Path(place) / MODEL, out)
+
+
+def in_shared_place(place: str) -> None:
+    """What each process of a TrainJob runs: train what lies in `place`, and leave the model there.
+
+    Raises:
+        StorageError, ArtifactError: `place` does not hold a recipe and a dataset.
+    """
+    first = os.environ.get("RANK", "0") == "0"
+    local = _bring(place) if storage.is_remote(place) else Path(place)
+    recipe = _read_recipe(local / RECIPE)
+    remote = storage.is_remote(place)
+    if remote and storage.is_complete(storage.join(place, MODEL)):
+        say(f"{place}: already trained")
+        return
+    torchrun.start(
+        stage.run,
+        recipe,
+        processes=1,
+        dataset=local / DATASET,
+        out=local / MODEL,
+        work=local / WORK,
+        mirror=storage.join(place, WORK) if remote else None,
+        device=pick_device(os.environ.get("LINNET_DEVICE") or "auto"),
+        checkpoint_every_seconds=CHECKPOINT_SECONDS,
+        track=True,
+    )
+    if remote and first:
+        storage.upload_folder(local / MODEL, storage.join(place, MODEL))
+
+
+def _read_recipe(path: Path) -> Recipe:
+    try:
+        return Recipe.model_validate_json(path.read_bytes())
+    except ValidationError as reason:
+        raise SharedPlaceError(
+            f"{path}: is no recipe of this version of linnet ({first_line(reason)}); start the training again"
+        ) from None
+
+
+def _publish(recipe: Recipe, dataset: Path, place: str) -> None:
+    text = recipe.model_dump_json(indent=2, by_alias=True) + "\n"
+    if not storage.is_remote(place):
+        if not is_current(Path(place) / DATASET, read_provenance(dataset, made_by="preprocess")["input_hash"]):
+            _copy(dataset, Path(place) / DATASET)
+        write_text(Path(place) / RECIPE, text)
+        return
+    if storage.is_complete(storage.join(place, DATASET)):
+        return  # a task that was started again: its nodes may be reading
+    with tempfile.TemporaryDirectory() as scratch:
+        write_text(Path(scratch) / RECIPE, text)
+        storage.upload_file(Path(scratch) / RECIPE, storage.join(place, RECIPE))
+    storage.upload_folder(dataset, storage.join(place, DATASET))
+
+
+def _bring(place: str) -> Path:
+    """Recipe and dataset on this node's disk; its processes share one copy."""
+    local = Path(tempfile.gettempdir()) / "linnet-nodes" / place.rpartition("/")[2]
+    local.mkdir(parents=True, exist_ok=True)
+    own = local / f"{RECIPE}.{os.getpid()}"
+    storage.download_file(storage.join(place, RECIPE), own)
+    own.replace(local / RECIPE)
+    storage.download_folder(storage.join(place, DATASET), local / DATASET)
+    return local
+
+
+def _copy(source: Path, out: Path) -> None:
+    with new_folder(out) as folder:
+        shutil.copytree(source, folder, dirs_exist_ok=True)

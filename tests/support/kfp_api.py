@@ -1,0 +1,249 @@
+"""A small KFP API server: the REST paths of v2beta1 that `kfp.Client` asks, with state, a token and failures on demand.
+
+What it answers follows kubeflow/pipelines' apiserver: 64-bit numbers as strings, `recurringRuns` in camel case,
+refusals as JSON with `code` and `message`, a new recurring run at work only if `mode` says so.
+"""
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import kfp.client
+import pytest
+import typer
+
+from pipelines.connection import run_command
+
+IMAGE = f"registry.example/linnet@sha256:{'a' * 64}"
+Json = dict[str, Any]
+PREFIX = "/apis/v2beta1"
+
+
+class Refusal(Exception):
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class KfpApi:
+    """The server's state, and what a test may set before or read after."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.token = ""  # what every request must bring; empty: no token is asked for
+        self.multi_user = False
+        self.namespaces = ["team-a"]
+        self.changes_until_failure = -1  # so many changes succeed, then every request is answered with 503
+        self.lose_answer_of_change = -1  # this change (from 0) is made, but the connection breaks before the answer
+        self.refusal: Refusal | None = None  # every request is answered so
+        self.login_page = ""  # as gateways do: "redirect" to it, or the page itself as "html"
+        self.run_states = ["SUCCEEDED"]  # what looking at a run finds, one after the other; the last one stays
+        self.experiments: list[Json] = []
+        self.runs: list[Json] = []
+        self.recurring_runs: list[Json] = []
+        self.requests: list[str] = []
+        self.most_at_work = 0  # recurring runs of one name that were switched on at the same time, at worst
+        self._numbers = iter(range(1, 10_000))
+
+    @property
+    def changes(self) -> list[str]:
+        return [request for request in self.requests if not request.startswith("GET ")]
+
+    def at_work(self) -> list[Json]:
+        return [run for run in self.recurring_runs if run["mode"] == "ENABLE"]
+
+    def identifier(self, kind: str) -> str:
+        return f"{kind}-{next(self._numbers)}"
+
+    def answer(self, method: str, path: str, query: dict[str, str], body: Json, token: str) -> Json:
+        if self.token and token != f"Bearer {self.token}":
+            raise Refusal(401, f"cannot authenticate '{token}'")  # servers do repeat what they were sent
+        if self.refusal is not None:
+            raise self.refusal
+        if method != "GET":
+            if self.changes_until_failure == 0:
+                raise Refusal(503, "upstream connect error")
+            self.changes_until_failure -= 1
+        answer = self._route(method, path, query, body)
+        names = [run["display_name"] for run in self.at_work()]
+        self.most_at_work = max([self.most_at_work, *(names.count(name) for name in names)])
+        return answer
+
+    def _route(self, method: str, path: str, query: dict[str, str], body: Json) -> Json:
+        match method, path.removeprefix(PREFIX).strip("/").split("/"):
+            case "GET", ["healthz"]:
+                return {"multi_user": self.multi_user}
+            case "GET", ["experiments"]:
+                self._check_namespace(query)
+                name = json.loads(query["filter"])["predicates"][0]["stringValue"]
+                return {"experiments": [each for each in self.experiments if each["display_name"] == name]}
+            case "POST", ["experiments"]:
+                self._check_namespace(body)
+                self.experiments.append({**body, "experiment_id": self.identifier("experiment")})
+                return self.experiments[-1]
+            case "POST", ["runs"]:
+                self.runs.append({**body, "run_id": self.identifier("run"), "state": "PENDING"})
+                return self.runs[-1]
+            case "GET", ["runs", identifier]:
+                state = self.run_states.pop(0) if len(self.run_states) > 1 else self.run_states[0]
+                tasks = [{"display_name": "train", "state": state}, {"display_name": "ingest", "state": "SUCCEEDED"}]
+                return {
+                    **_found(self.runs, "run_id", identifier),
+                    "state": state,
+                    "run_details": {"task_details": tasks},
+                }
+            case _, ["recurringruns", *rest]:
+                return self._recurring(method, rest, query, body)
+        raise Refusal(404, f"no such path: {path}")
+
+    def _recurring(self, method: str, rest: list[str], query: dict[str, str], body: Json) -> Json:
+        match method, rest:
+            case "GET", []:
+                self._check_namespace(query)
+                return self._page(int(query.get("page_token") or 0), int(query["page_size"]))
+            case "POST", []:
+                if not 1 <= body["max_concurrency"] <= 10:
+                    raise Refusal(400, "The max concurrency of the recurring run is out of range")
+                return self.add_recurring_run(body)
+            case "POST", [action]:
+                identifier, _, verb = action.partition(":")
+                _found(self.recurring_runs, "recurring_run_id", identifier)["mode"] = verb.upper()
+                return {}
+            case "DELETE", [identifier]:
+                self.recurring_runs.remove(_found(self.recurring_runs, "recurring_run_id", identifier))
+                return {}
+        raise Refusal(404, "no such path")
+
+    def add_recurring_run(self, body: Json) -> Json:
+        run = {
+            **body,
+            "recurring_run_id": self.identifier("recurring"),
+            "max_concurrency": str(body["max_concurrency"]),
+        }
+        self.recurring_runs.append(run)
+        return run
+
+    def _page(self, start: int, size: int) -> Json:
+        size = min(size, 2)  # a server may give less than asked for: everybody must read on
+        page: Json = {"recurringRuns": self.recurring_runs[start : start + size]}
+        if start + size < len(self.recurring_runs):
+            page["next_page_token"] = str(start + size)
+        return page
+
+    def _check_namespace(self, where: dict[str, Any]) -> None:
+        namespace = where.get("namespace", "")
+        if self.multi_user and namespace not in self.namespaces:
+            raise Refusal(403, f"User 'bird' is not authorized in namespace '{namespace}'")
+
+
+def _found(things: list[Json], key: str, value: str) -> Json:
+    for thing in things:
+        if thing[key] == value:
+            return thing
+    raise Refusal(404, f"{value} not found")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    api: KfpApi
+
+    def _handle(self) -> None:
+        parts = urlsplit(self.path)
+        query = {key: values[0] for key, values in parse_qs(parts.query).items()}
+        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        number = len(self.api.changes)
+        self.api.requests.append(f"{self.command} {parts.path}")
+        status = 200
+        try:
+            answer = self.api.answer(
+                self.command, parts.path, query, json.loads(content or "{}"), self.headers.get("Authorization", "")
+            )
+        except Refusal as refusal:
+            status, answer = refusal.status, {"code": 16, "message": str(refusal)}
+        if self.command != "GET" and number == self.api.lose_answer_of_change:
+            return
+        if self.api.login_page:
+            self._show_login_page()
+            return
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
+
+    def _show_login_page(self) -> None:
+        redirects = self.api.login_page == "redirect" and not self.path.startswith("/login")
+        self.send_response(302 if redirects else 200)
+        if redirects:
+            self.send_header("Location", f"{self.api.url}/login")
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<html>Log in</html>")
+
+    do_GET = do_POST = do_DELETE = _handle  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Silent: `requests` has it all."""
+
+
+def status_of(app: typer.Typer, *arguments: str) -> int:
+    """Run a command of `pipelines` in this process, as its `__main__` does; its exit status."""
+    try:
+        run_command(app, arguments)
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else 1
+    raise AssertionError("typer ends commands by SystemExit")
+
+
+def use_test_environment(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """No setting of this machine's user reaches the commands, and the pipeline is the small one below."""
+    for name in [name for name in os.environ if name.startswith(("KFP_", "KF_PIPELINES_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("LINNET_IMAGE", IMAGE)
+    monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(folder / "no-token"))
+    monkeypatch.setattr(kfp.client.Client, "_LOCAL_KFP_CONTEXT", str(folder / "no-context.json"))
+    module = ModuleType("pipelines.compile")
+    module.compile_pipeline = compile_pipeline  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pipelines.compile", module)
+
+
+@contextmanager
+def running_kfp_api() -> Iterator[KfpApi]:
+    """A server on a free port of this machine, stopped at the end."""
+    handler: Any = type("Handler", (_Handler,), {})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        handler.api = KfpApi(f"http://127.0.0.1:{server.server_address[1]}")
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield handler.api
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def compile_pipeline(path: Path) -> None:
+    """A pipeline with the parameters of the real one, and a platform part; stands in for `pipelines.compile`."""
+    from kfp import compiler, dsl, kubernetes
+
+    def train(recipe: str, source: str, num_nodes: int, sample_tasks: int, only_if_changed: bool) -> None:
+        pass
+
+    def training_pipeline(recipe: str, source: str, num_nodes: int, sample_tasks: int, only_if_changed: bool) -> None:
+        task = component(
+            recipe=recipe,
+            source=source,
+            num_nodes=num_nodes,
+            sample_tasks=sample_tasks,
+            only_if_changed=only_if_changed,
+        )
+        kubernetes.add_node_selector(task, label_key="kind", label_value="gpu")
+
+    component = dsl.component(train, base_image=os.environ["LINNET_IMAGE"], install_kfp_package=False)
+    compiler.Compiler().compile(dsl.pipeline(training_pipeline, name="linnet-training"), str(path))

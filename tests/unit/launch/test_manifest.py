@@ -1,0 +1,120 @@
+"""The TrainJob as Kubeflow Trainer's own model reads it, and the settings it is made of."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from linnet.launch.trainjob import Toleration, TrainJobError, TrainJobSettings, job_name, manifest
+from support.trainjobs import ARGUMENTS, IMAGE, KEY, NAME, PLAIN, S3, VOLUME, settings_of
+
+GOLDEN = Path(__file__).parent / "golden"
+
+# --- the resource -----------------------------------------------------------------------------------------------------
+
+VARIANTS = {
+    "s3": (S3, 4, ARGUMENTS),
+    "volume": (VOLUME, 2, ["train", "/work/birds/birds.toml", "--build", "/work/birds", "--work", "/work/birds/work"]),
+}
+
+
+@pytest.mark.parametrize("name", sorted(VARIANTS))
+def test_the_manifest_is_the_golden_one(name: str) -> None:
+    values, num_nodes, arguments = VARIANTS[name]
+    made = manifest(settings_of(values), key=KEY, num_nodes=num_nodes, arguments=arguments)
+    assert made == yaml.safe_load((GOLDEN / f"{name}.yaml").read_text())
+
+
+@pytest.mark.parametrize("name", sorted(VARIANTS))
+def test_trainers_own_model_knows_every_field(name: str) -> None:
+    from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
+
+    values, num_nodes, arguments = VARIANTS[name]
+    made = manifest(settings_of(values), key=KEY, num_nodes=num_nodes, arguments=arguments)
+    read = TrainerV1alpha1TrainJob.from_dict(made)
+    assert read is not None
+    assert read.to_dict() == made  # a field it does not know would be missing here
+    misspelt = json.loads(json.dumps(made).replace("volumeMounts", "volumeMount"))
+    assert TrainerV1alpha1TrainJob.from_dict(misspelt).to_dict() != misspelt
+
+
+def test_no_environment_where_the_webhook_refuses_it() -> None:
+    made = manifest(settings_of(S3), key=KEY, num_nodes=2, arguments=ARGUMENTS)
+    assert "env" not in json.dumps(made["spec"]["runtimePatches"])
+    assert len(made["spec"]["trainer"]["env"]) == 4
+
+
+def test_the_spec_hash_follows_the_spec_and_nothing_else() -> None:
+    def hash_of(values: dict[str, Any], num_nodes: int = 2) -> str:
+        made = manifest(settings_of(values), key=KEY, num_nodes=num_nodes, arguments=ARGUMENTS)
+        return str(made["metadata"]["annotations"]["linnet/spec-sha256"])
+
+    reordered = S3 | {"environment": dict(reversed(S3["environment"].items()))}
+    assert hash_of(S3) == hash_of(reordered)
+    assert len({hash_of(S3), hash_of(S3, 3), hash_of(S3 | {"image": IMAGE.replace("a", "b")}), hash_of(PLAIN)}) == 4
+
+
+def test_names_and_labels_are_valid() -> None:
+    assert job_name(KEY) == NAME
+    with pytest.raises(AssertionError):
+        job_name("Not a hash")
+    assert (
+        len(
+            manifest(settings_of(S3), key=KEY, num_nodes=2, arguments=["x"])["metadata"]["labels"][
+                "linnet/training-key"
+            ]
+        )
+        == 63
+    )
+
+
+# --- the settings -----------------------------------------------------------------------------------------------------
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINNET_TRAINJOB", json.dumps(S3))
+    settings = TrainJobSettings.from_environment()
+    assert settings == settings_of(S3)
+    assert settings.tolerations == (Toleration(key="nvidia.com/gpu", operator="Exists", effect="NoSchedule"),)
+    assert TrainJobSettings.model_validate_json(settings.model_dump_json()) == settings
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"gpus_per_node": "8"}, "gpus_per_node"),
+        ({"gpus_per_nod": 8}, "gpus_per_nod"),
+        ({"memory": "512 GB"}, "memory"),
+        ({"namespace": "Lab"}, "namespace"),
+        ({"tolerations": [{"operator": "Is"}]}, "tolerations.0.operator"),
+        ({"volume_claim": "linnet-work"}, "volume_mount_path"),
+        ({"environment": {"PET_NNODES": "2"}}, "PET_NNODES"),
+        ({"environment": {"AWS_ACCESS_KEY_ID": "x"}, "secrets": S3["secrets"]}, "AWS_ACCESS_KEY_ID is set twice"),
+        ({"image": "linnet"}, "pulls linnet always"),
+        ({"image": "localhost:5000/linnet"}, "pulls localhost:5000/linnet always"),
+        ({"image_pull_policy": "Always"}, "once"),
+    ],
+)
+def test_wrong_settings_are_named(monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], said: str) -> None:
+    monkeypatch.setenv("LINNET_TRAINJOB", json.dumps(PLAIN | change))
+    with pytest.raises(TrainJobError, match=r"^LINNET_TRAINJOB: .*pipelines/cluster\.toml$") as caught:
+        TrainJobSettings.from_environment()
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[]"])
+def test_missing_settings_say_what_to_set(monkeypatch: pytest.MonkeyPatch, text: str | None) -> None:
+    monkeypatch.delenv("LINNET_TRAINJOB", raising=False)
+    if text is not None:
+        monkeypatch.setenv("LINNET_TRAINJOB", text)
+    with pytest.raises(TrainJobError, match=r"LINNET_TRAINJOB.*pipelines/cluster\.toml"):
+        TrainJobSettings.from_environment()
+
+
+def test_importing_it_is_cheap() -> None:
+    code = "import sys, linnet.launch.trainjob; print({'torch', 'kfp', 'kubernetes'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

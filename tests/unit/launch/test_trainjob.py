@@ -1,0 +1,349 @@
+"""The life of a TrainJob against a small Kubernetes API over HTTP, through the real client."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from linnet.errors import Stopped
+from linnet.launch import trainjob
+from linnet.launch.trainjob import TrainJobError, manifest
+from support.kubernetes_api import KubernetesApi
+from support.trainjobs import ARGUMENTS, IMAGE, KEY, NAME, S3, settings_of
+
+
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesApi]:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with KubernetesApi() as server:
+        monkeypatch.setenv("KUBECONFIG", str(server.write_kubeconfig(tmp_path / "kubeconfig")))
+        yield server
+
+
+def run(values: dict[str, Any] = S3, *, num_nodes: int = 2, outage_seconds: float = 5.0) -> None:
+    trainjob.run(
+        settings_of(values),
+        key=KEY,
+        num_nodes=num_nodes,
+        arguments=ARGUMENTS,
+        poll_seconds=0.01,
+        outage_seconds=outage_seconds,
+    )
+
+
+def at_once(*actions: Callable[[], object]) -> Callable[[], object]:
+    return lambda: [action() for action in actions]
+
+
+def completes(api: KubernetesApi) -> None:
+    api.steps = [lambda: api.start_pod().write("step 1", "step 2"), lambda: api.end_job("Complete")]
+
+
+def test_it_is_created_followed_and_complete(api: KubernetesApi, capsys: pytest.CaptureFixture[str]) -> None:
+    api.steps = [
+        lambda: None,
+        lambda: api.start_pod(phase="Pending", status={"conditions": [{"status": "False", "reason": "Unschedulable"}]}),
+        lambda: setattr(api.pods[0], "phase", "Running"),
+        lambda: api.pods[0].write("step 1", '{"loss": 0.5}', "at 12:00:cat:30"),
+        lambda: None,
+        lambda: api.pods[0].write("step 2", ""),
+        lambda: api.start_pod(index=1).write("of another node"),
+        at_once(
+            lambda: api.pods[0].write("the end"),
+            lambda: setattr(api.pods[0], "phase", "Succeeded"),
+            lambda: api.end_job("Complete"),
+        ),
+    ]
+    run()
+    said = capsys.readouterr()
+    title = f"TrainJob lab/{NAME}"
+    assert said.err.splitlines() == [
+        f"{title}: created",
+        "first node: waiting for its pod",
+        "first node: Unschedulable",
+        f"first node: running as pod {api.pods[0].name}",
+        "step 1",
+        '{"loss": 0.5}',
+        "at 12:00:cat:30",
+        "step 2",
+        "",
+        "the end",
+        f"first node: succeeded as pod {api.pods[0].name}",
+        f"{title}: complete",
+    ]
+    assert said.out == ""
+    assert api.count("POST trainjobs") == 1
+    assert api.deletions == []
+
+
+def test_what_is_created_is_the_manifest(api: KubernetesApi) -> None:
+    completes(api)
+    run()
+    wanted = manifest(settings_of(S3), key=KEY, num_nodes=2, arguments=ARGUMENTS)
+    assert api.jobs[NAME]["spec"]["trainer"] == wanted["spec"]["trainer"]
+    assert api.jobs[NAME]["metadata"].items() >= wanted["metadata"].items()
+
+
+def test_a_repeated_task_takes_the_running_job_up_again(api: KubernetesApi, capsys: pytest.CaptureFixture[str]) -> None:
+    api.create(manifest(settings_of(S3), key=KEY, num_nodes=2, arguments=ARGUMENTS))
+    completes(api)
+    run()
+    assert api.count("POST trainjobs") == 0
+    assert api.deletions == []
+    assert "runs already; following it" in capsys.readouterr().err
+
+
+def test_a_complete_job_is_not_run_again(api: KubernetesApi, capsys: pytest.CaptureFixture[str]) -> None:
+    completes(api)
+    run()
+    capsys.readouterr()
+    run()
+    assert api.count("POST trainjobs") == 1
+    assert capsys.readouterr().err == f"TrainJob lab/{NAME}: was complete already\n"
+
+
+def test_losing_the_race_to_create_it_means_following(api: KubernetesApi) -> None:
+    """A POST whose answer got lost, or another task with the same key."""
+    api.rival = manifest(settings_of(S3), key=KEY, num_nodes=2, arguments=ARGUMENTS)
+    completes(api)
+    run()
+    assert api.count("POST trainjobs") == 1
+    assert api.deletions == []
+
+
+def fails(api: KubernetesApi) -> None:
+    def end() -> None:
+        api.start_pod(phase="Failed").write("linnet: loss is not a number at step 7", "traceback : see", "=====")
+        api.end_job("Failed", reason="BackoffLimitExceeded", message="Job has reached the specified backoff limit")
+
+    api.steps = [end]
+
+
+def test_a_failed_job_says_why_and_stays_for_people_to_see(api: KubernetesApi) -> None:
+    fails(api)
+    with pytest.raises(TrainJobError) as caught:
+        run()
+    assert str(caught.value) == (
+        f"TrainJob lab/{NAME} failed: BackoffLimitExceeded: Job has reached the specified backoff limit; its first "
+        "node said last: 'linnet: loss is not a number at step 7'. Repeat the task and it goes on from the newest "
+        "checkpoint; the whole log: "
+        f"kubectl -n lab logs -l jobset.sigs.k8s.io/jobset-name={NAME} --prefix --tail=-1"
+    )
+    assert api.deletions == []
+
+
+def test_a_repeated_task_replaces_the_failed_job(api: KubernetesApi) -> None:
+    fails(api)
+    with pytest.raises(TrainJobError):
+        run()
+    uid = api.jobs[NAME]["metadata"]["uid"]
+    api.looks_until_gone = 5
+    completes(api)
+    api.steps.insert(0, lambda: None)  # the look that finds it failed
+    run()
+    assert api.deletions == [{"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}]
+    assert api.count("POST trainjobs") == 2
+    assert api.jobs[NAME]["metadata"]["uid"] != uid
+
+
+@pytest.mark.parametrize("change", [{"image": IMAGE.replace("a", "b")}, {"cpu": "32"}])
+@pytest.mark.parametrize("ended", [None, "Complete", "Failed"])
+def test_other_settings_for_the_same_key_replace_the_job(
+    api: KubernetesApi, capsys: pytest.CaptureFixture[str], change: dict[str, Any], ended: str | None
+) -> None:
+    api.create(manifest(settings_of(S3 | change), key=KEY, num_nodes=2, arguments=ARGUMENTS))
+    if ended is not None:
+        api.end_job(ended)
+    api.steps = [lambda: None, lambda: api.end_job("Complete")]
+    run()
+    assert len(api.deletions) == 1
+    assert api.count("POST trainjobs") == 1
+    assert "replacing it" in capsys.readouterr().err
+
+
+def test_a_job_that_is_going_is_waited_for(api: KubernetesApi) -> None:
+    api.create(manifest(settings_of(S3), key=KEY, num_nodes=2, arguments=ARGUMENTS))
+    api.delete(NAME)
+    completes(api)
+    run()
+    assert len(api.deletions) == 1
+    assert api.count("POST trainjobs") == 1
+
+
+def test_a_job_that_never_goes_is_given_up(api: KubernetesApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainjob, "SECONDS_TO_CLEAR_UP", -119.9)
+    api.create(manifest(settings_of(S3), key=KEY, num_nodes=2, arguments=ARGUMENTS))
+    api.looks_until_gone = 1_000_000
+    api.delete(NAME)
+    with pytest.raises(TrainJobError, match=r"still there.*kubectl -n lab describe trainjob"):
+        run()
+
+
+def test_somebody_elses_job_is_not_touched(api: KubernetesApi) -> None:
+    body = manifest(settings_of(S3), key=KEY, num_nodes=2, arguments=ARGUMENTS)
+    body["metadata"]["labels"] = {"app.kubernetes.io/name": "other"}
+    api.create(body)
+    with pytest.raises(TrainJobError, match="is not linnet's"):
+        run()
+    assert api.calls == ["GET trainjobs"]
+
+
+def test_a_job_deleted_by_somebody_else_ends_the_task(api: KubernetesApi) -> None:
+    api.steps = [lambda: None, lambda: api.delete(NAME)]
+    with pytest.raises(TrainJobError, match="deleted by somebody else"):
+        run()
+
+
+def test_a_new_pod_goes_on_in_the_same_log(api: KubernetesApi, capsys: pytest.CaptureFixture[str]) -> None:
+    api.steps = [
+        lambda: api.start_pod().write("step 1"),
+        lambda: api.pods[0].write("out of memory"),
+        at_once(lambda: setattr(api.pods[0], "phase", "Failed"), lambda: api.start_pod().write("step 1 again")),
+        lambda: None,
+        at_once(lambda: api.pods[1].write("step 2"), lambda: api.end_job("Complete")),
+    ]
+    run()
+    lines = [line for line in capsys.readouterr().err.splitlines() if ":" not in line]
+    assert lines == ["step 1", "out of memory", "step 1 again", "step 2"]
+
+
+def test_a_log_that_cannot_be_read_is_no_reason_to_end(api: KubernetesApi, capsys: pytest.CaptureFixture[str]) -> None:
+    api.steps = [
+        lambda: api.start_pod().write("step 1"),
+        lambda: setattr(api.pods[0], "readable", False),
+        lambda: api.pods[0].write("step 2"),
+        lambda: setattr(api.pods[0], "readable", True),
+        lambda: api.end_job("Complete"),
+    ]
+    run()
+    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("step")] == ["step 1", "step 2"]
+
+
+@pytest.mark.parametrize("blips", [[503, 503, 500], [429, 401], [502, 504]])
+def test_blips_are_waited_out(api: KubernetesApi, blips: list[int]) -> None:
+    completes(api)
+    api.steps[1:1] = [lambda: setattr(api, "blips", list(blips))]
+    api.blips = [503]
+    run()
+    assert api.blips == []
+    assert api.count("POST trainjobs") == 1
+    assert api.deletions == []
+
+
+def test_an_api_that_stays_away_is_given_up_and_the_job_not_left_alone(
+    api: KubernetesApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainjob, "SECONDS_TO_TAKE_THE_JOB_ALONG", 0.1)
+    api.steps = [lambda: setattr(api, "blips", [503] * 1000)]
+    with pytest.raises(TrainJobError, match=r"has not answered for 0 s \(503 Service Unavailable\)"):
+        run(outage_seconds=0.2)
+    assert f"kubectl -n lab delete trainjob {NAME}" in capsys.readouterr().err
+
+
+def test_no_server_is_an_outage_too(api: KubernetesApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with KubernetesApi() as gone:
+        monkeypatch.setenv("KUBECONFIG", str(gone.write_kubeconfig(tmp_path / "gone")))
+    with pytest.raises(TrainJobError, match="has not answered"):
+        run(outage_seconds=0.05)
+
+
+@pytest.mark.parametrize("call", ["get trainjobs", "create trainjobs", "delete trainjobs", "list pods", "get pods/log"])
+def test_missing_rights_name_the_file_that_gives_them(api: KubernetesApi, call: str) -> None:
+    if call == "delete trainjobs":
+        api.create(manifest(settings_of(S3), key=KEY, num_nodes=3, arguments=ARGUMENTS))
+    completes(api)
+    api.forbidden = {call}
+    with pytest.raises(
+        TrainJobError, match=r"deploy/kubernetes/rbac\.yaml.*cannot " + call.replace(" ", ' resource "')
+    ):
+        run()
+
+
+def test_a_refusal_by_the_webhook_is_no_matter_of_rights(api: KubernetesApi) -> None:
+    api.denial = "specified clusterTrainingRuntime must be created before the TrainJob is created"
+    with pytest.raises(TrainJobError, match=r"refused the TrainJob.*must be created before") as caught:
+        run()
+    assert "rbac" not in str(caught.value)
+
+
+def test_a_cluster_without_trainer_says_so(api: KubernetesApi) -> None:
+    api.trainer_installed = False
+    with pytest.raises(TrainJobError, match="Kubeflow Trainer v2 is not installed"):
+        run()
+
+
+def test_a_missing_namespace_is_named(api: KubernetesApi) -> None:
+    api.namespace_exists = False
+    with pytest.raises(TrainJobError, match="no namespace 'lab'"):
+        run()
+
+
+def test_without_a_cluster_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    with pytest.raises(TrainJobError, match=r"^no Kubernetes cluster to train on .*KUBECONFIG$"):
+        run()
+
+
+# --- signals ----------------------------------------------------------------------------------------------------------
+
+PROGRAM = f"""
+from linnet.launch import trainjob
+trainjob.run(
+    trainjob.TrainJobSettings.from_environment(), key={KEY!r}, num_nodes=2, arguments={ARGUMENTS!r}, poll_seconds=0.05
+)
+"""
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def ended_by(api: KubernetesApi, number: signal.Signals) -> str:
+    """Start a task, send it a signal while it follows its job, return what it said."""
+    environment = os.environ | {"LINNET_TRAINJOB": json.dumps(S3)}
+    command = [sys.executable, "-c", PROGRAM]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: api.count("LIST pods") >= 2)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode != 0
+    return said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_task_takes_its_job_along(api: KubernetesApi, number: signal.Signals) -> None:
+    said = ended_by(api, number)
+    assert [options["propagationPolicy"] for options in api.deletions] == ["Foreground"]
+    assert f"TrainJob lab/{NAME}: deleted, because this task ends" in said
+    assert f"Stopped: {number.name}" in said
+
+
+def test_a_killed_task_leaves_its_job_to_the_repeated_one(api: KubernetesApi) -> None:
+    ended_by(api, signal.SIGKILL)
+    assert api.deletions == []
+    api.steps = [lambda: api.end_job("Complete")]
+    run()
+    assert api.count("POST trainjobs") == 1
+
+
+def test_signals_mean_what_they_did_before_afterwards(api: KubernetesApi) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+    with pytest.raises(Stopped) as caught:
+        run()
+    timer.join()
+    assert caught.value.signal_number == signal.SIGTERM
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before

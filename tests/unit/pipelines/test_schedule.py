@@ -1,0 +1,339 @@
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomlkit
+
+from pipelines import schedule
+from support.kfp_api import IMAGE, Json, KfpApi, running_kfp_api, status_of, use_test_environment
+from support.tiny import ROOT
+
+ENTRY: dict[str, Any] = {
+    "name": "weekly",
+    "recipe": "recipes/birds-demo.toml",
+    "source": "s3://birds/raw",
+    "cron": "0 0 3 * * 0",
+    "num_nodes": 2,
+    "sample_tasks": 3,
+    "only_if_changed": True,
+    "enabled": True,
+}
+CHANGES_OF_A_REPLACEMENT = 4  # create, disable, enable, delete
+
+
+class Cluster:
+    """A server and a schedule file, and the command between them."""
+
+    def __init__(self, api: KfpApi, folder: Path) -> None:
+        self.api, self.file, self.folder = api, folder / "schedule.toml", folder
+
+    def write(self, *entries: dict[str, Any]) -> None:
+        self.file.write_text(tomlkit.dumps({"schedule": list(entries)}))
+
+    def run(self, *options: str) -> int:
+        return status_of(schedule.app, "--file", str(self.file), *options)
+
+    def schedules(self, *entries: dict[str, Any]) -> None:
+        """Write, run, and forget the requests that took."""
+        self.write(*entries)
+        assert self.run() == 0
+        self.api.requests.clear()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    use_test_environment(monkeypatch, tmp_path)
+    monkeypatch.chdir(ROOT)
+    with running_kfp_api() as api:
+        monkeypatch.setenv("KFP_HOST", api.url)
+        yield Cluster(api, tmp_path)
+
+
+def actions(printed: str) -> dict[str, str]:
+    """The table: name to action."""
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if line.startswith("│")]
+    return {name: action for name, action, _ in rows}
+
+
+def test_creates_what_the_file_says(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.write(ENTRY)
+    assert cluster.run() == 0
+
+    (run,) = cluster.api.recurring_runs
+    assert run["display_name"] == "weekly"
+    assert run["mode"] == "ENABLE"
+    assert run["trigger"] == {"cron_schedule": {"cron": "0 0 3 * * 0"}}
+    assert run["max_concurrency"] == "1"
+    assert run["no_catchup"] is True
+    assert run["description"].startswith("linnet-schedule weekly ")
+    assert run["experiment_id"] == cluster.api.experiments[0]["experiment_id"]
+    assert run["runtime_config"]["parameters"] == {
+        "recipe": (ROOT / "recipes" / "birds-demo.toml").read_text(),
+        "source": "s3://birds/raw",
+        "num_nodes": 2,
+        "sample_tasks": 3,
+        "only_if_changed": True,
+    }
+    container = run["pipeline_spec"]["pipeline_spec"]["deploymentSpec"]["executors"]["exec-train"]["container"]
+    assert container["image"] == IMAGE
+    assert "platform_spec" in run["pipeline_spec"]
+    assert actions(capsys.readouterr().out) == {"weekly": "created"}
+
+
+def test_repeated_it_changes_nothing(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.schedules(ENTRY, {**ENTRY, "name": "off", "enabled": False})
+    capsys.readouterr()
+    assert cluster.run() == 0
+    assert cluster.api.changes == []
+    assert actions(capsys.readouterr().out) == {"weekly": "unchanged", "off": "unchanged"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"cron": "0 30 4 * * sun"}, {"source": ""}, {"num_nodes": 1}, {"sample_tasks": 1}, {"only_if_changed": False}],
+)
+def test_a_changed_entry_replaces(cluster: Cluster, change: Json, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.schedules(ENTRY)
+    (old,) = cluster.api.recurring_runs
+    capsys.readouterr()
+
+    cluster.write({**ENTRY, **change})
+    assert cluster.run() == 0
+
+    (new,) = cluster.api.recurring_runs
+    assert new["recurring_run_id"] != old["recurring_run_id"]
+    assert new["mode"] == "ENABLE"
+    assert new["trigger"]["cron_schedule"]["cron"] == {**ENTRY, **change}["cron"]
+    assert len(cluster.api.changes) == CHANGES_OF_A_REPLACEMENT
+    assert cluster.api.most_at_work == 1
+    assert actions(capsys.readouterr().out) == {"weekly": "replaced"}
+
+
+def test_a_changed_recipe_or_image_replaces(cluster: Cluster) -> None:
+    recipe = cluster.folder / "birds-demo.toml"
+    text = (ROOT / "recipes" / "birds-demo.toml").read_text()
+    recipe.write_text(text)
+    cluster.schedules({**ENTRY, "recipe": str(recipe)})
+    recipe.write_text(text.replace("seed = 0", "seed = 1"))
+    assert cluster.run() == 0
+    assert len(cluster.api.changes) == CHANGES_OF_A_REPLACEMENT
+    assert "seed = 1" in cluster.api.recurring_runs[0]["runtime_config"]["parameters"]["recipe"]
+
+    assert cluster.run("--image", IMAGE.replace("a" * 64, "b" * 64)) == 0
+    assert len(cluster.api.changes) == 2 * CHANGES_OF_A_REPLACEMENT
+    assert len(cluster.api.recurring_runs) == 1
+
+
+@pytest.mark.parametrize("entries", [(), ({**ENTRY, "enabled": False},)])
+def test_what_is_off_or_removed_is_disabled_not_deleted(
+    cluster: Cluster, entries: tuple[Json, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.schedules(ENTRY)
+    identifier = cluster.api.recurring_runs[0]["recurring_run_id"]
+    capsys.readouterr()
+
+    cluster.write(*entries)
+    assert cluster.run() == 0
+
+    assert cluster.api.changes == [f"POST /apis/v2beta1/recurringruns/{identifier}:disable"]
+    assert cluster.api.recurring_runs[0]["mode"] == "DISABLE"
+    assert actions(capsys.readouterr().out) == {"weekly": "disabled"}
+    assert cluster.run() == 0
+    assert len(cluster.api.changes) == 1
+
+
+def test_switching_on_again_starts_afresh(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    """KFP would make up for the last missed time if the old recurring run were switched on."""
+    cluster.schedules(ENTRY)
+    old = cluster.api.recurring_runs[0]["recurring_run_id"]
+    cluster.schedules({**ENTRY, "enabled": False})
+    capsys.readouterr()
+
+    cluster.write(ENTRY)
+    assert cluster.run() == 0
+
+    (new,) = cluster.api.recurring_runs
+    assert new["mode"] == "ENABLE"
+    assert new["recurring_run_id"] != old
+    assert not any(f"{old}:enable" in request for request in cluster.api.changes)
+    assert actions(capsys.readouterr().out) == {"weekly": "enabled"}
+
+
+def test_foreign_recurring_runs_are_never_touched(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.schedules(ENTRY)
+    (ours,) = cluster.api.recurring_runs
+    elsewhere = {**ours, "experiment_id": "another-experiment"}
+    copied = {**ours, "display_name": "Clone of weekly"}
+    named_alike = {**ours, "description": "mine, called weekly as well", "trigger": {"periodic_schedule": {}}}
+    undescribed = {key: value for key, value in ours.items() if key != "description"}
+    foreign = [cluster.api.add_recurring_run(body) for body in (elsewhere, copied, named_alike, undescribed)]
+    before = [dict(run) for run in foreign]
+    capsys.readouterr()
+
+    cluster.write({**ENTRY, "cron": "0 0 4 * * 0"})
+    assert cluster.run() == 0
+    assert "in other experiments of this namespace: weekly" in capsys.readouterr().err
+    cluster.write()
+    assert cluster.run() == 0
+
+    assert [run for run in cluster.api.recurring_runs if run in foreign] == before
+    assert len(cluster.api.recurring_runs) == len(foreign) + 1
+
+
+def at_work_now(cluster: Cluster) -> list[str]:
+    return [run["trigger"]["cron_schedule"]["cron"] for run in cluster.api.at_work()]
+
+
+@pytest.mark.parametrize("way", ["changes_until_failure", "lose_answer_of_change"])
+@pytest.mark.parametrize("when", range(CHANGES_OF_A_REPLACEMENT))
+def test_a_replacement_that_died_in_between_converges(cluster: Cluster, when: int, way: str) -> None:
+    cluster.schedules(ENTRY)
+    cluster.write({**ENTRY, "cron": "0 0 4 * * 0"})
+    setattr(cluster.api, way, when)
+    assert cluster.run() == 1
+    assert len(at_work_now(cluster)) <= 1
+    if when == 0:
+        assert at_work_now(cluster) == ["0 0 3 * * 0"]  # the new one was refused: the old one goes on
+    setattr(cluster.api, way, -1)
+
+    assert cluster.run() == 0
+
+    assert at_work_now(cluster) == ["0 0 4 * * 0"]
+    assert len(cluster.api.recurring_runs) == 1
+    assert cluster.api.most_at_work == 1
+    cluster.api.requests.clear()
+    assert cluster.run() == 0
+    assert cluster.api.changes == []
+
+
+@pytest.mark.parametrize("when", range(3))  # the first is not switched on, the second not made, or not switched on
+def test_a_creation_that_died_in_between_converges(
+    cluster: Cluster, when: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.write(ENTRY, {**ENTRY, "name": "second"})
+    cluster.api.changes_until_failure = 2 + when  # experiment, create, enable; create, enable
+    assert cluster.run() == 1
+    printed = capsys.readouterr()
+    assert "the server failed (HTTP 503" in printed.err
+    if when > 0:
+        assert actions(printed.out) == {"weekly": "created"}  # what was done is said
+    cluster.api.changes_until_failure = -1
+    assert cluster.run() == 0
+    assert [run["display_name"] for run in cluster.api.recurring_runs] == ["weekly", "second"]
+    assert len(cluster.api.at_work()) == 2
+    assert cluster.api.most_at_work == 1
+
+
+def test_two_commands_at_once_are_put_right_by_the_next(cluster: Cluster) -> None:
+    cluster.schedules(ENTRY)
+    cluster.api.add_recurring_run(cluster.api.recurring_runs[0])
+    assert len(cluster.api.at_work()) == 2
+    assert cluster.run() == 0
+    assert len(cluster.api.recurring_runs) == len(cluster.api.at_work()) == 1
+
+
+def test_a_dry_run_changes_nothing_and_says_the_same(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.schedules(ENTRY, {**ENTRY, "name": "goes"}, {**ENTRY, "name": "stays"})
+    capsys.readouterr()
+    cluster.write({**ENTRY, "cron": "0 0 4 * * 0"}, {**ENTRY, "name": "stays"}, {**ENTRY, "name": "new"})
+
+    assert cluster.run("--dry-run") == 0
+    assert cluster.api.changes == []
+    foreseen = actions(capsys.readouterr().out)
+    assert cluster.run() == 0
+
+    assert actions(capsys.readouterr().out) == foreseen
+    assert foreseen == {"weekly": "replaced", "stays": "unchanged", "new": "created", "goes": "disabled"}
+
+
+def test_a_dry_run_on_an_empty_server(cluster: Cluster) -> None:
+    cluster.write(ENTRY)
+    assert cluster.run("--dry-run") == 0
+    assert cluster.api.changes == []
+    assert cluster.api.experiments == []
+
+
+def test_the_shipped_file_is_sound_and_starts_nothing(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("LINNET_IMAGE")
+    assert status_of(schedule.app) == 0
+    assert cluster.api.changes == []
+    assert actions(capsys.readouterr().out) == {"birds-demo-weekly": "unchanged"}
+
+
+def without(key: str) -> Json:
+    return {name: value for name, value in ENTRY.items() if name != key}
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({**ENTRY, "cron": "0 3 * * 0"}, "weekly: cron = '0 3 * * 0': has 5 fields"),
+        ({**ENTRY, "recipe": "recipes/nothing.toml"}, "recipes/nothing.toml: cannot be read"),
+        (without("only_if_changed"), "only_if_changed is missing; add it"),
+        ({**ENTRY, "crom": ""}, "crom is unknown; valid keys: name, recipe"),
+        ({**ENTRY, "num_nodes": 0}, "num_nodes = 0: input should be greater than 0"),
+        ({**ENTRY, "enabled": "yes"}, "enabled = 'yes': input should be a valid boolean"),
+        ({**ENTRY, "source": "/data/birds"}, "a path on this machine"),
+    ],
+)
+def test_mistakes_never_reach_the_cluster(
+    cluster: Cluster, entry: Json, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.write({**ENTRY, "name": "good"}, entry)
+    assert cluster.run() == 2
+    assert said in capsys.readouterr().err
+    assert cluster.api.requests == []
+
+
+def test_a_name_given_twice_a_broken_file_and_none(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.write(ENTRY, ENTRY)
+    assert cluster.run() == 2
+    assert "'weekly' is given twice" in capsys.readouterr().err
+    cluster.file.write_text("[[schedule]")
+    assert cluster.run() == 2
+    assert "is not valid TOML" in capsys.readouterr().err
+    cluster.file.unlink()
+    assert cluster.run() == 2
+    assert "give the schedule with --file" in capsys.readouterr().err
+    assert cluster.api.requests == []
+
+
+def test_an_image_without_digest_is_refused(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.write(ENTRY)
+    assert cluster.run("--image", "registry.example/linnet:v1") == 1
+    assert "by digest" in capsys.readouterr().err
+    assert cluster.api.requests == []
+
+
+@pytest.mark.parametrize(
+    "text", ["0 0 3 * * 0", "0 0 9 ? * 2-6", "30 */5 0-6/2 1,15 JAN-mar sun", "5 0/10 * * * *", "0 59 23 31 12 6"]
+)
+def test_cron_that_kfp_understands(text: str) -> None:
+    assert schedule.check_cron(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("0 60 3 * * 0", "minute '60'"),
+        ("0 0 24 * * 0", "hour '24'"),
+        ("0 0 3 0 * 0", "day of month '0'"),
+        ("0 0 3 * 13 0", "month '13'"),
+        ("0 0 3 * * 7", "day of week '7'"),  # robfig/cron: Sunday is 0 only
+        ("0 0 3 * * fun", "day of week 'fun'"),
+        ("0 0 5-3 * * 0", "hour '5-3'"),
+        ("0 0 */0 * * 0", "hour '*/0'"),
+        ("0 0 3, * * 0", "hour '3,'"),
+        ("0 -1 3 * * 0", "minute '-1'"),
+        ("* 0 3 * * 0", "several runs a minute"),
+        ("@weekly", "has 1 fields"),
+        ("0 0 3 * * 0 2026", "has 7 fields"),
+    ],
+)
+def test_cron_that_kfp_would_refuse_or_misread(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=r"KFP|give|number") as error:
+        schedule.check_cron(text)
+    assert said in str(error.value)

@@ -1,0 +1,122 @@
+"""Real process groups (gloo) on this machine: more processes compute the same training."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from linnet.artifacts import folder_hash
+from linnet.launch import torchrun
+from linnet.launch.torchrun import LaunchError
+from linnet.stages import preprocess, train
+from linnet.training.distributed import DistributedError, Ranks, joined
+from support.tiny import tiny_raw_data, tiny_recipe
+
+CPU = torch.device("cpu")
+INPUT_MODEL = ("model.noise_injection=input", "model.attention_heads_by_level=[0, 0]")  # this one has batch norm
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    preprocess.run(tiny_recipe().data, raw=tiny_raw_data(folder / "raw"), out=folder / "dataset", workers=1)
+    return folder / "dataset"
+
+
+def run_training(dataset: Path, folder: Path, processes: int, *overrides: str) -> Path:
+    torchrun.start(
+        train.run,
+        tiny_recipe("train.duration_kexamples=0.16", *overrides),
+        processes=processes,
+        dataset=dataset,
+        out=folder / "model",
+        work=folder / "work",
+        mirror=None,
+        device=CPU,
+        checkpoint_every_seconds=0.0,
+        track=False,
+    )
+    return folder / "model"
+
+
+def test_two_processes_train_what_one_trains(dataset: Path, tmp_path: Path) -> None:
+    """40 steps in float32: weights differ by rounding, and by far less than one step changes them."""
+    one, two = (run_training(dataset, tmp_path / str(count), count) for count in (1, 2))
+    for name in ("model.safetensors", "ema.safetensors"):
+        a, b = load_file(one / name), load_file(two / name)
+        assert max(float((a[key] - b[key]).abs().max()) for key in a) < 1e-4
+    history = [(folder / "history.csv").read_text().splitlines() for folder in (one, two)]
+    assert len(history[0]) == len(history[1])
+    for a_line, b_line in zip(*(lines[1:] for lines in history), strict=True):
+        assert [float(x) for x in a_line.split(",")] == pytest.approx([float(x) for x in b_line.split(",")], rel=1e-4)
+
+
+@pytest.mark.e2e
+def test_two_stopped_processes_go_on_to_the_same_bits(dataset: Path, tmp_path: Path) -> None:
+    whole = run_training(dataset, tmp_path / "whole", 2)
+    folder = tmp_path / "stopped"
+    code = (
+        "from pathlib import Path; import unit.training.test_distributed as t\n"
+        f"if __name__ == '__main__': t.run_training(Path({str(dataset)!r}), Path({str(folder)!r}), 2)"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen([sys.executable, str(script)], env=environment, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not list(folder.glob("work/*/checkpoint.pt")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode != 0, said
+    assert not (folder / "model").exists()
+    assert folder_hash(run_training(dataset, folder, 2)) == folder_hash(whole)
+
+
+def test_a_mistake_in_a_process_is_one_sentence(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(LaunchError, match=r"^\[train\] batch_size = 5 cannot be shared out evenly to 2 processes"):
+        run_training(dataset, tmp_path, 2, "train.batch_size=5")
+    with pytest.raises(LaunchError, match=r"^batch norm over 2 processes needs GPUs"):
+        run_training(dataset, tmp_path, 2, *INPUT_MODEL)
+
+
+def test_a_killed_process_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LaunchError, match=r"ended with SIGKILL.*Repeat the command"):
+        torchrun.start(_kill_rank_1, processes=2)
+
+
+def _kill_rank_1() -> None:
+    if os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(30)
+
+
+def test_rows_of_all_ranks_are_the_whole_batch() -> None:
+    rows = [Ranks(rank, 3, CPU).rows(12) for rank in range(3)]
+    assert [list(range(12))[part] for part in rows] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+
+
+def test_alone_nothing_is_wrapped_or_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    network = nn.BatchNorm1d(2)
+    with joined(CPU, batch_size=3) as ranks:
+        assert ranks.replica(network) is network
+        assert ranks.synchronised(network) is network
+        assert ranks.largest(7) == 7
+        assert ranks.from_first({"a": 1}) == {"a": 1}
+        assert ranks.is_first
+
+
+def test_batch_norm_on_a_gpu_is_synchronised() -> None:
+    ranks = Ranks(0, 2, torch.device("cuda", 0))
+    converted = ranks.synchronised(nn.Sequential(nn.BatchNorm2d(4, affine=False)))
+    assert isinstance(converted[0], nn.SyncBatchNorm)  # type: ignore[index]
+    with pytest.raises(DistributedError):
+        Ranks(0, 2, CPU).synchronised(nn.BatchNorm2d(4))
