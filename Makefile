@@ -11,6 +11,10 @@ export GIT_PYTHON_REFRESH := quiet
 
 BIRDS ?=
 RECIPE ?= recipes/birds-demo.toml
+ENGINE ?= docker
+ACCELERATOR ?= cuda
+PUSH ?=
+ARGS ?=
 
 .PHONY: help
 help: ## Show this list
@@ -32,6 +36,30 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation -e .
 	@touch $(READY)
 
+.PHONY: kfp-local
+kfp-local: $(READY) ## The pipeline's DAG on RECIPE, as processes of this machine; BIRDS as of `make run`
+	@python -m pipelines.local $(RECIPE) --runner subprocess --source "$(BIRDS)" $(ARGS)
+
+.PHONY: image
+image: ## Build the image with ENGINE=docker|podman, ACCELERATOR=cuda|cpu; PUSH=registry/linnet also pushes it
+	@ENGINE="$(ENGINE)" ACCELERATOR="$(ACCELERATOR)" PUSH="$(PUSH)" deploy/image/build.sh
+
+.PHONY: kfp-containers
+kfp-containers: $(READY) image ## The same DAG with every task in a container of the image (DOCKER_HOST may be podman's)
+	@python -m pipelines.local $(RECIPE) --runner containers --image "$$(cat build/image.id)" --source "$(BIRDS)" $(ARGS)
+
+.PHONY: pipeline
+pipeline: $(READY) ## Compile the DAG into pipelines/compiled/
+	@python -m pipelines.compile
+
+.PHONY: submit
+submit: $(READY) ## Run RECIPE on a cluster: KFP_HOST, KFP_TOKEN, LINNET_IMAGE by digest; more options in ARGS
+	@python -m pipelines.submit $(RECIPE) $(ARGS)
+
+.PHONY: schedule
+schedule: $(READY) ## Make the cluster's recurring runs what pipelines/schedule.toml says
+	@python -m pipelines.schedule $(ARGS)
+
 .PHONY: check
 check: $(READY) ## Style, types, import contract, recipes, contract tests
 	@ruff format --check
@@ -43,19 +71,23 @@ check: $(READY) ## Style, types, import contract, recipes, contract tests
 
 .PHONY: test
 test: $(READY) ## All tests that need no GPU and no servers
-	@pytest -m "not gpu and not stack"
+	@pytest -m "not gpu and not stack and not containers"
 
 .PHONY: test-fast
 test-fast: $(READY) ## Unit and contract tests only
-	@pytest tests/unit tests/contract -m "not gpu and not stack"
+	@pytest tests/unit tests/contract -m "not gpu and not stack and not containers"
 
 .PHONY: test-gpu
 test-gpu: $(READY) ## Tests that need a CUDA GPU
 	@pytest -m gpu
 
 .PHONY: test-stack
-test-stack: $(READY) ## Tests against real servers (an MLflow server on this machine)
+test-stack: $(READY) ## Tests against real servers: MLflow, and S3 where AWS_ENDPOINT_URL_S3 names one
 	@pytest -m stack
+
+.PHONY: test-containers
+test-containers: $(READY) ## Tests that build the image and run tasks in it (a docker or podman engine)
+	@pytest -m containers
 
 .PHONY: describe
 describe: $(READY) ## What RECIPE is and what it will cost here
@@ -70,10 +102,15 @@ ui-mlflow: $(READY) ## Open the runs and models of this workspace at http://127.
 bench: $(READY) ## Speed against named peers, in the same run
 	@for script in benchmarks/bench_*.py; do python $$script; done
 
+COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--no-emit-index-url --quiet
 .PHONY: lock
-lock: $(READY) ## Renew requirements.lock from pyproject.toml
-	@uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-header \
-		--no-annotate --no-emit-index-url --quiet -o requirements.lock
+lock: $(READY) ## Renew requirements.lock from pyproject.toml, and the image's two parts of it
+	@$(COMPILE) pyproject.toml --all-extras -o requirements.lock
+	@printf 'torch\ntorchvision\n' | $(COMPILE) -c requirements.lock - -o deploy/image/torch.lock
+	@$(COMPILE) -c requirements.lock pyproject.toml --extra build --extra dvc --extra kfp --extra server \
+		$$(grep -oE '^(torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)==' deploy/image/torch.lock \
+		| sed 's/==//; s/^/--no-emit-package /') -o deploy/image/linnet.lock
 
 .PHONY: clean
 clean: ## Remove results and caches (not .venv/, data/ or the MLflow store)

@@ -24,7 +24,7 @@ import urllib3
 from kfp_server_api import ApiException
 from kfp_server_api.rest import RESTClientObject
 
-from linnet.errors import LinnetError
+from linnet.errors import LinnetError, explain
 from linnet.progress import say
 from linnet.recipe_file import RecipeError
 
@@ -272,12 +272,10 @@ def run_command(app: typer.Typer, arguments: Sequence[str] | None = None) -> Non
     """Run a command; mistakes become one message without a traceback, and an exit status as linnet's own."""
     try:
         app(arguments)
-    except LinnetError as error:
-        for line in str(error).splitlines():
+    except (LinnetError, OSError) as error:
+        message = explain(error)
+        if message is None:
+            raise
+        for line in message.splitlines():
             say(f"linnet: {line}")
         sys.exit(2 if isinstance(error, RecipeError) else 1)
-    except OSError as error:
-        if error.errno is None:
-            raise
-        say(f"linnet: {error.filename or 'the disk'}: {error.strerror}")
-        sys.exit(1)

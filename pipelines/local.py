@@ -8,6 +8,7 @@ import os
 import sys
 import uuid
 import warnings
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ from linnet.artifacts import Registration, Report, Samples, git_commit, read_jso
 from linnet.errors import LinnetError, explain
 from linnet.progress import say
 from linnet.recipe_file import RecipeError, load_recipe
+from pipelines.console import quiet
 
 DEFAULT_ROOT = Path("build/kfp")
 
@@ -45,6 +47,7 @@ def run(
         str, typer.Option(help="For containers: host lets them reach servers on this machine.")
     ] = "bridge",
     root: Annotated[Path, typer.Option(help="Where artifacts go.")] = DEFAULT_ROOT,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show kfp's bookkeeping too.")] = False,
 ) -> None:
     """Run the whole DAG, check to register, on RECIPE, here and now."""
     load_recipe(recipe)
@@ -60,13 +63,14 @@ def run(
     pipeline = _load(root)
     say(f"pipeline run {environment['LINNET_PIPELINE_RUN']}: artifacts go to {root}")
     try:
-        pipeline(
-            recipe=recipe.read_text(encoding="utf-8"),
-            source=source,
-            num_nodes=1,
-            sample_tasks=sample_tasks,
-            only_if_changed=only_if_changed,
-        )
+        with nullcontext() if verbose else quiet():
+            pipeline(
+                recipe=recipe.read_text(encoding="utf-8"),
+                source=source,
+                num_nodes=1,
+                sample_tasks=sample_tasks,
+                only_if_changed=only_if_changed,
+            )
     except RuntimeError as reason:  # kfp names the task; what the task said is above
         raise LocalRunError(f"{reason}; its own message is above") from None
     for folder in sorted(set(root.iterdir()) - before):
@@ -98,6 +102,7 @@ def _start(runner: Runner, root: Path, environment: dict[str, str], network: str
     from kfp import local
 
     warnings.filterwarnings("ignore", "You may be attemping to run a task", RuntimeWarning)  # our image is Python's
+    warnings.filterwarnings("ignore", ".*have no effect in the current local runner", UserWarning)
     match runner:
         case Runner.SUBPROCESS:
             local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root))

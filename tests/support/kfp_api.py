@@ -6,6 +6,7 @@ refusals as JSON with `code` and `message`, a new recurring run at work only if 
 
 import json
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ import pytest
 import typer
 
 from pipelines.connection import run_command
+from support.tiny import ROOT
 
 IMAGE = f"registry.example/linnet@sha256:{'a' * 64}"
 Json = dict[str, Any]
@@ -199,6 +201,19 @@ def status_of(app: typer.Typer, *arguments: str) -> int:
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else 1
     raise AssertionError("typer ends commands by SystemExit")
+
+
+def as_people_start_it(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own, with the real pipeline."""
+    known = {name: value for name, value in os.environ.items() if not name.startswith(("KFP_", "KF_PIPELINES_"))}
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        env={**known, "LINNET_IMAGE": IMAGE, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def use_test_environment(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

@@ -36,7 +36,7 @@ class Pod:
 
     @property
     def name(self) -> str:
-        return f"{self.job}-node-0-{self.index}-{self.number}"
+        return f"{self.job}-node-0-{self.index}-{1_000_000 - self.number}"  # names say nothing of the order
 
     def write(self, *lines: str) -> None:
         for line in lines:

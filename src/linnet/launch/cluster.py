@@ -49,7 +49,7 @@ class Cluster:
             lambda: self._objects.get_namespaced_custom_object(
                 *self._address, name, _request_timeout=CALL_TIMEOUT_SECONDS
             ),
-            absent=name,
+            may_be_absent=True,
         )
 
     def create(self, body: dict[str, Any]) -> bool:
@@ -81,7 +81,7 @@ class Cluster:
                 if error.status != 409:  # 409: the name is another one's by now, so this one is gone
                     raise
 
-        self._patiently(call, absent=name)
+        self._patiently(call, may_be_absent=True)
 
     def pods(self, labels: str) -> list[dict[str, Any]]:
         """Pods with these labels, oldest first."""
@@ -119,14 +119,14 @@ class Cluster:
             return None
         return bytes(response.data).decode("utf-8", errors="replace")
 
-    def _patiently(self, call: Callable[[], Answer], *, absent: str | None = None) -> Answer | None:
-        """Repeat a call while the API is away; None if it says that no object of the name `absent` exists."""
+    def _patiently(self, call: Callable[[], Answer], *, may_be_absent: bool = False) -> Answer | None:
+        """Repeat a call while the API is away; None where the object is absent and may be."""
         first_failure, pause = 0.0, self._pause_seconds
         while True:
             try:
                 return call()
             except self._refused as error:
-                if absent is not None and _status(error).get("details", {}).get("name") == absent:
+                if error.status == 404 and may_be_absent:
                     return None
                 if error.status not in PASSING:
                     raise self._in_words(error) from None

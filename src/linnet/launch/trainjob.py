@@ -230,7 +230,7 @@ class _FirstNodeLog:
             self._print(line.partition(" ")[2])
 
     def _print(self, line: str) -> None:
-        sys.stderr.write(line + "\n")  # as it is: rich would read :cat: as an emoji
+        sys.stderr.write(line + "\n")  # as it is: rich would change tabs and control characters
         sys.stderr.flush()
         if any(letter.isalpha() for letter in line):
             self._any_line = line.strip()

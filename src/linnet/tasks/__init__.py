@@ -131,6 +131,7 @@ def compare(recipe: str, *, raw: str, only_if_changed: bool, page: str) -> str:
     go_on = comparison.changed or not only_if_changed
     tail = "" if comparison.changed else ("; training anyway, as asked" if go_on else "; stopping early")
     _write_reason(page, "Go on" if go_on else "Stop early: nothing changed", comparison.reason + tail)
+    say(comparison.reason + tail)
     return CHANGED if go_on else UNCHANGED
 
 
@@ -229,7 +230,9 @@ def gate(recipe: str, *, model: str, report: str, page: str) -> str:
     from linnet.stages import register as stage
 
     decision = stage.preview(_parse(recipe), model=Path(model), report=Path(report))
-    _write_reason(page, "Promote" if decision.promote else "Keep the champion", decision.reason)
+    title = "Promote" if decision.promote else "Keep the champion"
+    _write_reason(page, title, decision.reason)
+    say(f"{title}: {decision.reason}")
     return PROMOTE if decision.promote else KEEP
 
 
@@ -297,4 +300,3 @@ def _last_row(model: Path) -> Facts:
 
 def _write_reason(page: str, title: str, reason: str) -> None:
     Path(page).write_text(f"# {title}\n\n{reason}\n", encoding="utf-8")
-    say(f"{title}: {reason}")

@@ -52,7 +52,7 @@ def test_it_is_created_followed_and_complete(api: KubernetesApi, capsys: pytest.
         lambda: None,
         lambda: api.start_pod(phase="Pending", status={"conditions": [{"status": "False", "reason": "Unschedulable"}]}),
         lambda: setattr(api.pods[0], "phase", "Running"),
-        lambda: api.pods[0].write("step 1", '{"loss": 0.5}', "at 12:00:cat:30"),
+        lambda: api.pods[0].write("step 1", '{"loss": 0.5}', "loss\t0.5\r"),
         lambda: None,
         lambda: api.pods[0].write("step 2", ""),
         lambda: api.start_pod(index=1).write("of another node"),
@@ -65,14 +65,14 @@ def test_it_is_created_followed_and_complete(api: KubernetesApi, capsys: pytest.
     run()
     said = capsys.readouterr()
     title = f"TrainJob lab/{NAME}"
-    assert said.err.splitlines() == [
+    assert said.err.removesuffix("\n").split("\n") == [
         f"{title}: created",
         "first node: waiting for its pod",
         "first node: Unschedulable",
         f"first node: running as pod {api.pods[0].name}",
         "step 1",
         '{"loss": 0.5}',
-        "at 12:00:cat:30",
+        "loss\t0.5\r",
         "step 2",
         "",
         "the end",
@@ -246,6 +246,14 @@ def test_an_api_that_stays_away_is_given_up_and_the_job_not_left_alone(
     with pytest.raises(TrainJobError, match=r"has not answered for 0 s \(503 Service Unavailable\)"):
         run(outage_seconds=0.2)
     assert f"kubectl -n lab delete trainjob {NAME}" in capsys.readouterr().err
+
+
+def test_a_task_that_took_the_job_up_again_takes_it_along_too(api: KubernetesApi) -> None:
+    api.create(manifest(settings_of(S3), key=KEY, num_nodes=2, arguments=ARGUMENTS))
+    api.forbidden = {"list pods"}
+    with pytest.raises(TrainJobError, match="list"):
+        run()
+    assert len(api.deletions) == 1
 
 
 def test_no_server_is_an_outage_too(api: KubernetesApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import pytest
 import tomlkit
 
 from pipelines import schedule
-from support.kfp_api import IMAGE, Json, KfpApi, running_kfp_api, status_of, use_test_environment
+from support.kfp_api import IMAGE, Json, KfpApi, as_people_start_it, running_kfp_api, status_of, use_test_environment
 from support.tiny import ROOT
 
 ENTRY: dict[str, Any] = {
@@ -261,6 +261,18 @@ def test_the_shipped_file_is_sound_and_starts_nothing(
     assert status_of(schedule.app) == 0
     assert cluster.api.changes == []
     assert actions(capsys.readouterr().out) == {"birds-demo-weekly": "unchanged"}
+
+
+def test_the_real_pipeline_compiles_to_the_same_each_time(cluster: Cluster) -> None:
+    """Else every call would replace every schedule."""
+    cluster.write(ENTRY)
+    for seed in ("1", "2"):
+        cluster.api.requests.clear()
+        arguments = ("pipelines.schedule", "--file", str(cluster.file))
+        done = as_people_start_it(*arguments, KFP_HOST=cluster.api.url, PYTHONHASHSEED=seed)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert cluster.api.changes == []
+    assert len(cluster.api.at_work()) == 1
 
 
 def without(key: str) -> Json:

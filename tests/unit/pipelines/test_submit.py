@@ -1,7 +1,4 @@
-import os
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +10,7 @@ from linnet.recipe_file import parse_recipe
 from pipelines import connection as to
 from pipelines import submit
 from pipelines.connection import NoAnswerError
-from support.kfp_api import IMAGE, KfpApi, Refusal, running_kfp_api, status_of, use_test_environment
+from support.kfp_api import IMAGE, KfpApi, Refusal, as_people_start_it, running_kfp_api, status_of, use_test_environment
 from support.tiny import ROOT
 
 RECIPE = str(ROOT / "recipes" / "birds-demo.toml")
@@ -256,15 +253,21 @@ def test_following_ends_when_the_server_stays_away(monkeypatch: pytest.MonkeyPat
 
 
 def test_as_people_start_it() -> None:
-    """A process of its own: no traceback, no warnings, the exit status of a bad recipe."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pipelines.submit", "recipes/nothing.toml"],
-        cwd=ROOT,
-        env={**os.environ, "LINNET_IMAGE": IMAGE},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert done.stdout == ""
+    """With the real pipeline: no traceback, no warnings, nothing but the three lines."""
+    with running_kfp_api() as api:
+        api.token = TOKEN
+        done = as_people_start_it("pipelines.submit", RECIPE, "--wait", KFP_HOST=api.url, KFP_TOKEN=TOKEN)
+    assert (done.returncode, done.stderr) == (0, "the run is SUCCEEDED\n")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["name", "id", "link"]
+    (run,) = api.runs
+    spec = run["pipeline_spec"]["pipeline_spec"]
+    assert spec["pipelineInfo"]["name"] == "linnet-training"
+    assert set(run["runtime_config"]["parameters"]) <= set(spec["root"]["inputDefinitions"]["parameters"])
+    images = {executor["container"]["image"] for executor in spec["deploymentSpec"]["executors"].values()}
+    assert images == {IMAGE}
+
+
+def test_a_mistake_as_people_see_it() -> None:
+    done = as_people_start_it("pipelines.submit", "recipes/nothing.toml")
+    assert (done.returncode, done.stdout) == (2, "")
     assert [line[:36] for line in done.stderr.splitlines()] == ["linnet: recipes/nothing.toml: cannot"]

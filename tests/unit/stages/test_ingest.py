@@ -320,6 +320,18 @@ def test_a_machine_without_dvc(repository: Path, tmp_path: Path, monkeypatch: py
         run(f"dvc:{repository}@{commit}", tmp_path / "out")
 
 
+def test_dvc_beside_python_is_found_without_activation(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git = shutil.which("git")
+    assert git is not None
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "git").symlink_to(git)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    run(f"dvc:{repository}@v1", tmp_path / "out")
+    assert len(read_index(tmp_path / "out").records) == 2 * len(SPECIES)
+
+
 def test_another_layout_in_a_dvc_repository(repository: Path, tmp_path: Path) -> None:
     fish = BIRDS.model_copy(update={"folder": "birds/CUB_200_2011/images"})
     with pytest.raises(RawDataError, match=r"^dvc:.*@v1: .*no CUB_200_2011/images\.txt there"):

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Build the image with docker or podman; leave its id in build/image.id, and with PUSH its digest in build/image.ref.
+# ENGINE=docker|podman  ACCELERATOR=cuda|cpu  PUSH=registry/linnet  (see `make image`)
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+engine=${ENGINE:-docker}
+commit=${LINNET_GIT_COMMIT:-$(git rev-parse HEAD 2>/dev/null || echo unknown)$(test -z "$(git status --porcelain -- src recipes deploy/image 2>/dev/null)" || echo +)}
+mkdir -p build
+DOCKER_BUILDKIT=1 "$engine" build --build-arg ACCELERATOR="${ACCELERATOR:-cuda}" --build-arg GIT_COMMIT="$commit" \
+  --iidfile build/image.id --tag linnet:dev .
+echo "image $(cat build/image.id), $("$engine" image inspect --format '{{.Size}}' linnet:dev | awk '{printf "%.2f GB", $1 / 1e9}')"
+if [ -n "${PUSH:-}" ]; then
+  "$engine" tag linnet:dev "$PUSH:${commit:0:12}"
+  "$engine" push "$PUSH:${commit:0:12}"
+  "$engine" image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' linnet:dev | grep -F "$PUSH@" | head -1 > build/image.ref
+  echo "submit with LINNET_IMAGE=$(cat build/image.ref)"
+fi
