@@ -44,7 +44,7 @@ class Quiet:
 def quiet() -> Iterator[None]:
     """Standard output without the noise, until the end."""
     loud = sys.stdout
-    sys.stdout = Quiet(loud)  # type: ignore[assignment]
+    sys.stdout = Quiet(loud)
     try:
         yield
     finally:

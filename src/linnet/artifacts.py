@@ -144,9 +144,22 @@ def new_folder(out: Path) -> Iterator[Path]:
                     old.rename(out)
                 raise
             _sync(out.parent)
+    except OSError as error:
+        error.filename = error.filename or str(out)  # a full disk does not say where it is
+        raise
     finally:
         _remove(partial)
     _remove(old)
+
+
+def copy_folder(source: Path, folder: Path, *, leave_out: Iterable[str] = ()) -> None:
+    """Copy all files of `source` into `folder`; the first trouble ends it (shutil.copytree collects them)."""
+    skipped = set(leave_out)
+    for path in sorted(source.rglob("*")):
+        name = path.relative_to(source)
+        if path.is_file() and name.as_posix() not in skipped:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, folder / name)
 
 
 @contextlib.contextmanager

@@ -33,8 +33,8 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno is not None:
         remedy = REMEDIES.get(error.errno, "look at that place")
         return (
-            f"{error.filename or 'the disk'}: {error.strerror}; nothing half-written was kept. What to do: {remedy}, "
-            "and repeat"
+            f"{error.filename2 or error.filename or 'the disk'}: {error.strerror}; nothing half-written was kept. "
+            f"What to do: {remedy}, and repeat"
         )
     if isinstance(error, Stopped):
         return f"{error}; repeat the command to go on"

@@ -72,7 +72,7 @@ def test_importing_components_costs_no_torch() -> None:
 
 def test_the_compiled_dag_is_current(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "LINNET_IMAGE"}
-    code = "import sys; from pathlib import Path; from pipelines.compile import compile_pipeline as c; c(Path(sys.argv[1]))"
+    code = "import pathlib, sys, pipelines.compile; pipelines.compile.compile_pipeline(pathlib.Path(sys.argv[1]))"
     fresh = tmp_path / "training.yaml"
     command = [sys.executable, "-W", "ignore", "-c", code, str(fresh)]
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)

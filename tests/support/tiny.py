@@ -39,12 +39,12 @@ def tiny_recipe(*overrides: str) -> Recipe:
     return parse_recipe(text, where="tiny", overrides=(*OVERRIDES, *overrides))
 
 
-def write_tiny_recipe(folder: Path) -> Path:
+def write_tiny_recipe(folder: Path, *overrides: str) -> Path:
     """The same as a file, for the command line."""
     import tomlkit
 
     path = folder / "birds-tiny.toml"
-    values = tiny_recipe().model_dump(mode="json", by_alias=True)
+    values = tiny_recipe(*overrides).model_dump(mode="json", by_alias=True)
     path.write_text(tomlkit.dumps(values))
     return path
 

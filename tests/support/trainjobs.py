@@ -37,7 +37,7 @@ VOLUME = PLAIN | {
     "runtime": "our-torch",
     "gpus_per_node": 0,
     "volume_claim": "linnet-work",
-    "volume_mount_path": "/work",
+    "volume_mount_path": "/mnt/linnet",
     "service_account": "default-editor",
 }
 

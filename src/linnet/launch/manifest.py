@@ -21,6 +21,7 @@ VARIABLE = "LINNET_TRAINJOB"
 NAME_LABEL, KEY, SPEC_HASH = "app.kubernetes.io/name", "linnet/training-key", "linnet/spec-sha256"
 NODE = "node"  # the replicated job, and its container, in Trainer's runtimes
 LONGEST_LABEL = 63
+PIPELINE_RUN = "LINNET_PIPELINE_RUN"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
 Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=LONGEST_LABEL)]
@@ -158,8 +159,14 @@ def _labels(key: str) -> dict[str, str]:
 
 
 def _hash(spec: Mapping[str, Any]) -> str:
-    """Of the spec as we wrote it: the cluster fills in defaults, so that what it returns never compares equal."""
-    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()
+    """Of the spec as we wrote it: the cluster fills in defaults, so that what it returns never compares equal.
+
+    Whose pipeline run it is does not count: two runs that want the same result share a job, or they would take it away
+    from each other.
+    """
+    variables = [variable for variable in spec["trainer"]["env"] if variable["name"] != PIPELINE_RUN]
+    counted = {**spec, "trainer": {**spec["trainer"], "env": variables}}
+    return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()
 
 
 def _environment(settings: TrainJobSettings) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from linnet import storage
-from linnet.artifacts import Raw, exclusive, file_hash, new_folder, write_json
+from linnet.artifacts import Raw, copy_folder, exclusive, file_hash, new_folder, write_json
 from linnet.data import caltech_birds
 from linnet.data.caltech_birds import RawDataError
 from linnet.data.download import ArchiveError, DownloadError, download, unpack
@@ -220,7 +220,7 @@ def _scratch(source: str, out: Path, work: Path) -> Iterator[Path]:
 def _copy(source: Path, out: Path, origin: dict[str, Any]) -> None:
     inner = caltech_birds.find_folder(source)
     with new_folder(out) as folder:
-        shutil.copytree(inner, folder / caltech_birds.FOLDER, ignore=shutil.ignore_patterns(Raw.source))
+        copy_folder(inner, folder / caltech_birds.FOLDER, leave_out=(Raw.source,))
         for path in folder.rglob("*"):
             path.chmod(path.stat().st_mode | 0o200)  # a read-only source must not make a read-only copy
         _finish(folder, origin)

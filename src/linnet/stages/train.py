@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import nn
 
 from linnet import pages, storage
@@ -19,6 +18,7 @@ from linnet.artifacts import (
     Dataset,
     Model,
     commit_file,
+    copy_folder,
     exclusive,
     git_commit,
     input_hash,
@@ -34,7 +34,7 @@ from linnet.data.arrays import open_array
 from linnet.progress import Meter, say
 from linnet.recipe import ClassLabel, DPMSolver, Recipe, TrainingRecipe, flatten, section_hash
 from linnet.stages.loss import LossComputer
-from linnet.stages.wiring import Painter, Standardisation, Statistics, build_network, num_classes, place
+from linnet.stages.wiring import Painter, Standardisation, Statistics, build_network, num_classes, place, save_weights
 from linnet.tracking import GIT_COMMIT, NoTracker, RunTracker, Tracker
 from linnet.training.checkpoint import CheckpointStore, Mirror
 from linnet.training.distributed import Ranks, joined
@@ -240,11 +240,12 @@ def paint_grid(painter: Painter, statistics: Statistics) -> NDArray[np.uint8]:
 
 def _write_model(model: Path, state: TrainState, recipe: TrainingRecipe, dataset: Path, grids: Path) -> None:
     for name, network in ((Model.weights, state.network), (Model.ema_weights, state.averaged.network)):
-        save_file({key: value.contiguous().cpu() for key, value in network.state_dict().items()}, model / name)
+        save_weights(model / name, network)
     write_text(model / Model.recipe, recipe.model_dump_json(indent=2) + "\n")
     write_json(model / Model.statistics, read_json(dataset / Dataset.statistics, made_by="preprocess"))
     with (model / Model.history).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([field.name for field in fields(HistoryRow)])
         writer.writerows([vars(row).values() for row in state.history])
-    shutil.copytree(grids, model / Model.grids, ignore=shutil.ignore_patterns("*.partial"))
+    leftovers = [path.name for path in grids.glob("*.partial")]
+    copy_folder(grids, model / Model.grids, leave_out=leftovers)

@@ -1,5 +1,7 @@
 """Where recipe sections become objects: networks, devices, trained models that can be drawn from."""
 
+import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from linnet.artifacts import ArtifactError, Model, read_json, read_provenance
@@ -186,6 +188,16 @@ def load_painter(model: Path, *, weights: Literal["ema", "raw", "untrained"], de
             raise ArtifactError(f"{path}: cannot be loaded ({first_line(reason)}); train the model again") from None
     network = place(network, device).eval().requires_grad_(False)
     return Painter(network, recipe, Standardisation.of(statistics, device), device)
+
+
+def save_weights(path: Path, network: nn.Module) -> None:
+    """Write the network's tensors. Raises OSError where the disk does not take them."""
+    try:
+        save_file({key: value.contiguous().cpu() for key, value in network.state_dict().items()}, path)
+    except SafetensorError as reason:  # wraps what the system said in words
+        if number := re.search(r"os error (\d+)", str(reason)):
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+        raise
 
 
 def load_training_recipe(model: Path) -> TrainingRecipe:

@@ -26,6 +26,7 @@ from linnet.artifacts import (
     git_commit,
     read_json,
     read_provenance,
+    write_text,
 )
 from linnet.errors import LinnetError, Stopped, explain
 from linnet.progress import say
@@ -104,7 +105,7 @@ def check(recipe: str, *, source: str, num_nodes: int, sample_tasks: int, gpus_p
         f"- gate: `{parsed.register_.gate.metric}` decides about the champion of `{parsed.register_.model_name}`",
         f"- code: `{git_commit()}`",
     ]
-    Path(page).write_text("\n".join(plan) + "\n", encoding="utf-8")
+    write_text(Path(page), "\n".join(plan) + "\n")
     say(f"{parsed.name}: good")
     return Plan(list(range(sample_tasks)), gpus_per_node if num_nodes == 1 else 0)
 
@@ -142,7 +143,7 @@ def preprocess(recipe: str, *, raw: str, raw_hash: str, out: str, page: str) -> 
 
     _verify(raw, Raw.content_hash(Path(raw)), raw_hash)
     stage.run(_parse(recipe).data, raw=Path(raw), out=Path(out), workers=stage.usable_cores())
-    shutil.copyfile(Path(out) / Dataset.report, page)
+    write_text(Path(page), (Path(out) / Dataset.report).read_text(encoding="utf-8"))
     statistics = read_json(Path(out) / Dataset.statistics, made_by="preprocess")
     counts = {name: statistics[name] for name in ("train_count", "test_count", "rejected_count")}
     facts = {"content_hash": Dataset.content_hash(Path(out)), **counts, **_made_by(out, "preprocess")}
@@ -194,7 +195,7 @@ def collect(recipe: str, *, model: str, parts: Sequence[Artifact], out: str, pag
 
     parsed = _parse(recipe)
     stage.collect(parsed, model=Path(model), parts=[Path(part.path) for part in parts], out=Path(out))
-    shutil.copyfile(Path(out) / Samples.page, page)
+    write_text(Path(page), (Path(out) / Samples.page).read_text(encoding="utf-8"))
     content = read_provenance(Path(out), made_by="sample")["content_hash"]
     counts = {"num_samples": parsed.sample.num_samples, "seed": parsed.sample.seed}
     return {"content_hash": content, **counts, **_made_by(out, "sample")}
@@ -219,7 +220,7 @@ def evaluate(recipe: str, *, dataset: str, model: str, samples: str, samples_has
         batch_size=SAMPLE_BATCH,
         track_run=True,
     )
-    shutil.copyfile(Path(out) / Report.page, page)
+    write_text(Path(page), (Path(out) / Report.page).read_text(encoding="utf-8"))
     scores: Facts = read_json(Path(out) / Report.metrics, made_by="evaluate")["scores"]
     return scores
 
@@ -299,4 +300,4 @@ def _last_row(model: Path) -> Facts:
 
 
 def _write_reason(page: str, title: str, reason: str) -> None:
-    Path(page).write_text(f"# {title}\n\n{reason}\n", encoding="utf-8")
+    write_text(Path(page), f"# {title}\n\n{reason}\n")

@@ -1,7 +1,6 @@
 """Where a training runs: in this process, in several of this machine, or on many nodes that share a place for files."""
 
 import os
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import torch
 from pydantic import ValidationError
 
 from linnet import storage
-from linnet.artifacts import Dataset, git_commit, is_current, new_folder, read_provenance, write_text
+from linnet.artifacts import Dataset, copy_folder, git_commit, is_current, new_folder, read_provenance, write_text
 from linnet.errors import LinnetError, first_line
 from linnet.launch import torchrun, trainjob
 from linnet.launch.trainjob import TrainJobSettings
@@ -163,4 +162,4 @@ def _bring(place: str) -> Path:
 
 def _copy(source: Path, out: Path) -> None:
     with new_folder(out) as folder:
-        shutil.copytree(source, folder, dirs_exist_ok=True)
+        copy_folder(source, folder)

@@ -18,7 +18,11 @@ GOLDEN = Path(__file__).parent / "golden"
 
 VARIANTS = {
     "s3": (S3, 4, ARGUMENTS),
-    "volume": (VOLUME, 2, ["train", "/work/birds/birds.toml", "--build", "/work/birds", "--work", "/work/birds/work"]),
+    "volume": (
+        VOLUME,
+        2,
+        ["train", "/mnt/linnet/birds/birds.toml", "--build", "/mnt/linnet/birds", "--work", "/mnt/linnet/birds/work"],
+    ),
 }
 
 
@@ -55,6 +59,8 @@ def test_the_spec_hash_follows_the_spec_and_nothing_else() -> None:
 
     reordered = S3 | {"environment": dict(reversed(S3["environment"].items()))}
     assert hash_of(S3) == hash_of(reordered)
+    assert hash_of(S3) == hash_of(S3 | {"environment": S3["environment"] | {"LINNET_PIPELINE_RUN": "another"}})
+    assert hash_of(S3) != hash_of(S3 | {"environment": S3["environment"] | {"LINNET_GIT_COMMIT": "another"}})
     assert len({hash_of(S3), hash_of(S3, 3), hash_of(S3 | {"image": IMAGE.replace("a", "b")}), hash_of(PLAIN)}) == 4
 
 

@@ -205,14 +205,18 @@ def test_a_job_deleted_by_somebody_else_ends_the_task(api: KubernetesApi) -> Non
 def test_a_new_pod_goes_on_in_the_same_log(api: KubernetesApi, capsys: pytest.CaptureFixture[str]) -> None:
     api.steps = [
         lambda: api.start_pod().write("step 1"),
-        lambda: api.pods[0].write("out of memory"),
-        at_once(lambda: setattr(api.pods[0], "phase", "Failed"), lambda: api.start_pod().write("step 1 again")),
+        at_once(
+            lambda: api.pods[0].write("out of memory"),
+            lambda: setattr(api.pods[0], "phase", "Failed"),
+            lambda: api.start_pod().write("step 1 again"),
+        ),
         lambda: None,
         at_once(lambda: api.pods[1].write("step 2"), lambda: api.end_job("Complete")),
     ]
     run()
     lines = [line for line in capsys.readouterr().err.splitlines() if ":" not in line]
     assert lines == ["step 1", "out of memory", "step 1 again", "step 2"]
+    assert api.count("GET pods/log") == 5  # the log of the pod that has ended is not read again
 
 
 def test_a_log_that_cannot_be_read_is_no_reason_to_end(api: KubernetesApi, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,306 @@
+"""deploy/kubernetes: every field exists, nothing is left out, and the rights are those that the code uses."""
+
+import re
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes.client
+import pytest
+import yaml
+
+from linnet.launch import trainjob
+from linnet.launch.trainjob import TrainJobError
+from support.kubernetes_api import KubernetesApi
+from support.trainjobs import ARGUMENTS, KEY, S3, settings_of
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "deploy" / "kubernetes"
+EXAMPLE = FOLDER / "secrets.example.yaml"
+KUSTOMIZATION = FOLDER / "kustomization.yaml"
+FILES = sorted(set(FOLDER.glob("*.yaml")) - {KUSTOMIZATION})
+MODELS = {
+    ("v1", "ConfigMap"): "V1ConfigMap",
+    ("v1", "PersistentVolumeClaim"): "V1PersistentVolumeClaim",
+    ("v1", "Secret"): "V1Secret",
+    ("v1", "Service"): "V1Service",
+    ("apps/v1", "Deployment"): "V1Deployment",
+    ("apps/v1", "StatefulSet"): "V1StatefulSet",
+    ("networking.k8s.io/v1", "NetworkPolicy"): "V1NetworkPolicy",
+    ("rbac.authorization.k8s.io/v1", "ClusterRole"): "V1ClusterRole",
+    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"): "V1ClusterRoleBinding",
+    ("rbac.authorization.k8s.io/v1", "Role"): "V1Role",
+    ("rbac.authorization.k8s.io/v1", "RoleBinding"): "V1RoleBinding",
+}
+PRIMITIVES = {"str": str, "int": int, "bool": bool}
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(path.read_text()))
+
+
+DOCUMENTS = [pytest.param(item, id=f"{path.stem}-{item['kind']}") for path in FILES for item in documents(path)]
+EVERYTHING = [item for path in FILES for item in documents(path)]
+KUSTOMIZED = yaml.safe_load(KUSTOMIZATION.read_text())
+
+
+def found(value: Any, key: str) -> Iterator[Any]:
+    """All values under `key`, however deep."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if name == key:
+                yield inner
+            yield from found(inner, key)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from found(inner, key)
+
+
+def named(kind: str, name: str) -> dict[str, Any]:
+    return next(item for item in EVERYTHING if item["kind"] == kind and item["metadata"]["name"] == name)
+
+
+# --- structure --------------------------------------------------------------------------------------------------------
+
+
+def check(value: Any, kind: str, where: str) -> None:
+    """Against the types that the Kubernetes client was generated from. Raises AssertionError naming the place."""
+    if inner := re.fullmatch(r"list\[(.+)\]", kind):
+        assert isinstance(value, list), f"{where}: a list is wanted"
+        for index, item in enumerate(value):
+            check(item, inner[1], f"{where}[{index}]")
+    elif inner := re.fullmatch(r"dict\(str, (.+)\)", kind):
+        assert isinstance(value, dict), f"{where}: a mapping is wanted"
+        for name, item in value.items():
+            check(item, inner[1], f"{where}.{name}")
+    elif kind in PRIMITIVES:
+        assert type(value) is PRIMITIVES[kind], f"{where}: {value!r} is no {kind}"
+    elif kind != "object":  # an int or a string, such as a port
+        check_model(value, getattr(kubernetes.client, kind), where)
+
+
+def check_model(value: Any, model: Any, where: str) -> None:
+    assert isinstance(value, dict), f"{where}: a mapping is wanted"
+    attributes = {name: attribute for attribute, name in model.attribute_map.items()}
+    assert not value.keys() - attributes.keys(), f"{where}: unknown {sorted(value.keys() - attributes.keys())}"
+    for name, item in value.items():
+        check(item, model.openapi_types[attributes[name]], f"{where}.{name}")
+    try:
+        model(**{attributes[name]: item for name, item in value.items()})
+    except ValueError as reason:  # the client's own: what is required and missing
+        raise AssertionError(f"{where}: {reason}") from None
+
+
+def check_document(item: dict[str, Any]) -> None:
+    model = MODELS[item["apiVersion"], item["kind"]]
+    check_model(item, getattr(kubernetes.client, model), item["kind"])
+
+
+@pytest.mark.parametrize("item", DOCUMENTS)
+def test_every_field_is_known_and_of_its_type(item: dict[str, Any]) -> None:
+    check_document(item)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (("spec", "replica"), 1, "unknown"),
+        (("spec", "template", "spec", "containers"), {}, "a list"),
+        (("spec", "template", "spec", "containers", 0, "imagePullPolic"), "Always", "unknown"),
+        (("spec", "replicas"), "1", "no int"),
+        (("spec", "selector"), None, "a mapping"),
+    ],
+)
+def test_the_check_of_fields_can_fail(path: tuple[Any, ...], value: Any, said: str) -> None:
+    item = documents(FOLDER / "mlflow.yaml")[1]
+    place = item
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    with pytest.raises(AssertionError, match=said):
+        check_document(item)
+
+
+def test_what_is_required_is_required() -> None:
+    item = documents(FOLDER / "mlflow.yaml")[1]
+    del item["spec"]["selector"]
+    with pytest.raises(AssertionError, match="selector"):
+        check_document(item)
+
+
+def test_every_file_says_what_it_is() -> None:
+    for path in [*FILES, KUSTOMIZATION]:
+        assert re.match(r"# \S.*[.:`]", path.read_text().splitlines()[0]), path
+
+
+def test_names_are_distinct_and_the_namespace_is_kustomizes() -> None:
+    names = [(item["kind"], item["metadata"]["name"]) for item in EVERYTHING]
+    assert len(set(names)) == len(names)
+    assert all("namespace" not in item["metadata"] for item in EVERYTHING)
+    assert all(item["metadata"]["labels"]["app.kubernetes.io/name"].startswith("linnet") for item in EVERYTHING)
+
+
+def test_selectors_find_their_pods() -> None:
+    pods = [item["spec"]["template"]["metadata"]["labels"] for item in EVERYTHING if "template" in item.get("spec", {})]
+    for item in EVERYTHING:
+        spec = item.get("spec", {})
+        match item["kind"]:
+            case "Service":
+                wanted = spec["selector"]
+            case "Deployment" | "StatefulSet":
+                wanted = spec["selector"]["matchLabels"]
+            case "NetworkPolicy":
+                wanted = spec["podSelector"]["matchLabels"]
+            case _:
+                continue
+        assert sum(wanted.items() <= labels.items() for labels in pods) == 1, item["metadata"]["name"]
+
+
+# --- kustomize --------------------------------------------------------------------------------------------------------
+
+
+def test_kustomize_takes_everything_but_the_example() -> None:
+    assert {FOLDER / name for name in KUSTOMIZED["resources"]} == set(FILES) - {EXAMPLE}
+
+
+def test_the_namespace_is_the_pipelines() -> None:
+    transformer = yaml.safe_load(KUSTOMIZED["transformers"][0])
+    cluster = tomllib.loads((ROOT / "pipelines" / "cluster.toml").read_text())
+    assert transformer["metadata"]["namespace"] == cluster["namespace"]
+    assert named("ConfigMap", cluster["config_map"])
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+def test_one_edit_moves_everything_to_another_namespace_and_registry(tmp_path: Path) -> None:
+    shutil.copytree(FOLDER, tmp_path, dirs_exist_ok=True)
+    text = KUSTOMIZATION.read_text().replace("namespace: linnet\n", "namespace: elsewhere\n")
+    (tmp_path / KUSTOMIZATION.name).write_text(text.replace("registry.example.org", "registry.lab"))
+    done = subprocess.run(["kubectl", "kustomize", str(tmp_path)], capture_output=True, text=True, check=True)
+    made = list(yaml.safe_load_all(done.stdout))
+    assert len(made) == len(EVERYTHING) - len(documents(EXAMPLE))
+    for item in made:
+        check_document(item)
+        cluster_wide = item["kind"].startswith("Cluster")
+        assert item["metadata"].get("namespace") == (None if cluster_wide else "elsewhere")
+        assert {subject["namespace"] for subject in item.get("subjects", ())} <= {"elsewhere"}
+    assert "registry.lab/linnet:0.1.0" in found(made, "image")
+
+
+# --- pods and secrets -------------------------------------------------------------------------------------------------
+
+
+def pod_specs() -> list[dict[str, Any]]:
+    return [item["spec"]["template"]["spec"] for item in EVERYTHING if "template" in item.get("spec", {})]
+
+
+def test_nobody_is_root_or_can_become_it() -> None:
+    assert len(pod_specs()) == 2
+    for pod in pod_specs():
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["runAsUser"] > 0
+        for container in pod["containers"]:
+            assert container["securityContext"]["allowPrivilegeEscalation"] is False
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+            assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+            assert container["readinessProbe"]
+            assert container["livenessProbe"]
+
+
+def test_images_are_fixed() -> None:
+    images = list(found(EVERYTHING, "image"))
+    assert len(images) == 2
+    for image in images:
+        tag = image.rpartition("/")[2].partition(":")[2]
+        assert tag not in ("", "latest"), image
+    assert KUSTOMIZED["images"][0].get("newTag") != "latest"
+
+
+def test_every_key_that_is_read_is_in_the_examples() -> None:
+    keys = {item["metadata"]["name"]: item["stringData"].keys() for item in documents(EXAMPLE)}
+    keys["configuration"] = named("ConfigMap", "linnet")["data"].keys()
+    read = [(ref["name"], ref["key"]) for ref in found(EVERYTHING, "secretKeyRef")]
+    read += [("configuration", ref["key"]) for ref in found(EVERYTHING, "configMapKeyRef")]
+    for secret in tomllib.loads((ROOT / "pipelines" / "cluster.toml").read_text())["secrets"]:
+        read += [(secret["secret"], key) for key in secret["keys"].values()]
+    assert len(read) > 10
+    assert [(name, key) for name, key in read if key not in keys[name]] == []
+    assert keys.keys() == {name for name, _ in read}  # and no example that nobody reads
+
+
+def test_the_examples_are_no_secrets() -> None:
+    values = [value for item in documents(EXAMPLE) for value in item["stringData"].values()]
+    assert all("REPLACE" in value for value in values)
+
+
+def test_the_server_is_where_clients_look_for_it() -> None:
+    address = named("ConfigMap", "linnet")["data"]["MLFLOW_TRACKING_URI"]
+    service = named("Service", "linnet-mlflow")
+    assert address == f"http://{service['metadata']['name']}:{service['spec']['ports'][0]['port']}"
+    arguments = named("Deployment", "linnet-mlflow")["spec"]["template"]["spec"]["containers"][0]["args"]
+    hosts = next(argument.partition("=")[2].split(",") for argument in arguments if "allowed-hosts" in argument)
+    assert address.removeprefix("http://") in hosts
+
+
+# --- rights -----------------------------------------------------------------------------------------------------------
+
+GIVEN = {
+    f"{verb} {resource}"
+    for rule in named("Role", "linnet-trainjobs")["rules"]
+    for resource in rule["resources"]
+    for verb in rule["verbs"]
+}
+VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+EVERY_RIGHT = {f"{verb} {resource}" for verb in VERBS for resource in ("trainjobs", "pods", "pods/log")}
+
+
+def a_failed_training_and_its_repetition(api: KubernetesApi) -> None:
+    """Uses every call there is."""
+
+    def run() -> None:
+        settings = settings_of(S3)
+        trainjob.run(settings, key=KEY, num_nodes=2, arguments=ARGUMENTS, poll_seconds=0.01, outage_seconds=1)
+
+    api.steps = [lambda: api.start_pod().write("step 1"), lambda: api.end_job("Failed")]
+    with pytest.raises(TrainJobError, match="failed: JobsCompleted"):
+        run()
+    api.steps = [lambda: None, lambda: api.end_job("Complete")]
+    run()
+
+
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesApi]:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with KubernetesApi() as server:
+        monkeypatch.setenv("KUBECONFIG", str(server.write_kubeconfig(tmp_path / "kubeconfig")))
+        yield server
+
+
+def test_the_role_suffices(api: KubernetesApi) -> None:
+    api.forbidden = EVERY_RIGHT - GIVEN
+    a_failed_training_and_its_repetition(api)
+
+
+@pytest.mark.parametrize("right", sorted(GIVEN))
+def test_the_role_gives_nothing_that_is_not_used(api: KubernetesApi, right: str) -> None:
+    api.forbidden = (EVERY_RIGHT - GIVEN) | {right}
+    with pytest.raises((TrainJobError, AssertionError), match="rbac"):
+        a_failed_training_and_its_repetition(api)
+
+
+def test_the_roles_are_of_the_right_groups_and_bound() -> None:
+    groups = {
+        resource: rule["apiGroups"]
+        for rule in named("Role", "linnet-trainjobs")["rules"]
+        for resource in rule["resources"]
+    }
+    assert groups == {"trainjobs": ["trainer.kubeflow.org"], "pods": [""], "pods/log": [""]}
+    runtimes = named("ClusterRole", "linnet-view-cluster-runtimes")["rules"]
+    assert [rule["resources"] for rule in runtimes] == [["clustertrainingruntimes"]]
+    assert set(runtimes[0]["verbs"]) == {"get", "list", "watch"}
+    for kind in ("Role", "ClusterRole"):
+        binding = next(item for item in EVERYTHING if item["kind"] == f"{kind}Binding")
+        assert named(kind, binding["roleRef"]["name"])
+        assert [subject["name"] for subject in binding["subjects"]] == ["default-editor", "pipeline-runner"]

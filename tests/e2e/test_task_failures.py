@@ -1,0 +1,176 @@
+"""What goes wrong in a task is one sentence with cause and remedy, and nothing half-written is passed on."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from linnet import tasks
+from linnet.artifacts import Dataset, Model, Raw, folder_hash
+from support.tiny import tiny_raw_data, write_tiny_recipe
+
+pytestmark = pytest.mark.e2e
+NOWHERE = "http://127.0.0.1:1"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What each task made undisturbed."""
+
+    folder: Path
+    recipe: str
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+    """Everything up to the parts of the samples, made by the tasks themselves (MLflow is out of reach throughout)."""
+    folder = tmp_path_factory.mktemp("tasks")
+    recipe = write_tiny_recipe(folder).read_text()
+    tiny_raw_data(folder / "source")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", NOWHERE)
+        patch.setenv("LINNET_WORK", str(folder / "work"))
+        raw, dataset, model, part = (str(folder / name) for name in ("raw", "dataset", "model", "part"))
+        page = str(folder / "page")
+        tasks.ingest(recipe, source=str(folder / "source"), out=raw)
+        tasks.preprocess(recipe, raw=raw, raw_hash=Raw.content_hash(Path(raw)), out=dataset, page=page)
+        dataset_hash = Dataset.content_hash(Path(dataset))
+        tasks.train(recipe, dataset=dataset, dataset_hash=dataset_hash, out=model, num_nodes=1, pod_gpus=0)
+        tasks.sample(recipe, model=model, model_hash=Model.content_hash(Path(model)), out=part, part=0, parts=1)
+        yield Finished(folder, recipe)
+
+
+def run_task(finished: Finished, call: str, out: Path, **environment: str) -> str:
+    """What a task says that must fail, run as an engine runs it: in a process of its own."""
+    code = f"""
+import sys
+from pathlib import Path
+from linnet import tasks
+from linnet.artifacts import Dataset, Model, Raw, folder_hash
+
+class Part:
+    path = {str(finished.folder / "part")!r}
+
+if __name__ == "__main__":
+    recipe = Path({str(finished.folder / "birds-tiny.toml")!r}).read_text()
+    at = lambda name: str(Path({str(finished.folder)!r}) / name)
+    out = {str(out)!r}
+    page = out + "-page"
+    {call}
+"""
+    script = finished.folder / f"{out.name}.py"
+    script.write_text(code)
+    hidden = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_ENDPOINT_URL_S3")
+    clean = {name: value for name, value in os.environ.items() if name not in hidden}
+    clean |= {"MLFLOW_TRACKING_URI": NOWHERE, "LINNET_WORK": str(finished.folder / "work-of-tests")}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(script)],
+        capture_output=True,
+        text=True,
+        env=clean | environment,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not out.exists(), "nothing half-written"
+    assert not out.with_name(f"{out.name}-page").exists()
+    return done.stderr.strip().splitlines()[-1]
+
+
+CHECK = "tasks.check(recipe, source={source!r}, num_nodes={nodes}, sample_tasks=1, gpus_per_node=0, page=page)"
+
+
+@pytest.mark.parametrize(
+    ("source", "nodes", "environment", "words"),
+    [
+        ("", 1, {}, f"MLflow at {NOWHERE}: does not answer .*check MLFLOW_TRACKING_URI"),
+        ("s3://bucket/birds/", 1, {}, "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.*on a cluster: the secret"),
+        (
+            "s3://bucket/birds/",
+            1,
+            {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_ENDPOINT_URL_S3": NOWHERE},
+            f"no connection to {NOWHERE}.*AWS_ENDPOINT_URL",
+        ),
+        ("", 2, {}, "LINNET_TRAINJOB.*pipelines/cluster.toml"),
+        ("", 0, {}, "num_nodes = 0"),
+    ],
+)
+def test_check_refuses_before_anything_is_spent(
+    finished: Finished, tmp_path: Path, source: str, nodes: int, environment: dict[str, str], words: str
+) -> None:
+    said = run_task(finished, CHECK.format(source=source, nodes=nodes), tmp_path / "out", **environment)
+    assert said.startswith("linnet check: ")
+    assert re.search(words, said), said
+
+
+def test_a_wrong_recipe_names_key_and_remedy(finished: Finished, tmp_path: Path) -> None:
+    call = CHECK.format(source="", nodes=1).replace("(recipe,", "(recipe.replace('batch_size', 'batchsize'),")
+    assert "did you mean 'batch_size'?" in run_task(finished, call, tmp_path / "out")
+
+
+def test_a_damaged_input_is_refused(finished: Finished, tmp_path: Path) -> None:
+    """What a cache or a copy hands over must be what the task before it made."""
+    for call in (
+        "tasks.preprocess(recipe, raw=at('raw'), raw_hash='0' * 64, out=out, page=page)",
+        "tasks.train(recipe, dataset=at('dataset'), dataset_hash='0' * 64, out=out, num_nodes=1, pod_gpus=0)",
+        "tasks.sample(recipe, model=at('model'), model_hash='0' * 64, out=out, part=0, parts=1)",
+    ):
+        said = run_task(finished, call, tmp_path / "out")
+        assert "is not what the task before it made (hash" in said
+
+
+@pytest.fixture(scope="module")
+def full_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A real file system with almost no room (needs the right to mount one)."""
+    folder = tmp_path_factory.mktemp("disk")
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=12k", "tmpfs", str(folder)], check=False, capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("may not mount a small file system here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "tasks.ingest(recipe, source=at('source'), out=out)",
+        "tasks.ingest(recipe, source='', out=out)",
+        "tasks.preprocess(recipe, raw=at('raw'), raw_hash=Raw.content_hash(Path(at('raw'))), out=out, page=page)",
+        "tasks.train(recipe, dataset=at('dataset'), dataset_hash=Dataset.content_hash(Path(at('dataset'))), out=out, "
+        "num_nodes=1, pod_gpus=0)",
+        "tasks.sample(recipe, model=at('model'), model_hash=Model.content_hash(Path(at('model'))), out=out, "
+        "part=0, parts=1)",
+        "tasks.collect(recipe, model=at('model'), parts=[Part], out=out, page=page)",
+    ],
+    ids=["ingest a folder", "draw birds", "preprocess", "train", "sample", "collect"],
+)
+def test_a_full_disk_is_one_sentence(finished: Finished, full_disk: Path, call: str) -> None:
+    said = run_task(finished, call, full_disk / "out")
+    assert "No space left on device; nothing half-written was kept" in said
+    assert str(full_disk) in said
+    assert "give it a larger disk or volume" in said
+    assert list(full_disk.iterdir()) == []
+
+
+def test_a_full_work_place_stops_training_with_one_sentence(
+    finished: Finished, full_disk: Path, tmp_path: Path
+) -> None:
+    call = (
+        "tasks.train(recipe, dataset=at('dataset'), dataset_hash=Dataset.content_hash(Path(at('dataset'))), out=out, "
+        "num_nodes=1, pod_gpus=0)"
+    )
+    said = run_task(finished, call, tmp_path / "out", LINNET_WORK=str(full_disk / "work"))
+    assert "No space left on device" in said
+
+
+def test_what_was_made_is_whole(finished: Finished) -> None:
+    """The fixture's tasks ran without MLflow: it is told of them, and they need it for nothing."""
+    assert folder_hash(finished.folder / "part")
+    assert not list(finished.folder.glob(".*.partial"))
