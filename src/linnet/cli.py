@@ -33,10 +33,22 @@ Overrides = Annotated[
 Build = Annotated[Path, typer.Option(help="Where results go: BUILD/<recipe>/<stage's folder>.")]
 Work = Annotated[Path, typer.Option(help="Where unfinished work waits (checkpoints, downloads); no result lies there.")]
 Data = Annotated[Path, typer.Option(help="Where raw data lies: DATA/<data.folder of the recipe>.")]
+Source = Annotated[
+    str | None,
+    typer.Option(
+        help="synthetic (drawn here), caltech (downloaded, 1.1 GB), the path of an archive or folder, "
+        "s3://BUCKET/ARCHIVE, s3://BUCKET/FOLDER/, or dvc:REPOSITORY@REVISION (its data/<folder>). Left out: what "
+        "is there already, or else synthetic."
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto (the GPU where there is one), cpu or cuda.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Pictures drawn at once: changes speed, memory and rounding.")]
+InceptionWeights = Annotated[
+    Path | None, typer.Option(envvar="LINNET_INCEPTION_WEIGHTS", help="File with Inception's 2015 weights.")
+]
 Track = Annotated[bool, typer.Option(help="Log to MLflow (MLFLOW_TRACKING_URI, or mlflow.db in this folder).")]
 
+NOTHING_CHANGED = 3  # the exit status of `linnet retrain --dry-run`
 INTERRUPTED = 130  # the exit status after Ctrl-C
 BUILD, WORK, DATA = Path("build"), Path(".work"), Path("data")
 
@@ -73,14 +85,7 @@ def describe(
 @app.command()
 def ingest(
     recipe: RecipePath,
-    source: Annotated[
-        str | None,
-        typer.Option(
-            help="synthetic (drawn here), caltech (downloaded, 1.1 GB), the path of an archive or folder, "
-            "s3://BUCKET/ARCHIVE, s3://BUCKET/FOLDER/, or dvc:REPOSITORY@REVISION (its data/<folder>). Left out: what "
-            "is there already, or else synthetic."
-        ),
-    ] = None,
+    source: Source = None,
     overrides: Overrides = None,
     data: Data = DATA,
     work: Work = WORK,
@@ -176,9 +181,7 @@ def evaluate(
     build: Build = BUILD,
     device: Device = "auto",
     batch_size: BatchSize = 64,
-    inception_weights: Annotated[
-        Path | None, typer.Option(envvar="LINNET_INCEPTION_WEIGHTS", help="File with Inception's 2015 weights.")
-    ] = None,
+    inception_weights: InceptionWeights = None,
     inception_sha256: Annotated[
         str | None, typer.Option(help="What that file must hash to, if not the published.")
     ] = None,
@@ -211,6 +214,40 @@ def register(recipe: RecipePath, overrides: Overrides = None, build: Build = BUI
     loaded = load_recipe(recipe, overrides or ())
     folder = build / loaded.name
     stage.run(loaded, model=folder / "model", report=folder / "report", out=folder / "registration")
+
+
+@app.command()
+def retrain(
+    recipe: RecipePath,
+    source: Source = None,
+    overrides: Overrides = None,
+    data: Data = DATA,
+    build: Build = BUILD,
+    work: Work = WORK,
+    device: Device = "auto",
+    inception_weights: InceptionWeights = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only ingest and compare; exit status 3 if nothing changed.")
+    ] = False,
+) -> None:
+    """Train again, ingest to register, if data, recipe or code are not those of the champion or newest challenger.
+
+    For cron and CI: it says what changed, or that nothing did, and then stops early.
+    """
+    from linnet.tasks import retraining
+
+    changed = retraining.run(
+        load_recipe(recipe, overrides or ()),
+        source=source,
+        data=data,
+        build=build,
+        work=work,
+        device=_device(device),
+        inception_weights=inception_weights,
+        only_look=dry_run,
+    )
+    if dry_run and not changed:
+        raise typer.Exit(NOTHING_CHANGED)
 
 
 @app.command()

@@ -91,7 +91,8 @@ def _check_local(folder: Path, *, write: bool) -> None:
             with tempfile.TemporaryFile(dir=nearest) as file:
                 file.write(b"\n")
         else:
-            next(iter(os.scandir(folder)), None)
+            with os.scandir(folder) as entries:
+                next(entries, None)
     except OSError as error:
         verb = "written" if write else "read"
         raise StorageError(

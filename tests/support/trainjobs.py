@@ -7,7 +7,7 @@ from linnet.launch.trainjob import TrainJobSettings
 
 KEY = "0123456789abcdef" * 4
 NAME = "linnet-train-0123456789abcdef"
-ARGUMENTS = ["train", "s3://lab/birds/birds.toml", "--build", "s3://lab/birds", "--work", "s3://lab/birds/work"]
+ARGUMENTS = ["train-shared", "s3://lab/work/nodes-0123456789abcdef"]
 IMAGE = "registry.example.org/linnet@sha256:" + "a" * 64
 PLAIN: dict[str, Any] = {
     "namespace": "lab",

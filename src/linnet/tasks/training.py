@@ -8,7 +8,16 @@ import torch
 from pydantic import ValidationError
 
 from linnet import storage
-from linnet.artifacts import Dataset, copy_folder, git_commit, is_current, new_folder, read_provenance, write_text
+from linnet.artifacts import (
+    PROVENANCE,
+    Dataset,
+    copy_folder,
+    git_commit,
+    is_current,
+    new_folder,
+    read_provenance,
+    write_text,
+)
 from linnet.errors import LinnetError, first_line
 from linnet.launch import torchrun, trainjob
 from linnet.launch.trainjob import TrainJobSettings
@@ -16,9 +25,15 @@ from linnet.progress import say
 from linnet.recipe import Recipe
 from linnet.stages import train as stage
 from linnet.stages.wiring import DeviceError, pick_device
-from linnet.tracking import pipeline_run
 
 CHECKPOINT_SECONDS = 60.0
+TOLD_TO_NODES = (
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_EXPERIMENT_NAME",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_DEFAULT_REGION",
+    "LINNET_PIPELINE_RUN",
+)
 RECIPE, DATASET, MODEL, WORK = "recipe.json", "dataset", "model", "work"  # what lies in a shared place
 
 
@@ -86,14 +101,27 @@ def on_many_nodes(recipe: Recipe, *, dataset: Path, out: Path, work: str, num_no
         )
     key = stage.training_key(recipe, Dataset.content_hash(dataset))
     place = storage.join(work, f"nodes-{key[:16]}")
-    _publish(recipe, dataset, place)
-    told = {"LINNET_GIT_COMMIT": git_commit(), "LINNET_PIPELINE_RUN": pipeline_run() or ""}
+    publish(recipe, dataset, place)
+    told = {name: os.environ[name] for name in TOLD_TO_NODES if name in os.environ}
+    told["LINNET_GIT_COMMIT"] = git_commit()
     settings = settings.model_copy(update={"environment": settings.environment | told})
     trainjob.run(settings, key=key, num_nodes=num_nodes, arguments=["train-shared", place])
-    if storage.is_remote(place):
-        storage.download_folder(storage.join(place, MODEL), out)
+    fetch(place, out, job=trainjob.job_name(key))
+
+
+def fetch(place: str, out: Path, *, job: str) -> None:
+    """Bring the model that the nodes left in `place`. Raises SharedPlaceError if it is gone."""
+    model = storage.join(place, MODEL)
+    remote = storage.is_remote(place)
+    if not (storage.is_complete(model) if remote else (Path(model) / PROVENANCE).is_file()):
+        raise SharedPlaceError(
+            f"{model} is not there, though the TrainJob is complete: somebody removed it. Delete the job (kubectl "
+            f"delete trainjob {job}) and start the training again"
+        )
+    if remote:
+        storage.download_folder(model, out)
     else:
-        _copy(Path(place) / MODEL, out)
+        _copy(Path(model), out)
 
 
 def in_shared_place(place: str) -> None:
@@ -134,7 +162,8 @@ def _read_recipe(path: Path) -> Recipe:
         ) from None
 
 
-def _publish(recipe: Recipe, dataset: Path, place: str) -> None:
+def publish(recipe: Recipe, dataset: Path, place: str) -> None:
+    """Put what the nodes need into `place`."""
     text = recipe.model_dump_json(indent=2, by_alias=True) + "\n"
     if not storage.is_remote(place):
         if not is_current(Path(place) / DATASET, read_provenance(dataset, made_by="preprocess")["input_hash"]):

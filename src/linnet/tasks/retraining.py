@@ -1,0 +1,53 @@
+"""Train again, the whole way, if there is a reason to: for cron and CI, without an engine."""
+
+from pathlib import Path
+
+import torch
+
+from linnet.progress import say
+from linnet.recipe import Recipe
+from linnet.stages import compare, evaluate, ingest, preprocess, register, sample
+from linnet.tasks import SAMPLE_BATCH, training
+
+
+def run(
+    recipe: Recipe,
+    *,
+    source: str | None,
+    data: Path,
+    build: Path,
+    work: Path,
+    device: torch.device,
+    inception_weights: Path | None,
+    only_look: bool,
+) -> bool:
+    """Ingest, compare with the registry, and go from preprocess to register if something changed; whether it did.
+
+    Raises:
+        LinnetError: as the stages do.
+    """
+    raw = data / recipe.data.folder
+    ingest.run(recipe.data, source=source, out=raw, work=work / "downloads")
+    comparison = compare.run(recipe, raw=raw)
+    say(f"{recipe.name}: {comparison.reason}")
+    if not comparison.changed or only_look:
+        return comparison.changed
+    folder = build / recipe.name
+    dataset, model, samples, report = (folder / name for name in ("dataset", "model", "samples", "report"))
+    preprocess.run(recipe.data, raw=raw, out=dataset, workers=preprocess.usable_cores())
+    training.on_this_machine(recipe, dataset=dataset, out=model, work=str(work), device=device)
+    sample.run(recipe, model=model, out=samples, device=device, batch_size=SAMPLE_BATCH)
+    evaluate.run(
+        recipe,
+        dataset=dataset,
+        model=model,
+        samples=samples,
+        out=report,
+        device=device,
+        inception_weights=inception_weights,
+        inception_sha256=None,
+        batch_size=SAMPLE_BATCH,
+        track_run=True,
+    )
+    register.run(recipe, model=model, report=report, out=folder / "registration")
+    return True
