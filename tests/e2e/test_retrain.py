@@ -17,8 +17,8 @@ NAME = "birds-tiny"
 BIN = Path(sys.executable).parent
 
 
-def run(folder: Path, *command: str, status: int = 0, **more: str) -> str:
-    environment = {name: value for name, value in os.environ.items() if name != "CI"} | more
+def run(folder: Path, *command: str, more: dict[str, str] | None = None, status: int = 0) -> str:
+    environment = {name: value for name, value in os.environ.items() if name != "CI"} | (more or {})
     environment |= {"PATH": f"{BIN}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
     done = subprocess.run(
         command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
@@ -57,25 +57,25 @@ def test_retrains_once_and_then_only_after_a_change(repository: Path, tmp_path: 
     }
     elsewhere = tmp_path / "another-machine"
     shutil.copytree(repository, elsewhere)
-    said = run(repository, "deploy/retrain.sh", NAME, **where)
+    said = run(repository, "deploy/retrain.sh", NAME, more=where)
     assert "linnet-birds-tiny has no champion yet" in said
     assert "linnet-birds-tiny version 1 is champion" in said
-    again = run(repository, "deploy/retrain.sh", NAME, **where)
+    again = run(repository, "deploy/retrain.sh", NAME, more=where)
     assert "version 1 (champion): nothing to do" in again
     assert "train: steps" not in again
-    assert "nothing to do" in run(elsewhere, "deploy/retrain.sh", NAME, **where)
+    assert "nothing to do" in run(elsewhere, "deploy/retrain.sh", NAME, more=where)
 
     write_tiny_recipe(elsewhere / "recipes", "sample.seed=9")
-    said = run(elsewhere, "linnet", "retrain", f"recipes/{NAME}.toml", "--dry-run", **where)
+    said = run(elsewhere, "linnet", "retrain", f"recipes/{NAME}.toml", "--dry-run", more=where)
     assert "recipe changed since linnet-birds-tiny version 1 (champion)" in said
     shutil.copy(repository / "dvc.lock", elsewhere)
-    said = run(elsewhere, "deploy/retrain.sh", NAME, **where)
+    said = run(elsewhere, "deploy/retrain.sh", NAME, more=where)
     assert "train: steps" not in said, "the model comes from the remote"
     assert "linnet-birds-tiny version 2 is" in said
 
 
 def test_ci_needs_a_registry_that_outlives_it(repository: Path) -> None:
-    said = run(repository, "deploy/retrain.sh", NAME, status=1, CI="true", MLFLOW_TRACKING_URI="")
+    said = run(repository, "deploy/retrain.sh", NAME, status=1, more={"CI": "true", "MLFLOW_TRACKING_URI": ""})
     assert "set MLFLOW_TRACKING_URI to a server" in said
 
 

@@ -23,6 +23,7 @@ from linnet.data.synthetic import make_birds
 from linnet.recipe import CaltechBirds, OfficialSplit
 from linnet.stages import ingest
 from linnet.storage import StorageError
+from linnet.storage.connection import new_client
 
 ENDPOINT = os.environ.get("AWS_ENDPOINT_URL_S3", "")
 pytestmark = [
@@ -304,7 +305,7 @@ def test_an_object_that_is_replaced_while_it_is_read(bucket: str, made: Path, tm
     storage.upload_file(made / "weights", url)
 
     def replace_between_listing_and_reading() -> None:
-        with storage._client(url) as client:
+        with new_client(url) as client:
             found = storage._get(client, bucket, "weights", url)
             (made / "weights").write_bytes(os.urandom(BIG))
             storage.upload_file(made / "weights", url)
@@ -487,3 +488,80 @@ def test_dvc_through_s3(bucket: str, birds: Path, tmp_path: Path, monkeypatch: p
     with pytest.raises(DownloadError, match=r"`dvc` failed \(ERROR: .*\); check the repository, the revision, and"):
         run_ingest(f"dvc:{url}@main", tmp_path / "again")
     assert not (tmp_path / "again").exists()
+
+
+def test_remove_takes_a_folder_an_object_and_nothing_else(bucket: str, client: Any, tmp_path: Path) -> None:
+    for key in ("a/b/1", "a/b/2/3", "a/b", "a/bc", "a/c"):
+        client.put_object(Bucket=bucket, Key=key, Body=b"x")
+    storage.remove(f"s3://{bucket}/a/b/")
+    assert keys(client, bucket) == ["a/bc", "a/c"]
+    storage.remove(f"s3://{bucket}/nothing")
+    with pytest.raises(StorageError, match="names a folder where an object is wanted"):
+        storage.remove(f"s3://{bucket}")
+
+
+def test_two_nodes_train_through_s3_and_leave_no_checkpoint(bucket: str, client: Any, tmp_path: Path) -> None:
+    """What the pods of a TrainJob do when they share nothing but a bucket."""
+    from e2e.test_many_nodes import start_nodes
+    from linnet.stages import preprocess
+    from linnet.tasks import training
+    from support.tiny import tiny_raw_data, tiny_recipe
+
+    recipe = tiny_recipe()
+    preprocess.run(recipe.data, raw=tiny_raw_data(tmp_path / "raw"), out=tmp_path / "dataset", workers=1)
+    place = f"s3://{bucket}/work/nodes-0"
+    training.publish(recipe, tmp_path / "dataset", place)
+    start_nodes(place, tmp_path, count=2)
+    training.fetch(place, tmp_path / "model", job="linnet-train-0")
+    left = keys(client, bucket)
+    assert f"work/nodes-0/model/{PROVENANCE}" in left
+    assert not [key for key in left if "checkpoint" in key]
+    again = tmp_path / "again"
+    again.mkdir()
+    start_nodes(place, again, count=2)  # a task that is repeated finds the model there
+
+
+def test_a_checkpoint_in_s3_outlives_the_machine(bucket: str, client: Any, tmp_path: Path) -> None:
+    from linnet.stages import preprocess
+    from linnet.tasks import training
+    from support.tiny import tiny_raw_data, tiny_recipe
+
+    recipe = tiny_recipe("train.duration_kexamples=1.6")
+    preprocess.run(recipe.data, raw=tiny_raw_data(tmp_path / "raw"), out=tmp_path / "dataset", workers=1)
+    work = f"s3://{bucket}/work"
+    code = (
+        "import sys, torch; from pathlib import Path; from linnet.tasks import training\n"
+        "from support.tiny import tiny_recipe\n"
+        "training.on_this_machine(tiny_recipe('train.duration_kexamples=1.6'), dataset=Path(sys.argv[1]), "
+        "out=Path(sys.argv[2]), work=sys.argv[3], device=torch.device('cpu'), "
+        "checkpoint_every_seconds=0.5, track=False)"
+    )
+
+    def start(name: str) -> subprocess.Popen[str]:
+        (tmp_path / name).mkdir()
+        environment = os.environ | {"TMPDIR": str(tmp_path / name), "PYTHONPATH": str(Path(__file__).parents[1])}
+        command = [sys.executable, "-c", code, str(tmp_path / "dataset"), str(tmp_path / f"model-{name}"), work]
+        return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+    first = start("first")
+    while first.poll() is None and not [key for key in keys(client, bucket) if key.endswith("checkpoint.pt")]:
+        time.sleep(0.05)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    assert not (tmp_path / "model-first").exists()
+    second = start("second")
+    said = second.communicate(timeout=120)[1]
+    assert second.returncode == 0, said
+    assert "train: going on after step" in said
+    assert keys(client, bucket) == []
+    import torch
+
+    training.on_this_machine(
+        recipe,
+        dataset=tmp_path / "dataset",
+        out=tmp_path / "whole",
+        work=str(tmp_path / "work"),
+        device=torch.device("cpu"),
+        track=False,
+    )
+    assert folder_hash(tmp_path / "model-second", leave_out=()) == folder_hash(tmp_path / "whole", leave_out=())

@@ -13,6 +13,7 @@ import pytest
 
 from linnet import storage
 from linnet.storage import StorageError
+from linnet.storage.transfers import one_at_a_time
 
 NOWHERE = "http://127.0.0.1:1"
 
@@ -175,7 +176,7 @@ def test_a_folder_without_rights(tmp_path: Path) -> None:
 
 def _append_alone(path: Path, rounds: int) -> None:
     for _ in range(rounds):
-        with storage._one_at_a_time(path):
+        with one_at_a_time(path):
             before = path.read_text()
             time.sleep(0.001)
             path.write_text(before + "x")  # loses the other's letter if two are here

@@ -132,7 +132,7 @@ class RemoteCheckpoint:
 
     def discard(self) -> None:
         """Remove it: the training is finished."""
-        storage.delete(self.url)
+        storage.remove(self.url)
 
 
 def _tracker(recipe: Recipe, key: str, dataset_hash: str, *, track: bool) -> Tracker:

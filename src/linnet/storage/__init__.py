@@ -4,47 +4,30 @@ Endpoint and credentials are boto3's own settings (AWS_ENDPOINT_URL_S3, AWS_ACCE
 boto3 is imported where it is used, so that work in local folders does without it.
 """
 
-import contextlib
-import errno
-import fcntl
 import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
-import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from linnet.artifacts import PROVENANCE, commit_file, file_hash, folder_hash, new_folder
-from linnet.errors import LinnetError, first_line
-from linnet.progress import Meter
+from linnet.storage.connection import CONNECT_SECONDS, PARALLEL, StorageError, new_client
+from linnet.storage.transfers import RemoteObject, Watcher, one_at_a_time, transfers
+
+__all__ = [
+    "StorageError", "check_access", "download_file", "download_folder", "exists", "is_complete", "is_remote", "join",
+    "remove", "upload_file", "upload_folder", "version",
+]  # fmt: skip
 
 SCHEME = "s3://"
-MEGABYTE = 1_000_000
-PARALLEL = 8  # requests at once
-CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 5, 60, 3
 PROBE = ".linnet-access-"  # what check_access writes; a killed check must not damage the folder it left one in
 DIGEST = "sha256"  # of a file's bytes, in the metadata of its object
-ADDRESS = "AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL"
-KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (on a cluster: the secret they come from)"
-
-
-class StorageError(LinnetError):
-    """Something in S3 cannot be reached, read or written, or is not what it should be."""
-
-
-@dataclass(frozen=True)
-class _Object:
-    name: str  # relative to the folder, or the whole key of a single object
-    key: str
-    size: int  # bytes
-    etag: str
 
 
 # --- addresses and access ---------------------------------------------------------------------------------------------
@@ -75,7 +58,7 @@ def check_access(location: str, *, write: bool) -> None:
         _check_local(Path(location), write=write)
         return
     bucket, prefix = _split(location, folder=True)
-    with _client(location, attempts=1, read_seconds=CONNECT_SECONDS) as client:
+    with new_client(location, attempts=1, read_seconds=CONNECT_SECONDS) as client:
         client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
         if write:
             key = f"{prefix}{PROBE}{uuid.uuid4().hex}"
@@ -103,7 +86,7 @@ def _check_local(folder: Path, *, write: bool) -> None:
 def exists(url: str) -> bool:
     """Whether there is an object at `url`. Raises StorageError where the server does not say."""
     bucket, key = _split(url, folder=False)
-    with _client(url) as client:
+    with new_client(url) as client:
         return _find(client, bucket, key) is not None
 
 
@@ -122,7 +105,7 @@ def version(url: str) -> str:
         StorageError: nothing is there.
     """
     bucket, key = _split(url, folder=url.endswith("/"))
-    with _client(url) as client:
+    with new_client(url) as client:
         objects = _list(client, bucket, key, url) if url.endswith("/") else [_get(client, bucket, key, url)]
     lines = "".join(f"{found.name}\0{found.size}\0{found.etag}\n" for found in objects)
     return hashlib.sha256(lines.encode()).hexdigest()
@@ -134,15 +117,15 @@ def version(url: str) -> str:
 def download_file(url: str, path: Path) -> None:
     """Fetch one object into `path`, whole or not at all. Raises StorageError."""
     bucket, key = _split(url, folder=False)
-    with _client(url) as client, _one_at_a_time(path):
+    with new_client(url) as client, one_at_a_time(path):
         found = _get(client, bucket, key, url)
         partial = path.with_name(f".{path.name}.partial")
         try:
             with (
                 partial.open("wb") as file,
-                _transfers(client, f"download {path.name}", found.size) as (manager, count),
+                transfers(client, f"download {path.name}", found.size) as (manager, count),
             ):
-                manager.download(bucket, key, file, subscribers=[_Watcher(count, found)]).result()
+                manager.download(bucket, key, file, subscribers=[Watcher(count, found)]).result()
             commit_file(partial, path)
         finally:
             partial.unlink(missing_ok=True)
@@ -153,7 +136,7 @@ def upload_file(path: Path, url: str) -> None:
     bucket, key = _split(url, folder=False)
     if not path.is_file():
         raise StorageError(f"{path}: no such file, so nothing can go to {url}; make it first")
-    with _client(url) as client:
+    with new_client(url) as client:
         _send(client, bucket, {key: path}, f"upload {path.name}")
 
 
@@ -170,7 +153,7 @@ def download_folder(url: str, folder: Path) -> None:
         StorageError: nothing is there, an object's name leaves the folder, or the content is damaged.
     """
     bucket, prefix = _split(url, folder=True)
-    with _client(url) as client, _one_at_a_time(folder):
+    with new_client(url) as client, one_at_a_time(folder):
         objects = _list(client, bucket, prefix, url)
         provenance = None
         if any(found.name == PROVENANCE for found in objects):
@@ -187,17 +170,17 @@ def download_folder(url: str, folder: Path) -> None:
                 )
 
 
-def _fetch(client: Any, bucket: str, objects: list[_Object], folder: Path) -> None:
+def _fetch(client: Any, bucket: str, objects: list[RemoteObject], folder: Path) -> None:
     for parent in {(folder / found.name).parent for found in objects}:
         parent.mkdir(parents=True, exist_ok=True)
     total = sum(found.size for found in objects)
-    with _transfers(client, f"download {len(objects)} files", total) as (manager, count):
-        transfers = [
-            manager.download(bucket, found.key, str(folder / found.name), subscribers=[_Watcher(count, found)])
+    with transfers(client, f"download {len(objects)} files", total) as (manager, count):
+        futures = [
+            manager.download(bucket, found.key, str(folder / found.name), subscribers=[Watcher(count, found)])
             for found in objects
         ]
-        for transfer in transfers:
-            transfer.result()
+        for future in futures:
+            future.result()
 
 
 def _holds(folder: Path, provenance: bytes) -> bool:
@@ -232,7 +215,7 @@ def upload_folder(folder: Path, url: str) -> None:
         raise StorageError(f"{url}: give a folder below the bucket, such as {join(url, folder.name)}")
     files = _unchanged_files(folder, url, prefix)
     last = prefix + PROVENANCE
-    with _client(url) as client:
+    with new_client(url) as client:
         there = {entry["Key"]: entry["Size"] for entry in _entries(client, bucket, prefix)}
         if last in there:
             client.delete_object(Bucket=bucket, Key=last)
@@ -246,6 +229,22 @@ def upload_folder(folder: Path, url: str) -> None:
         _send(client, bucket, new, f"upload {len(new)} files")
         if last in files:
             _send(client, bucket, {last: files[last]}, f"upload {PROVENANCE}")
+
+
+def remove(location: str) -> None:
+    """Delete what lies at `location` and below it, an address below a bucket or a local folder; nothing there is fine.
+
+    Raises:
+        StorageError: the server refuses.
+    """
+    if not is_remote(location):
+        shutil.rmtree(location, ignore_errors=True)
+        return
+    bucket, key = _split(location.rstrip("/"), folder=False)
+    with new_client(location) as client:
+        below = [entry["Key"] for entry in _entries(client, bucket, f"{key}/")]
+        for found in [key, *below]:
+            client.delete_object(Bucket=bucket, Key=found)
 
 
 def _unchanged_files(folder: Path, url: str, prefix: str) -> dict[str, Path]:
@@ -267,15 +266,15 @@ def _digest(client: Any, bucket: str, key: str) -> str | None:
 
 def _send(client: Any, bucket: str, files: dict[str, Path], what: str) -> None:
     total = sum(path.stat().st_size for path in files.values())
-    with _transfers(client, what, total) as (manager, count):
-        transfers = [
+    with transfers(client, what, total) as (manager, count):
+        futures = [
             manager.upload(
-                str(path), bucket, key, {"Metadata": {DIGEST: file_hash(path)}}, subscribers=[_Watcher(count, None)]
+                str(path), bucket, key, {"Metadata": {DIGEST: file_hash(path)}}, subscribers=[Watcher(count, None)]
             )
             for key, path in files.items()
         ]
-        for transfer in transfers:
-            transfer.result()
+        for future in futures:
+            future.result()
 
 
 # --- objects ----------------------------------------------------------------------------------------------------------
@@ -302,183 +301,30 @@ def _entries(client: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
                 yield entry
 
 
-def _list(client: Any, bucket: str, prefix: str, url: str) -> list[_Object]:
+def _list(client: Any, bucket: str, prefix: str, url: str) -> list[RemoteObject]:
     """All objects of a folder. Raises StorageError if there are none, or if one would land outside the folder."""
     objects = []
     for entry in _entries(client, bucket, prefix):
         name = entry["Key"].removeprefix(prefix)
         if any(part in ("", ".", "..") for part in name.split("/")) or "\0" in name:
             raise StorageError(f"{url}: object {entry['Key']!r} would land outside the folder; delete or rename it")
-        objects.append(_Object(name, entry["Key"], entry["Size"], entry["ETag"]))
+        objects.append(RemoteObject(name, entry["Key"], entry["Size"], entry["ETag"]))
     if not objects:
         raise StorageError(f"{url}: nothing is there; correct the address, or run the stage that uploads it first")
     return objects
 
 
-def _find(client: Any, bucket: str, key: str) -> _Object | None:
+def _find(client: Any, bucket: str, key: str) -> RemoteObject | None:
     """The object, from a listing: unlike HEAD it says why where it fails. A key sorts before all that begin with it."""
     page = client.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
     for entry in page.get("Contents", ()):
         if entry["Key"] == key:
-            return _Object(key, key, entry["Size"], entry["ETag"])
+            return RemoteObject(key, key, entry["Size"], entry["ETag"])
     return None
 
 
-def _get(client: Any, bucket: str, key: str, url: str) -> _Object:
+def _get(client: Any, bucket: str, key: str, url: str) -> RemoteObject:
     found = _find(client, bucket, key)
     if found is None:
         raise StorageError(f"{url}: there is no such object; correct the address (a folder's ends with '/')")
     return found
-
-
-# --- transfers --------------------------------------------------------------------------------------------------------
-
-
-class _Watcher:
-    """Answers boto3 during one transfer; a known size and etag save a request and notice a replaced object."""
-
-    def __init__(self, count: Callable[[int], None], known: _Object | None) -> None:
-        self._count, self._known = count, known
-
-    def on_queued(self, future: Any) -> None:
-        if self._known is not None:
-            future.meta.provide_transfer_size(self._known.size)
-            future.meta.provide_object_etag(self._known.etag)
-
-    def on_progress(self, future: Any, bytes_transferred: int) -> None:
-        self._count(bytes_transferred)  # negative where a part is sent again
-
-
-@contextlib.contextmanager
-def _transfers(client: Any, what: str, total_bytes: int) -> Iterator[tuple[Any, Callable[[int], None]]]:
-    """boto3's transfer manager and what counts its bytes; on an error or Ctrl-C all transfers end before it returns."""
-    from boto3.s3.transfer import TransferConfig, create_transfer_manager
-
-    lock, done, shown = threading.Lock(), 0, 0
-    config = TransferConfig(max_concurrency=PARALLEL, preferred_transfer_client="classic")
-
-    def count(number: int) -> None:
-        nonlocal done, shown
-        with lock:
-            done += number
-            now = -(-done // MEGABYTE)
-            if now != shown:
-                meter.advance(now - shown)
-                shown = now
-
-    megabytes = -(-total_bytes // MEGABYTE)
-    with Meter(f"{what}: megabytes", megabytes) as meter, create_transfer_manager(client, config) as manager:
-        yield manager, count
-
-
-@contextlib.contextmanager
-def _one_at_a_time(path: Path) -> Iterator[None]:
-    """Other processes of this machine that want `path` wait here, behind a lock file that is gone afterwards."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = path.with_name(f".{path.name}.lock")
-    while True:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if _is_open_at(descriptor, lock):  # else the one before deleted it: its lock is nobody's lock
-                try:
-                    yield
-                finally:
-                    lock.unlink(missing_ok=True)
-                return
-        finally:
-            os.close(descriptor)
-
-
-def _is_open_at(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-# --- errors -----------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _client(url: str, *, attempts: int = ATTEMPTS, read_seconds: int = READ_SECONDS) -> Iterator[Any]:
-    """An S3 client; what goes wrong with it is said as a StorageError about `url`."""
-    from botocore.exceptions import BotoCoreError, ClientError
-    from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError, S3ValidationError
-
-    endpoint = "S3"
-    try:
-        with contextlib.closing(_new_client(attempts, read_seconds)) as client:
-            endpoint = _without_user(client.meta.endpoint_url)
-            yield client
-    except RetriesExceededError as error:
-        raise StorageError(f"{url}: {_cause(error.last_exception, endpoint)}") from None
-    except (S3DownloadFailedError, S3ValidationError):
-        raise StorageError(f"{url}: an object was replaced while it was read; repeat the command") from None
-    except (BotoCoreError, ClientError) as error:
-        raise StorageError(f"{url}: {_cause(error, endpoint)}") from None
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise StorageError(
-            f"{url}: the local disk is full; free some space and repeat, nothing half was kept"
-        ) from None
-
-
-def _new_client(attempts: int, read_seconds: int) -> Any:
-    from boto3.session import Session
-    from botocore.config import Config
-
-    config = Config(
-        connect_timeout=CONNECT_SECONDS,
-        read_timeout=read_seconds,
-        retries={"mode": "standard", "total_max_attempts": attempts},
-        max_pool_connections=2 * PARALLEL,
-    )
-    try:
-        return Session().client("s3", config=config)
-    except ValueError as error:  # an endpoint without http://, a region with spaces
-        raise StorageError(f"S3 is set up wrongly: {first_line(error)}; correct {ADDRESS}, or AWS_...") from None
-
-
-def _without_user(address: str) -> str:
-    parts = urlsplit(address)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-
-
-def _cause(error: Exception, endpoint: str) -> str:
-    """What happened and what to do now, as the rest of a sentence."""
-    from botocore import exceptions as known
-
-    match error:
-        case known.ClientError():
-            return _refusal(error.response["Error"]["Code"], error.operation_name, endpoint)
-        case known.NoCredentialsError() | known.PartialCredentialsError() | known.CredentialRetrievalError():
-            return f"there are no whole credentials for S3; set {KEYS}"
-        case known.ConnectTimeoutError() | known.ReadTimeoutError() | TimeoutError():
-            return f"{endpoint} does not answer in time; try again, or check the network and the address ({ADDRESS})"
-        case known.SSLError():
-            return f"no safe connection to {endpoint}; name its certificate in AWS_CA_BUNDLE, or check {ADDRESS}"
-        case known.ConnectionError() | known.HTTPClientError() | OSError():
-            return f"no connection to {endpoint}; is it running, and is the address right ({ADDRESS})?"
-        case _:
-            return f"{first_line(error)}; check the AWS_... settings"
-
-
-def _refusal(code: str, operation: str, endpoint: str) -> str:
-    match code:
-        case "NoSuchBucket":
-            said, advice = "has no such bucket", f"make it, or correct the address or the endpoint ({ADDRESS})"
-        case "NoSuchKey" | "404":
-            said, advice = "has no such object", "correct the address, or run the stage that uploads it first"
-        case "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken":
-            said, advice = f"refuses the credentials ({code})", f"correct {KEYS}"
-        case "AccessDenied" | "403":
-            said, advice = f"denies access ({operation})", f"ask for the right to it, or give other {KEYS}"
-        case "PermanentRedirect" | "AuthorizationHeaderMalformed" | "301":
-            said, advice = f"wants another region ({code})", "set AWS_DEFAULT_REGION to the bucket's"
-        case "RequestTimeTooSkewed":
-            said, advice = f"refuses this machine's clock ({code})", "set it"
-        case _:
-            said, advice = f"answers {code} to {operation}", "try again later, or ask those who run it"
-    return f"{endpoint} {said}; {advice}"
