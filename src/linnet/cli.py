@@ -53,6 +53,10 @@ INTERRUPTED = 130  # the exit status after Ctrl-C
 BUILD, WORK, DATA = Path("build"), Path(".work"), Path("data")
 
 
+class NoReasonError(LinnetError):
+    """Something was moved by hand, without a word."""
+
+
 @app.command()
 def check(recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Recipes to read.")]) -> None:
     """Read recipes and say what is wrong with them, before anything is spent. Exit status 2 if something is."""
@@ -248,6 +252,23 @@ def retrain(
     )
     if dry_run and not changed:
         raise typer.Exit(NOTHING_CHANGED)
+
+
+@app.command()
+def champion(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The registered model, such as linnet-birds-demo.")],
+    version: Annotated[int | None, typer.Option(min=1, help="Make this version the champion.")] = None,
+    reason: Annotated[str, typer.Option(help="Why; it stays with both versions.")] = "",
+) -> None:
+    """List the versions of a registered model, or move the champion by hand: a rollback."""
+    from linnet.stages import champion as stage
+
+    if version is not None:
+        if not reason:
+            raise NoReasonError("--version needs --reason: those who come after you will want to know why")
+        stage.move(model, version, reason)
+    for row in stage.versions(model):
+        print(f"{model} version {row.number:<3} {row.alias:<10} {row.score:<28} {row.reason}")
 
 
 @app.command()

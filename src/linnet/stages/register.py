@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 CHALLENGER, CHAMPION = "challenger", "champion"
+DECISION, REASON = "linnet.gate.decision", "linnet.gate.reason"  # tags of a version
+PROMOTED, KEPT = "promoted", "kept as challenger"
 REQUIREMENTS = ("torch", "numpy", "pandas", "pillow", "pydantic", "tomlkit", "safetensors", "rich", "jinja2", "mlflow")
 
 
@@ -260,9 +262,9 @@ def _decide_once(client: "MlflowClient", name: str, entry: "ModelVersion", gate:
     if decision is None:
         champion = version_with_alias(client, name, CHAMPION)
         decision = decide(gate, _candidate(entry, gate), _candidate(champion, gate) if champion else None)
-        client.set_model_version_tag(name, entry.version, "linnet.gate.reason", decision.reason)
-        word = "promoted" if decision.promote else "kept as challenger"
-        client.set_model_version_tag(name, entry.version, "linnet.gate.decision", word)
+        client.set_model_version_tag(name, entry.version, REASON, decision.reason)
+        word = PROMOTED if decision.promote else KEPT
+        client.set_model_version_tag(name, entry.version, DECISION, word)
     client.set_registered_model_alias(name, CHALLENGER, entry.version)
     if decision.promote:
         client.set_registered_model_alias(name, CHAMPION, entry.version)
@@ -271,9 +273,9 @@ def _decide_once(client: "MlflowClient", name: str, entry: "ModelVersion", gate:
 
 def _decided(entry: "ModelVersion") -> Decision | None:
     """The decision that was written down, if there was one."""
-    if "linnet.gate.decision" not in entry.tags:
+    if DECISION not in entry.tags:
         return None
-    return Decision(entry.tags["linnet.gate.decision"] == "promoted", entry.tags["linnet.gate.reason"])
+    return Decision(entry.tags[DECISION] == PROMOTED, entry.tags[REASON])
 
 
 def _candidate(entry: "ModelVersion", gate: GateSection) -> Candidate:
