@@ -8,11 +8,18 @@ from components.image import IMAGE
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def collect(
-    recipe: str, model: Input[Model], parts: Input[list[Artifact]], samples: Output[Artifact], page: Output[HTML]
+    recipe: str,
+    model: Input[Model],
+    model_hash: str,
+    parts: Input[list[Artifact]],
+    samples: Output[Artifact],
+    page: Output[HTML],
 ) -> str:
     """Join the parts and make a page to look at; return the samples' content hash."""
     from linnet import tasks
 
-    facts = tasks.collect(recipe, model=model.path, parts=parts, out=samples.path, page=page.path)
+    facts = tasks.collect(
+        recipe, model=model.path, model_hash=model_hash, parts=parts, out=samples.path, page=page.path
+    )
     samples.metadata.update(facts)
     return facts["content_hash"]

@@ -10,7 +10,9 @@ from components.image import IMAGE
 def evaluate(
     recipe: str,
     dataset: Input[Dataset],
+    dataset_hash: str,
     model: Input[Model],
+    model_hash: str,
     samples: Input[Artifact],
     samples_hash: str,
     report: Output[Artifact],
@@ -23,7 +25,9 @@ def evaluate(
     scores = tasks.evaluate(
         recipe,
         dataset=dataset.path,
+        dataset_hash=dataset_hash,
         model=model.path,
+        model_hash=model_hash,
         samples=samples.path,
         samples_hash=samples_hash,
         out=report.path,

@@ -21,5 +21,6 @@ def train(
         num_nodes=num_nodes,
         pod_gpus=pod_gpus,
     )
+    model.metadata.update(dataset.metadata)
     model.metadata.update(facts)
     return facts["content_hash"]

@@ -23,6 +23,7 @@ from linnet.recipe_file import RecipeError, load_recipe
 from pipelines.console import quiet
 
 DEFAULT_ROOT = Path("build/kfp")
+INTERRUPTED = 130  # the exit status after Ctrl-C
 
 
 class Runner(StrEnum):
@@ -141,6 +142,10 @@ def main() -> None:
     """One sentence for mistakes, as the command line does."""
     try:
         typer.run(run)
+    except SystemExit as done:  # typer's way out
+        if done.code == INTERRUPTED:
+            say("linnet: interrupted; unfinished tasks left nothing behind, a repeated run trains on from its checkpoint")
+        raise
     except (LinnetError, OSError) as error:
         sentence = explain(error)
         if sentence is None:

@@ -42,7 +42,7 @@ def sampling(recipe: str, model: dsl.Input[Model], model_hash: str, numbers: lis
     with dsl.ParallelFor(numbers, name="parts") as number:
         drawn = sample(recipe=recipe, model=model, model_hash=model_hash, part=number, parts=parts)
         place(drawn, "draw", retries=2, cache=True).set_display_name("sample a part")
-    joined = collect(recipe=recipe, model=model, parts=dsl.Collected(drawn.outputs["pictures"]))
+    joined = collect(recipe=recipe, model=model, model_hash=model_hash, parts=dsl.Collected(drawn.outputs["pictures"]))
     place(joined, "little", retries=2, cache=True).set_display_name("collect")
     return Drawn(joined.outputs["samples"], joined.outputs["Output"])
 
@@ -88,18 +88,20 @@ def training_pipeline(
             )
             place(trained, "train", retries=5, cache=True, gpus=pod_gpus)
             knows_trainjobs(trained)
-            model = trained.outputs["model"]
+            model, model_hash = trained.outputs["model"], trained.outputs["Output"]
             drawn = sampling(
                 recipe=recipe,
                 model=model,
-                model_hash=trained.outputs["Output"],
+                model_hash=model_hash,
                 numbers=checked.outputs["numbers"],
                 parts=sample_tasks,
             )
             measured = evaluate(
                 recipe=recipe,
                 dataset=dataset,
+                dataset_hash=dataset_hash,
                 model=model,
+                model_hash=model_hash,
                 samples=drawn.outputs["samples"],
                 samples_hash=drawn.outputs["samples_hash"],
             )

@@ -102,7 +102,8 @@ def test_a_cached_task_has_a_hash_beside_each_data_artifact(dag: dict[str, Any])
         "preprocess": {"raw_hash"},
         "train": {"dataset_hash"},
         "sample": {"model_hash"},
-        "evaluate": {"samples_hash"},
+        "collect": {"model_hash"},
+        "evaluate": {"dataset_hash", "model_hash", "samples_hash"},
     }
     for name, hashes in wanted.items():
         assert hashes <= set(tasks_of(dag)[name]["inputs"]["parameters"])

@@ -147,7 +147,8 @@ def full_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         "num_nodes=1, pod_gpus=0)",
         "tasks.sample(recipe, model=at('model'), model_hash=Model.content_hash(Path(at('model'))), out=out, "
         "part=0, parts=1)",
-        "tasks.collect(recipe, model=at('model'), parts=[Part], out=out, page=page)",
+        "tasks.collect(recipe, model=at('model'), model_hash=Model.content_hash(Path(at('model'))), parts=[Part], "
+        "out=out, page=page)",
     ],
     ids=["ingest a folder", "draw birds", "preprocess", "train", "sample", "collect"],
 )

@@ -189,10 +189,11 @@ def sample(recipe: str, *, model: str, model_hash: str, out: str, part: int, par
 
 
 @task
-def collect(recipe: str, *, model: str, parts: Sequence[Artifact], out: str, page: str) -> Facts:
+def collect(recipe: str, *, model: str, model_hash: str, parts: Sequence[Artifact], out: str, page: str) -> Facts:
     """Join the parts into one samples folder, and a page to look at."""
     from linnet.stages import sample as stage
 
+    _verify(model, Model.content_hash(Path(model)), model_hash)
     parsed = _parse(recipe)
     stage.collect(parsed, model=Path(model), parts=[Path(part.path) for part in parts], out=Path(out))
     write_text(Path(page), (Path(out) / Samples.page).read_text(encoding="utf-8"))
@@ -202,10 +203,23 @@ def collect(recipe: str, *, model: str, parts: Sequence[Artifact], out: str, pag
 
 
 @task
-def evaluate(recipe: str, *, dataset: str, model: str, samples: str, samples_hash: str, out: str, page: str) -> Facts:
+def evaluate(
+    recipe: str,
+    *,
+    dataset: str,
+    dataset_hash: str,
+    model: str,
+    model_hash: str,
+    samples: str,
+    samples_hash: str,
+    out: str,
+    page: str,
+) -> Facts:
     """Measure, and write the report page; the facts are the scores."""
     from linnet.stages import evaluate as stage
 
+    _verify(dataset, Dataset.content_hash(Path(dataset)), dataset_hash)
+    _verify(model, Model.content_hash(Path(model)), model_hash)
     _verify(samples, folder_hash(Path(samples)), samples_hash)
     weights = os.environ.get("LINNET_INCEPTION_WEIGHTS")
     stage.run(
