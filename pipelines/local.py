@@ -144,9 +144,7 @@ def main() -> None:
         typer.run(run)
     except SystemExit as done:  # typer's way out
         if done.code == INTERRUPTED:
-            say(
-                "linnet: interrupted; unfinished tasks left nothing behind, a repeated run trains on from its checkpoint"
-            )
+            say("linnet: interrupted; nothing half-written was kept, and a repeated run trains on from its checkpoint")
         raise
     except (LinnetError, OSError) as error:
         sentence = explain(error)
