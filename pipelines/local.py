@@ -16,8 +16,9 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from linnet.artifacts import Registration, Report, Samples, git_commit, read_json
+from linnet.artifacts import Registration, Report, Samples, git_commit
 from linnet.errors import LinnetError, explain
+from linnet.files import read_json
 from linnet.progress import say
 from linnet.recipe_file import RecipeError, load_recipe
 from pipelines.console import quiet

@@ -276,7 +276,8 @@ def results(
     folders: Annotated[list[Path], typer.Argument(metavar="BUILD/RECIPE...", help="Result folders, such as build/*.")],
 ) -> None:
     """Say what was made: scores, the registered version, and where to look."""
-    from linnet.artifacts import Registration, Report, Samples, read_json
+    from linnet.artifacts import Registration, Report, Samples
+    from linnet.files import read_json
 
     for folder in folders:
         if not (folder / "registration" / Registration.result).is_file():

@@ -11,8 +11,8 @@ import typer.main
 import yaml
 
 from linnet import stages
-from linnet.artifacts import code_files
 from linnet.cli import app
+from linnet.hashes import code_files
 from linnet.recipe import Recipe
 from linnet.recipe_file import load_recipe
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from linnet.artifacts import folder_hash, read_provenance
+from linnet.artifacts import read_provenance
+from linnet.hashes import folder_hash
 from linnet.stages import preprocess
 from linnet.tasks import training
 from support.commands import linnet

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from linnet.artifacts import folder_hash
+from linnet.hashes import folder_hash
 from support.commands import linnet
 from support.tiny import ROOT, tiny_raw_data, write_tiny_recipe
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from linnet.artifacts import folder_hash
+from linnet.hashes import folder_hash
 from linnet.recipe import Recipe
 from support.commands import linnet, linnet_killed
 from support.tiny import tiny_raw_data, tiny_recipe, write_tiny_recipe

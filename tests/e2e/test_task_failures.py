@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from linnet import tasks
-from linnet.artifacts import Dataset, Model, Raw, folder_hash
+from linnet.artifacts import Dataset, Model, Raw
+from linnet.hashes import folder_hash
 from support.tiny import tiny_raw_data, write_tiny_recipe
 
 pytestmark = pytest.mark.e2e
@@ -51,7 +52,8 @@ def run_task(finished: Finished, call: str, out: Path, **environment: str) -> st
 import sys
 from pathlib import Path
 from linnet import tasks
-from linnet.artifacts import Dataset, Model, Raw, folder_hash
+from linnet.artifacts import Dataset, Model, Raw
+from linnet.hashes import folder_hash
 
 class Part:
     path = {str(finished.folder / "part")!r}

@@ -16,10 +16,12 @@ from typing import Any
 import pytest
 
 from linnet import storage
-from linnet.artifacts import PROVENANCE, Raw, folder_hash, write_json
+from linnet.artifacts import Raw
 from linnet.data.caltech_birds import FOLDER, RawDataError
 from linnet.data.download import ArchiveError, DownloadError
 from linnet.data.synthetic import make_birds
+from linnet.files import PROVENANCE, write_json
+from linnet.hashes import folder_hash
 from linnet.recipe import CaltechBirds, OfficialSplit
 from linnet.stages import ingest
 from linnet.storage import StorageError

@@ -10,7 +10,7 @@ import grimp
 import pytest
 
 import linnet
-from linnet.artifacts import code_files, code_hash, file_hash, folder_hash
+from linnet.hashes import code_files, code_hash, file_hash, folder_hash
 
 PACKAGE = Path(linnet.__file__).parent
 STAGES = ("ingest", "preprocess", "train", "sample", "evaluate", "register", "describe")

@@ -7,22 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from linnet.artifacts import (
-    PROVENANCE,
-    ArtifactError,
-    Dataset,
-    Model,
-    Raw,
-    git_commit,
-    input_hash,
-    is_current,
-    new_folder,
-    read_json,
-    read_provenance,
-    write_json,
-    write_provenance,
-    write_text,
-)
+from linnet.artifacts import Dataset, Model, Raw, git_commit, input_hash, is_current, read_provenance, write_provenance
+from linnet.files import PROVENANCE, ArtifactError, new_folder, read_json, write_json, write_text
 from linnet.recipe import OfficialSplit, SeededSplit
 
 SEEDED = SeededSplit(kind="seeded", train_fraction=0.5, seed=0)
@@ -68,7 +54,7 @@ def test_an_exception_inside_leaves_the_old_content_alone(tmp_path: Path, error:
 def test_what_a_killed_run_left_is_cleaned_by_the_next(tmp_path: Path) -> None:
     out = tmp_path / "out"
     killed = (
-        "import os, sys, pathlib; from linnet.artifacts import new_folder\n"
+        "import os, sys, pathlib; from linnet.files import new_folder\n"
         "with new_folder(pathlib.Path(sys.argv[1])) as folder:\n"
         "    (folder / 'half.txt').write_text('half')\n"
         "    os._exit(9)\n"

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from linnet.errors import Stopped
-from linnet.tracking import RUN_KEY, RunTracker, connect, find_run
+from linnet.tracking.client import RUN_KEY, connect, find_run
+from linnet.tracking.run import RunTracker
 
 
 def tracker(key: str, *, closing_seconds: float = 60.0) -> RunTracker:

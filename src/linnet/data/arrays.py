@@ -8,8 +8,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from linnet.artifacts import ArtifactError
 from linnet.errors import first_line
+from linnet.files import ArtifactError
 
 _HEADER_BYTES = 128  # room for any length, so that the header can be filled in last
 

@@ -14,7 +14,7 @@ from linnet.stages.register import (
     registry_errors,
     version_with_alias,
 )
-from linnet.tracking import connect
+from linnet.tracking.client import connect
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from linnet.artifacts import Raw, result_code_hash
+from linnet.artifacts import Raw
+from linnet.hashes import result_code_hash
 from linnet.recipe import Recipe, section_hash
 from linnet.stages.register import CHALLENGER, CHAMPION, registry_errors, version_with_alias
-from linnet.tracking import connect
+from linnet.tracking.client import connect
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion

@@ -13,23 +13,19 @@ from torch import Tensor
 
 from linnet import pages
 from linnet.artifacts import (
-    ArtifactError,
     Dataset,
     Model,
     Report,
     Samples,
     check_settings,
-    folder_hash,
     input_hash,
     is_current,
-    new_folder,
-    read_json,
     read_provenance,
-    write_json,
     write_provenance,
-    write_text,
 )
 from linnet.data.arrays import open_array
+from linnet.files import ArtifactError, new_folder, read_json, write_json, write_text
+from linnet.hashes import folder_hash
 from linnet.metrics.distances import frechet_distance, jackknife, kernel_distance
 from linnet.metrics.features import PROTOCOL, Inception, extract, load_inception
 from linnet.metrics.neighbours import nearest
@@ -37,7 +33,7 @@ from linnet.progress import Meter, say
 from linnet.recipe import DPMSolver, EvaluateSection, Features, Recipe, SampleSection, metric_names
 from linnet.stages.sample import draw_labels, write_samples
 from linnet.stages.wiring import chunks, load_painter
-from linnet.tracking import NoTracker, RunTracker, Tracker
+from linnet.tracking.run import NoTracker, RunTracker, Tracker
 
 FEATURE_BATCH = 64
 SHOWN = 64

@@ -13,12 +13,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from linnet import storage
-from linnet.artifacts import Raw, copy_folder, exclusive, file_hash, new_folder, write_json
+from linnet.artifacts import Raw
 from linnet.data import caltech_birds
 from linnet.data.caltech_birds import RawDataError
 from linnet.data.download import ArchiveError, DownloadError, download, unpack
 from linnet.data.synthetic import VERSION as SYNTHETIC_VERSION
 from linnet.data.synthetic import make_birds
+from linnet.files import copy_folder, exclusive, new_folder, write_json
+from linnet.hashes import file_hash
 from linnet.progress import Meter, say
 from linnet.recipe import DataSection
 

@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from linnet import pages
-from linnet.artifacts import Dataset, Raw, input_hash, is_current, new_folder, write_json, write_provenance
+from linnet.artifacts import Dataset, Raw, input_hash, is_current, write_provenance
 from linnet.data.arrays import ArrayWriter, ChannelStatistics, open_array
 from linnet.data.batches import split_positions
 from linnet.data.caltech_birds import Index, RawDataError, Record, find_folder, picture_path, read_index
 from linnet.data.images import Crop, UnreadableFile, crop_square, read_crop
+from linnet.files import new_folder, write_json
 from linnet.progress import Meter, say
 from linnet.recipe import DataSection, OfficialSplit, SeededSplit
 

@@ -11,26 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import linnet
 from linnet.artifacts import (
-    ArtifactError,
     Model,
     Registration,
     Report,
     check_settings,
-    folder_hash,
     git_commit,
     input_hash,
-    new_folder,
-    read_json,
     read_provenance,
-    result_code_hash,
-    write_json,
     write_provenance,
-    write_text,
 )
 from linnet.errors import LinnetError, first_line
+from linnet.files import ArtifactError, new_folder, read_json, write_json, write_text
+from linnet.hashes import folder_hash, result_code_hash
 from linnet.progress import say
 from linnet.recipe import ClassLabel, GateSection, Recipe, section_hash
-from linnet.tracking import GIT_COMMIT, RUN_KEY, connect, experiment_id, find_run, tracking_uri
+from linnet.tracking.client import GIT_COMMIT, RUN_KEY, connect, experiment_id, find_run, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -9,22 +9,12 @@ import torch
 from numpy.typing import NDArray
 
 from linnet import pages
-from linnet.artifacts import (
-    ArtifactError,
-    Model,
-    Samples,
-    check_settings,
-    folder_hash,
-    input_hash,
-    is_current,
-    new_folder,
-    read_json,
-    write_provenance,
-    write_text,
-)
+from linnet.artifacts import Model, Samples, check_settings, input_hash, is_current, write_provenance
 from linnet.data.arrays import ArrayWriter, open_array
 from linnet.diffusion.objective import diffuse
 from linnet.diffusion.schedule import build_schedule
+from linnet.files import ArtifactError, new_folder, read_json, write_text
+from linnet.hashes import folder_hash
 from linnet.progress import Meter, say
 from linnet.recipe import DDPM, Recipe, SampleSection
 from linnet.stages.wiring import Painter, Statistics, chunks, load_painter, load_training_recipe, num_classes

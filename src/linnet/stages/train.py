@@ -13,29 +13,24 @@ from numpy.typing import NDArray
 from torch import nn
 
 from linnet import pages, storage
-from linnet.artifacts import (
+from linnet.artifacts import Dataset, Model, git_commit, input_hash, is_current, read_provenance, write_provenance
+from linnet.data.arrays import open_array
+from linnet.files import (
     ArtifactError,
-    Dataset,
-    Model,
     commit_file,
     copy_folder,
     exclusive,
-    git_commit,
-    input_hash,
-    is_current,
     new_folder,
     read_json,
-    read_provenance,
     write_json,
-    write_provenance,
     write_text,
 )
-from linnet.data.arrays import open_array
 from linnet.progress import Meter, say
 from linnet.recipe import ClassLabel, DPMSolver, Recipe, TrainingRecipe, flatten, section_hash
 from linnet.stages.loss import LossComputer
 from linnet.stages.wiring import Painter, Standardisation, Statistics, build_network, num_classes, place, save_weights
-from linnet.tracking import GIT_COMMIT, NoTracker, RunTracker, Tracker
+from linnet.tracking.client import GIT_COMMIT
+from linnet.tracking.run import NoTracker, RunTracker, Tracker
 from linnet.training.checkpoint import CheckpointStore, Mirror
 from linnet.training.distributed import Ranks, joined
 from linnet.training.loop import HistoryRow, TrainState, fit, new_state

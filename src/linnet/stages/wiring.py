@@ -15,11 +15,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from linnet.artifacts import ArtifactError, Model, read_json, read_provenance
+from linnet.artifacts import Model, read_provenance
 from linnet.diffusion import objective
 from linnet.diffusion.samplers import NoiseStreams, OnStep, sample
 from linnet.diffusion.schedule import NoiseSchedule, build_schedule
 from linnet.errors import LinnetError, first_line
+from linnet.files import ArtifactError, read_json
 from linnet.models import NoiseLevel
 from linnet.models.compact_unet import CompactUNet
 from linnet.models.unet import UNet

@@ -16,7 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from linnet.artifacts import PROVENANCE, commit_file, file_hash, folder_hash, new_folder
+from linnet.files import PROVENANCE, commit_file, new_folder
+from linnet.hashes import file_hash, folder_hash
 from linnet.storage.connection import CONNECT_SECONDS, PARALLEL, StorageError, new_client
 from linnet.storage.transfers import RemoteObject, Watcher, one_at_a_time, transfers
 

@@ -14,21 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, ParamSpec, Protocol, TypeVar
 
 from linnet import storage
-from linnet.artifacts import (
-    ArtifactError,
-    Dataset,
-    Model,
-    Raw,
-    Registration,
-    Report,
-    Samples,
-    folder_hash,
-    git_commit,
-    read_json,
-    read_provenance,
-    write_text,
-)
+from linnet.artifacts import Dataset, Model, Raw, Registration, Report, Samples, git_commit, read_provenance
 from linnet.errors import LinnetError, Stopped, explain
+from linnet.files import ArtifactError, read_json, write_text
+from linnet.hashes import folder_hash
 from linnet.progress import say
 from linnet.recipe import Recipe
 from linnet.recipe_file import parse_recipe
@@ -86,7 +75,7 @@ def check(recipe: str, *, source: str, num_nodes: int, sample_tasks: int, gpus_p
     Looks at the recipe, and at the storage and the MLflow server that later tasks need; writes a plan for people.
     """
     from linnet.launch.trainjob import TrainJobSettings
-    from linnet.tracking import check_server
+    from linnet.tracking.client import check_server
 
     parsed = _parse(recipe)
     if num_nodes < 1 or sample_tasks < 1:
@@ -154,7 +143,7 @@ def preprocess(recipe: str, *, raw: str, raw_hash: str, out: str, page: str) -> 
 def train(recipe: str, *, dataset: str, dataset_hash: str, out: str, num_nodes: int, pod_gpus: int) -> Facts:
     """Train here, on all GPUs of this machine, or on `num_nodes` nodes as a TrainJob."""
     from linnet.tasks import training
-    from linnet.tracking import known_run
+    from linnet.tracking.client import known_run
 
     _verify(dataset, Dataset.content_hash(Path(dataset)), dataset_hash)
     parsed = _parse(recipe)
@@ -266,7 +255,7 @@ def register(recipe: str, *, model: str, report: str, out: str, page: str) -> Fa
 @task
 def close(state: str, error: str) -> None:
     """Give the MLflow runs of this pipeline run their final state, whatever happened to the tasks before."""
-    from linnet.tracking import close_pipeline_runs, pipeline_run
+    from linnet.tracking.client import close_pipeline_runs, pipeline_run
 
     if pipeline_run() is None:
         say("LINNET_PIPELINE_RUN is not set: no MLflow run to close")

@@ -8,17 +8,9 @@ import torch
 from pydantic import ValidationError
 
 from linnet import storage
-from linnet.artifacts import (
-    PROVENANCE,
-    Dataset,
-    copy_folder,
-    git_commit,
-    is_current,
-    new_folder,
-    read_provenance,
-    write_text,
-)
+from linnet.artifacts import Dataset, git_commit, is_current, read_provenance
 from linnet.errors import LinnetError, first_line
+from linnet.files import PROVENANCE, copy_folder, new_folder, write_text
 from linnet.launch import torchrun, trainjob
 from linnet.launch.trainjob import TrainJobSettings
 from linnet.progress import say

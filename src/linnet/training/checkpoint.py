@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 import torch
 
-from linnet.artifacts import commit_file
 from linnet.errors import LinnetError, first_line
+from linnet.files import commit_file
 
 
 class CheckpointError(LinnetError):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from linnet.artifacts import folder_hash
 from linnet.data.caltech_birds import FOLDER, Record, read_index
 from linnet.data.synthetic import GREY_EVERY, SPECIES, VERSION, draw_bird, make_birds
+from linnet.hashes import folder_hash
 
 PER_SPECIES = 12
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from linnet.artifacts import ArtifactError
+from linnet.files import ArtifactError
 from linnet.recipe import GateSection
 from linnet.stages import register
 from linnet.stages.register import Candidate, Decision, decide

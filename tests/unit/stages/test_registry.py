@@ -5,12 +5,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from linnet.artifacts import Raw, result_code_hash
+from linnet.artifacts import Raw
+from linnet.hashes import result_code_hash
 from linnet.recipe import Recipe, section_hash
 from linnet.stages import champion, compare
 from linnet.stages.champion import NoVersionError, Version
 from linnet.stages.register import CHALLENGER, CHAMPION, DECISION, KEPT, PROMOTED, REASON, RegistryError
-from linnet.tracking import PIPELINE_RUN, RUN_KEY, TrackingError, check_server, close_pipeline_runs, connect, known_run
+from linnet.tracking.client import (
+    PIPELINE_RUN,
+    RUN_KEY,
+    TrackingError,
+    check_server,
+    close_pipeline_runs,
+    connect,
+    known_run,
+)
 from support.tiny import tiny_raw_data, tiny_recipe
 
 if TYPE_CHECKING:
@@ -123,7 +132,7 @@ def test_a_version_that_is_not_there(client: "MlflowClient") -> None:
 def test_the_exit_handler_closes_the_runs_of_its_pipeline_run_and_no_others(
     client: "MlflowClient", monkeypatch: pytest.MonkeyPatch, state: str, status: str
 ) -> None:
-    from linnet.tracking import experiment_id
+    from linnet.tracking.client import experiment_id
 
     experiment = experiment_id(client)
     own = client.create_run(experiment, tags={PIPELINE_RUN: "mine", RUN_KEY: "k"}).info.run_id

@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from linnet.artifacts import PROVENANCE, ArtifactError, Model, write_json, write_provenance
+from linnet.artifacts import Model, write_provenance
 from linnet.diffusion.samplers import NoiseStreams, sample
 from linnet.diffusion.schedule import build_schedule
+from linnet.files import PROVENANCE, ArtifactError, write_json
 from linnet.recipe import DDIM, DDPM, DPMSolver, SamplerSection
 from linnet.stages.wiring import (
     DeviceError,

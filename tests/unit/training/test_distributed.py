@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from linnet.artifacts import folder_hash
+from linnet.hashes import folder_hash
 from linnet.launch import torchrun
 from linnet.launch.torchrun import LaunchError
 from linnet.stages import preprocess, train

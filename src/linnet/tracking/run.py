@@ -1,10 +1,9 @@
-"""MLflow: one run for one training, and everything later stages learn about its model, in the same run.
+"""The run of one training, fed from the side.
 
 All talk with the server happens in one background thread behind a bounded queue. A server that is slow or gone costs
 training nothing: what it did not take is counted and said at the end, and the files in the model folder hold it all.
 """
 
-import logging
 import os
 import queue
 import threading
@@ -17,25 +16,18 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from linnet.errors import LinnetError, Stopped, first_line
+from linnet.errors import Stopped, first_line
 from linnet.progress import say
+from linnet.tracking.client import PIPELINE_RUN, RUN_KEY, connect, experiment_id, find_run, pipeline_run, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-EXPERIMENT = "linnet"
-RUN_KEY = "linnet.input_hash"  # the tag that ties a run to what went into its training
-PIPELINE_RUN = "linnet.pipeline_run"  # the tag with the pipeline run that made it; LINNET_PIPELINE_RUN holds it
-GIT_COMMIT = "linnet.git_commit"  # the tag with the commit of the code that trained the model
 QUEUE_LENGTH = 10_000
 CLOSING_SECONDS = 30.0
 UNREACHED_SECONDS = 3.0  # a server that never answered is not waited for longer
 TRIES = 3  # for an entry that an answering server refuses
 RETRY_SECONDS = 5.0
-
-
-class TrackingError(LinnetError):
-    """The MLflow server does not answer, or does not let us in."""
 
 
 class Tracker(Protocol):
@@ -75,107 +67,6 @@ class NoTracker:
         return self
 
     def __exit__(self, *_: object) -> None: ...
-
-
-def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI, or the embedded default: a SQLite file in the working folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
-
-
-def connect() -> "MlflowClient":
-    """A client that gives up soon. Importing MLflow takes seconds, so nothing else in linnet does it."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    for name in ("alembic", "mlflow"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    import mlflow
-
-    mlflow.set_tracking_uri(tracking_uri())
-    return mlflow.MlflowClient()
-
-
-def experiment_id(client: "MlflowClient") -> str:
-    """The experiment of this project, made on first use (with a local artifact folder for the embedded default)."""
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
-    if found := client.get_experiment_by_name(name):
-        return str(found.experiment_id)
-    local = tracking_uri().startswith("sqlite:")
-    folder = Path(os.environ.get("LINNET_MLFLOW_ARTIFACTS") or Path.cwd() / "mlartifacts")
-    location = folder.as_uri() if local else None
-    return str(client.create_experiment(name, artifact_location=location))
-
-
-def find_run(client: "MlflowClient", run_key: str) -> str | None:
-    """The id of the newest run tagged with `run_key`."""
-    runs = client.search_runs([experiment_id(client)], f"tags.`{RUN_KEY}` = '{run_key}'", max_results=1)
-    return str(runs[0].info.run_id) if runs else None
-
-
-def check_server() -> None:
-    """Ask the server something harmless. Raises TrackingError with the cause and what to do."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        connect().search_experiments(max_results=1)
-    except (MlflowException, OSError) as reason:
-        raise TrackingError(f"MLflow at {tracking_uri()}: {_cause(reason)}") from None
-
-
-def _cause(reason: Exception) -> str:
-    said = first_line(reason)
-    if "401" in said or "403" in said:
-        return (
-            f"refuses us ({said}); set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, on a cluster by the "
-            "secret linnet-mlflow"
-        )
-    return f"does not answer ({said}); check MLFLOW_TRACKING_URI and that the server runs, then repeat"
-
-
-def pipeline_run() -> str | None:
-    """The pipeline run this process belongs to, if any."""
-    return os.environ.get("LINNET_PIPELINE_RUN")
-
-
-def close_pipeline_runs(state: str, error: str) -> list[str]:
-    """Give the MLflow runs of this pipeline run their final status; their ids.
-
-    Args:
-        state: SUCCEEDED, or what else Kubeflow Pipelines calls a task's end.
-        error: what it says went wrong.
-
-    Raises:
-        TrackingError: the server does not answer.
-    """
-    from mlflow.entities import RunTag
-    from mlflow.exceptions import MlflowException
-
-    status = {"SUCCEEDED": "FINISHED", "CANCELLED": "KILLED"}.get(state, "FAILED")
-    run_ids = []
-    try:
-        client = connect()
-        found = client.search_runs([experiment_id(client)], f"tags.`{PIPELINE_RUN}` = '{pipeline_run()}'")
-        for run_id in [run.info.run_id for run in found]:
-            tags = {"linnet.pipeline_state": state} | ({"linnet.pipeline_error": error} if error else {})
-            client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
-            client.set_terminated(run_id, status)
-            run_ids.append(run_id)
-    except (MlflowException, OSError) as reason:
-        raise TrackingError(f"MLflow at {tracking_uri()}: {_cause(reason)}") from None
-    return run_ids
-
-
-def known_run(run_key: str) -> str | None:
-    """The id of the run tagged with `run_key`; None too where the server does not answer."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return find_run(connect(), run_key)
-    except (MlflowException, OSError):
-        return None
 
 
 class RunTracker:

@@ -1,0 +1,133 @@
+"""Files that are whole or absent: written beside, synced, renamed; and what other stages' files cannot be read as."""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from linnet.errors import LinnetError
+
+PROVENANCE = "provenance.json"  # what a stage writes last into its folder
+
+
+class ArtifactError(LinnetError):
+    """A stage's input is missing or is not what its name says."""
+
+
+@contextlib.contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder that appears at `out` whole when the block ends, or not at all; what lay there before is replaced.
+
+    Raises:
+        ArtifactError: another process is making the same folder right now.
+    """
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial, old = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.old")
+    if partial.exists():
+        with exclusive(partial, what=out):
+            _remove(partial)  # what a killed run left
+    if old.exists() and not out.exists():
+        old.rename(out)  # the run was killed between its two renames
+    _remove(old)
+    partial.mkdir()
+    try:
+        with exclusive(partial, what=out):
+            yield partial
+            for file in sorted(partial.rglob("*")):
+                if file.is_file():
+                    _sync(file)
+            if out.exists():
+                out.rename(old)
+            try:
+                partial.rename(out)
+            except OSError:
+                if old.exists():
+                    old.rename(out)
+                raise
+            _sync(out.parent)
+    except OSError as error:
+        error.filename = error.filename or str(out)  # a full disk does not say where it is
+        raise
+    finally:
+        _remove(partial)
+    _remove(old)
+
+
+def copy_folder(source: Path, folder: Path, *, leave_out: Iterable[str] = ()) -> None:
+    """Copy all files of `source` into `folder`; the first trouble ends it (shutil.copytree collects them)."""
+    skipped = set(leave_out)
+    for path in sorted(source.rglob("*")):
+        name = path.relative_to(source)
+        if path.is_file() and name.as_posix() not in skipped:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, folder / name)
+
+
+@contextlib.contextmanager
+def exclusive(folder: Path, *, what: Path) -> Iterator[None]:
+    """No other process works in `folder` at the same time; a lock that ends with the process, however it ends.
+
+    Raises:
+        ArtifactError: another process does; the message names `what`.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise ArtifactError(f"{what}: another run is making it right now; wait for it, or stop it and repeat") from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `path` whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    commit_file(partial, path)
+
+
+def commit_file(partial: Path, path: Path) -> None:
+    """Move a finished file to its name so that it survives a power cut."""
+    _sync(partial)
+    partial.replace(path)
+    _sync(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path, *, made_by: str) -> Any:
+    """Read a JSON file of a stage's output. Raises ArtifactError naming the stage that makes it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise ArtifactError(f"{path} is not there; run `linnet {made_by}` first") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as reason:
+        raise ArtifactError(
+            f"{path} is damaged ({reason}); delete its folder and run `linnet {made_by}` again"
+        ) from None
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
