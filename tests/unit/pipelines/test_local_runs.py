@@ -1,0 +1,89 @@
+"""What a local run leaves out: of the DAG what only a cluster can use, of the output what nobody reads."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipelines.console import Quiet
+from pipelines.local import for_one_machine
+from pipelines.resources import ClusterError, load_cluster
+
+ROOT = Path(__file__).parents[3]
+LOG = """Executing task 'check'
+    [KFP Executor 2026-11-21 02:18:51,436 INFO]: Looking for component `check`
+    [KFP Executor 2026-11-21 02:18:51,436 INFO]: Got executor_input:
+    {
+        "inputs": {
+            "parameterValues": {
+                "recipe": "{"
+            }
+        }
+    }
+    birds-tiny: good
+    {this is a task's own line}
+
+    [KFP Executor 2026-11-21 02:18:53,076 INFO]: Wrote executor output file to /x/executor_output.json.
+Task 'check' finished"""
+
+
+def test_the_executors_bookkeeping_is_left_out_and_nothing_else() -> None:
+    out = io.StringIO()
+    quiet = Quiet(out)
+    for start in range(0, len(LOG), 7):  # lines arrive in pieces
+        quiet.write(LOG[start : start + 7])
+    quiet.write("\n")
+    assert out.getvalue().splitlines() == [
+        "Executing task 'check'",
+        "    birds-tiny: good",
+        "    {this is a task's own line}",
+        "Task 'check' finished",
+    ]
+
+
+def test_only_retries_and_parallel_loops_are_taken_out() -> None:
+    whole: dict[str, Any] = next(iter(yaml.safe_load_all((ROOT / "pipelines/compiled/training.yaml").read_text())))
+    text = yaml.safe_dump(whole)
+    assert "retryPolicy" in text
+    local = for_one_machine(yaml.safe_load(text))
+    assert "retryPolicy" not in yaml.safe_dump(local)
+    (loop,) = [
+        task
+        for component in local["components"].values()
+        for task in component.get("dag", {}).get("tasks", {}).values()
+        if "parameterIterator" in task
+    ]
+    assert loop["iteratorPolicy"] == {"parallelismLimit": 1}
+    assert local["deploymentSpec"] == whole["deploymentSpec"]
+    assert set(local["components"]) == set(whole["components"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("gpus = 8", "gpus = -1"), "sizes.train.gpus: Input should be greater than or equal to 0"),
+        (("namespace =", "namespase ="), "namespace: Field required"),
+        (("[gpu]", "[gpu"), "cannot be read"),
+    ],
+)
+def test_mistakes_in_cluster_toml_are_named(tmp_path: Path, change: tuple[str, str], words: str) -> None:
+    text = (ROOT / "pipelines/cluster.toml").read_text()
+    path = tmp_path / "cluster.toml"
+    path.write_text(text.replace(*change))
+    with pytest.raises(ClusterError, match=words.replace(".", r"\.")):
+        load_cluster(path)
+    path.unlink()
+    with pytest.raises(ClusterError, match="No such file"):
+        load_cluster(path)
+
+
+def test_a_volume_in_place_of_s3_reaches_tasks_and_nodes(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.toml"
+    text = (ROOT / "pipelines/cluster.toml").read_text()
+    path.write_text(text + '\n[volume]\nclaim = "linnet-work"\nmount_path = "/mnt/linnet"\n')
+    settings = load_cluster(path).trainjob()
+    assert (settings.volume_claim, settings.volume_mount_path) == ("linnet-work", "/mnt/linnet")
+    assert settings.gpus_per_node == 8
+    assert [secret.secret for secret in settings.secrets] == ["linnet-s3", "linnet-mlflow"]
