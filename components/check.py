@@ -11,7 +11,7 @@ from components.image import IMAGE
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def check(
     recipe: str, source: str, num_nodes: int, sample_tasks: int, gpus_per_node: int, plan: Output[Markdown]
-) -> NamedTuple("Plan", [("numbers", list[int]), ("pod_gpus", int)]):  # type: ignore[valid-type]
+) -> NamedTuple("Plan", [("numbers", list[int]), ("pod_gpus", str)]):  # type: ignore[valid-type]
     """Check recipe, storage and MLflow; return the numbers of the sampling tasks, and the GPUs of the train pod."""
     from linnet import tasks
 

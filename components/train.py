@@ -8,7 +8,7 @@ from components.image import IMAGE
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def train(
-    recipe: str, dataset: Input[Dataset], dataset_hash: str, num_nodes: int, pod_gpus: int, model: Output[Model]
+    recipe: str, dataset: Input[Dataset], dataset_hash: str, num_nodes: int, pod_gpus: str, model: Output[Model]
 ) -> str:
     """Train, here or on many nodes; return the model's content hash."""
     from linnet import tasks

@@ -127,6 +127,14 @@ def test_every_task_is_placed(dag: dict[str, Any]) -> None:
     assert {spec["container"]["image"] for spec in specs.values()} == {"linnet:dev"}
 
 
+def test_the_number_of_gpus_is_a_text(dag: dict[str, Any]) -> None:
+    """KFP's driver reads resources that come from a task with GetStringValue: a number would mean no GPU at all."""
+    resources = dag["pipeline"]["deploymentSpec"]["executors"]["exec-train"]["container"]["resources"]
+    assert resources["accelerator"]["resourceCount"] == "{{$.inputs.parameters['pipelinechannel--check-pod_gpus']}}"
+    outputs = dag["pipeline"]["components"]["comp-check"]["outputDefinitions"]["parameters"]
+    assert outputs["pod_gpus"]["parameterType"] == "STRING"
+
+
 def test_run_parameters_explain_themselves(dag: dict[str, Any]) -> None:
     parameters = dag["pipeline"]["root"]["inputDefinitions"]["parameters"]
     assert set(parameters) == {"recipe", "source", "num_nodes", "sample_tasks", "only_if_changed"}

@@ -41,7 +41,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
         tasks.ingest(recipe, source=str(folder / "source"), out=raw)
         tasks.preprocess(recipe, raw=raw, raw_hash=Raw.content_hash(Path(raw)), out=dataset, page=page)
         dataset_hash = Dataset.content_hash(Path(dataset))
-        tasks.train(recipe, dataset=dataset, dataset_hash=dataset_hash, out=model, num_nodes=1, pod_gpus=0)
+        tasks.train(recipe, dataset=dataset, dataset_hash=dataset_hash, out=model, num_nodes=1, pod_gpus="0")
         tasks.sample(recipe, model=model, model_hash=Model.content_hash(Path(model)), out=part, part=0, parts=1)
         yield Finished(folder, recipe)
 
@@ -119,7 +119,7 @@ def test_a_damaged_input_is_refused(finished: Finished, tmp_path: Path) -> None:
     """What a cache or a copy hands over must be what the task before it made."""
     for call in (
         "tasks.preprocess(recipe, raw=at('raw'), raw_hash='0' * 64, out=out, page=page)",
-        "tasks.train(recipe, dataset=at('dataset'), dataset_hash='0' * 64, out=out, num_nodes=1, pod_gpus=0)",
+        "tasks.train(recipe, dataset=at('dataset'), dataset_hash='0' * 64, out=out, num_nodes=1, pod_gpus='0')",
         "tasks.sample(recipe, model=at('model'), model_hash='0' * 64, out=out, part=0, parts=1)",
     ):
         said = run_task(finished, call, tmp_path / "out")
@@ -146,7 +146,7 @@ def full_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         "tasks.ingest(recipe, source='', out=out)",
         "tasks.preprocess(recipe, raw=at('raw'), raw_hash=Raw.content_hash(Path(at('raw'))), out=out, page=page)",
         "tasks.train(recipe, dataset=at('dataset'), dataset_hash=Dataset.content_hash(Path(at('dataset'))), out=out, "
-        "num_nodes=1, pod_gpus=0)",
+        "num_nodes=1, pod_gpus='0')",
         "tasks.sample(recipe, model=at('model'), model_hash=Model.content_hash(Path(at('model'))), out=out, "
         "part=0, parts=1)",
         "tasks.collect(recipe, model=at('model'), model_hash=Model.content_hash(Path(at('model'))), parts=[Part], "
@@ -167,7 +167,7 @@ def test_a_full_work_place_stops_training_with_one_sentence(
 ) -> None:
     call = (
         "tasks.train(recipe, dataset=at('dataset'), dataset_hash=Dataset.content_hash(Path(at('dataset'))), out=out, "
-        "num_nodes=1, pod_gpus=0)"
+        "num_nodes=1, pod_gpus='0')"
     )
     said = run_task(finished, call, tmp_path / "out", LINNET_WORK=str(full_disk / "work"))
     assert "No space left on device" in said

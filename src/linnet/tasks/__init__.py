@@ -65,7 +65,7 @@ class Plan(NamedTuple):
     """What `check` tells the tasks after it."""
 
     numbers: list[int]  # of the sampling tasks
-    pod_gpus: int  # in the pod of `train` itself: none where a TrainJob's pods have them
+    pod_gpus: str  # in the pod of `train` itself, "0" where a TrainJob's pods have them; KFP takes texts for resources
 
 
 @task
@@ -96,7 +96,7 @@ def check(recipe: str, *, source: str, num_nodes: int, sample_tasks: int, gpus_p
     ]
     write_text(Path(page), "\n".join(plan) + "\n")
     say(f"{parsed.name}: good")
-    return Plan(list(range(sample_tasks)), gpus_per_node if num_nodes == 1 else 0)
+    return Plan(list(range(sample_tasks)), str(gpus_per_node if num_nodes == 1 else 0))
 
 
 @task
@@ -140,7 +140,7 @@ def preprocess(recipe: str, *, raw: str, raw_hash: str, out: str, page: str) -> 
 
 
 @task
-def train(recipe: str, *, dataset: str, dataset_hash: str, out: str, num_nodes: int, pod_gpus: int) -> Facts:
+def train(recipe: str, *, dataset: str, dataset_hash: str, out: str, num_nodes: int, pod_gpus: str) -> Facts:
     """Train here, on all GPUs of this machine, or on `num_nodes` nodes as a TrainJob."""
     from linnet.tasks import training
     from linnet.tracking.client import known_run
@@ -149,7 +149,7 @@ def train(recipe: str, *, dataset: str, dataset_hash: str, out: str, num_nodes: 
     parsed = _parse(recipe)
     if num_nodes == 1:
         if os.environ.get("KUBERNETES_SERVICE_HOST"):
-            training.check_gpus(pod_gpus)
+            training.check_gpus(int(pod_gpus))
         training.on_this_machine(parsed, dataset=Path(dataset), out=Path(out), work=_work(), device=_device())
     else:
         training.on_many_nodes(parsed, dataset=Path(dataset), out=Path(out), work=_work(), num_nodes=num_nodes)
