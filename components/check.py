@@ -10,9 +10,25 @@ from components.image import IMAGE
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def check(
-    recipe: str, source: str, num_nodes: int, sample_tasks: int, gpus_per_node: int, plan: Output[Markdown]
-) -> NamedTuple("Plan", [("numbers", list[int]), ("pod_gpus", str)]):  # type: ignore[valid-type]
-    """Check recipe, storage and MLflow; return the numbers of the sampling tasks, and the GPUs of the train pod."""
+    recipe: str,
+    source: str,
+    num_nodes: int,
+    sample_tasks: int,
+    training_pod: dict[str, str],
+    waiting_pod: dict[str, str],
+    plan: Output[Markdown],
+) -> NamedTuple(  # type: ignore[valid-type]
+    "Plan",
+    [
+        ("numbers", list[int]),
+        ("parts", int),
+        ("pod_gpus", str),
+        ("pod_cpu", str),
+        ("pod_memory", str),
+        ("weights_hash", str),
+    ],
+):
+    """Check recipe, source, storage, MLflow and weights; return what the tasks after it need to know."""
     from linnet import tasks
 
     return tasks.check(
@@ -20,6 +36,7 @@ def check(
         source=source,
         num_nodes=num_nodes,
         sample_tasks=sample_tasks,
-        gpus_per_node=gpus_per_node,
+        training_pod=training_pod,
+        waiting_pod=waiting_pod,
         page=plan.path,
     )

@@ -15,14 +15,15 @@ def evaluate(
     model_hash: str,
     samples: Input[Artifact],
     samples_hash: str,
+    weights_hash: str,
     report: Output[Artifact],
     metrics: Output[Metrics],
     page: Output[HTML],
-) -> None:
-    """Compare samples with held-out pictures; the scores are on the run's page."""
+) -> str:
+    """Compare samples with held-out pictures; the scores are on the run's page. Return the report's content hash."""
     from linnet import tasks
 
-    scores = tasks.evaluate(
+    scores, facts = tasks.evaluate(
         recipe,
         dataset=dataset.path,
         dataset_hash=dataset_hash,
@@ -30,7 +31,10 @@ def evaluate(
         model_hash=model_hash,
         samples=samples.path,
         samples_hash=samples_hash,
+        weights_hash=weights_hash,
         out=report.path,
         page=page.path,
     )
     metrics.metadata.update(scores)
+    report.metadata.update(facts)
+    return facts["content_hash"]

@@ -7,8 +7,22 @@ from components.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def gate(recipe: str, model: Input[Model], report: Input[Artifact], reason: Output[Markdown]) -> str:
+def gate(
+    recipe: str,
+    model: Input[Model],
+    model_hash: str,
+    report: Input[Artifact],
+    report_hash: str,
+    reason: Output[Markdown],
+) -> str:
     """Ask the recipe's gate and show its reason; return `promote` or `keep`."""
     from linnet import tasks
 
-    return tasks.gate(recipe, model=model.path, report=report.path, page=reason.path)
+    return tasks.gate(
+        recipe,
+        model=model.path,
+        model_hash=model_hash,
+        report=report.path,
+        report_hash=report_hash,
+        page=reason.path,
+    )

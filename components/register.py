@@ -10,12 +10,22 @@ from components.image import IMAGE
 def register(
     recipe: str,
     model: Input[Model],
+    model_hash: str,
     report: Input[Artifact],
+    report_hash: str,
     registration: Output[Artifact],
     decision: Output[Markdown],
 ) -> None:
     """Make the model a version; the same gate moves the aliases `champion` and `challenger`."""
     from linnet import tasks
 
-    facts = tasks.register(recipe, model=model.path, report=report.path, out=registration.path, page=decision.path)
+    facts = tasks.register(
+        recipe,
+        model=model.path,
+        model_hash=model_hash,
+        report=report.path,
+        report_hash=report_hash,
+        out=registration.path,
+        page=decision.path,
+    )
     registration.metadata.update(facts)

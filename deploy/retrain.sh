@@ -3,6 +3,7 @@
 #   DVC_REMOTE_URL=s3://bucket/dvc MLFLOW_TRACKING_URI=https://mlflow.example.org deploy/retrain.sh birds-demo
 # Ends early, with status 0, when data, recipe and code are those of the champion or of the newest challenger.
 set -euo pipefail
+cd "$(dirname "$0")/.."
 name=${1:?give the name of a recipe in recipes/, such as birds-demo}
 if [ -n "${CI:-}" ] && [ -z "${MLFLOW_TRACKING_URI:-}" ]; then
   echo "retrain: set MLFLOW_TRACKING_URI to a server; a registry on this machine would be gone after the job" >&2

@@ -89,9 +89,25 @@ def for_one_machine(spec: dict[str, Any]) -> dict[str, Any]:
     return spec
 
 
+HANDED_OVER = (  # to containers, where they are set; processes inherit them
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_DEFAULT_REGION",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL",
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_EXPERIMENT_NAME",
+    "LINNET_DEVICE",
+    "LINNET_INCEPTION_WEIGHTS",
+    "LINNET_INCEPTION_SHA256",
+)
+
+
 def _environment() -> dict[str, str]:
     here = Path.cwd()
-    return {
+    return {name: os.environ[name] for name in HANDED_OVER if name in os.environ} | {
         "LINNET_PIPELINE_RUN": f"local-{uuid.uuid4()}",
         "LINNET_WORK": os.environ.get("LINNET_WORK") or str(here / ".work"),
         "LINNET_GIT_COMMIT": git_commit(),
@@ -111,7 +127,8 @@ def _start(runner: Runner, root: Path, environment: dict[str, str], network: str
         case Runner.CONTAINERS:
             from pipelines import containers
 
-            mounts = [Path.cwd(), *([Path(source)] if Path(source).is_absolute() else [])]
+            weights = os.environ.get("LINNET_INCEPTION_WEIGHTS", "")
+            mounts = [Path.cwd(), *(Path(path) for path in (source, weights) if Path(path).is_absolute())]
             containers.prepare(environment, mounts=mounts, network=network)
             local.init(local.DockerRunner(), pipeline_root=str(root))
 

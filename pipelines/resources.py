@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
-from kfp.dsl.pipeline_channel import PipelineChannel
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 
 from components.image import IMAGE
@@ -21,6 +20,7 @@ SETTINGS = (
     "AWS_DEFAULT_REGION",
     "LINNET_WORK",
     "LINNET_INCEPTION_WEIGHTS",
+    "LINNET_INCEPTION_SHA256",
 )
 RUN_ID = "metadata.labels['pipeline/runid']"
 Kind = Literal["little", "data", "draw", "train"]
@@ -103,22 +103,29 @@ def load_cluster(path: Path = CLUSTER_FILE) -> Cluster:
 CLUSTER = load_cluster()
 
 
+def pod(kind: Kind) -> dict[str, str]:
+    """What one kind of task gets, as texts for `check` to choose from."""
+    size = CLUSTER.sizes[kind]
+    return {"gpus": str(size.gpus), "cpu": size.cpu, "memory": size.memory}
+
+
 def place(
-    task: PipelineTask, kind: Kind, *, retries: int, cache: bool, gpus: PipelineChannel | int | None = None
+    task: PipelineTask, kind: Kind, *, retries: int, cache: bool, sizes: PipelineTask | None = None
 ) -> PipelineTask:
     """Give `task` its size, its environment and its manners.
 
     Args:
         retries: how often it may be started again; a training goes on from its checkpoint.
         cache: whether its inputs (texts and content hashes) and the image's digest decide its outputs.
-        gpus: in place of the size's number.
+        sizes: the task whose outputs pod_gpus, pod_cpu and pod_memory say how much, in place of `kind`.
     """
     size = CLUSTER.sizes[kind]
+    asked = {name: sizes.outputs[f"pod_{name}"] for name in ("gpus", "cpu", "memory")} if sizes else pod(kind)
     task.set_caching_options(cache)
     task.set_retry(retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="900s")
-    task.set_cpu_request(size.cpu).set_memory_request(size.memory).set_memory_limit(size.memory)
+    task.set_cpu_request(asked["cpu"]).set_memory_request(asked["memory"]).set_memory_limit(asked["memory"])
     if size.gpus:
-        task.set_accelerator_type(CLUSTER.gpu.resource).set_accelerator_limit(size.gpus if gpus is None else gpus)
+        task.set_accelerator_type(CLUSTER.gpu.resource).set_accelerator_limit(asked["gpus"])
         for label, value in CLUSTER.gpu.node_selector.items():
             kubernetes.add_node_selector(task, label, value)
         for taint in CLUSTER.gpu.tolerations:

@@ -25,7 +25,7 @@ from components.preprocess import preprocess
 from components.register import register
 from components.sample import sample
 from components.train import train
-from pipelines.resources import CLUSTER, knows_trainjobs, place
+from pipelines.resources import knows_trainjobs, place, pod
 
 
 class Drawn(NamedTuple):
@@ -70,31 +70,39 @@ def training_pipeline(
     """
     ended = place(close(), "little", retries=5, cache=False).set_display_name("close the MLflow run")
     with dsl.ExitHandler(ended, name="train and register"):
-        gpus = CLUSTER.sizes["train"].gpus
         checked = check(
-            recipe=recipe, source=source, num_nodes=num_nodes, sample_tasks=sample_tasks, gpus_per_node=gpus
+            recipe=recipe,
+            source=source,
+            num_nodes=num_nodes,
+            sample_tasks=sample_tasks,
+            training_pod=pod("train"),
+            waiting_pod=pod("little"),
         )
         knows_trainjobs(place(checked, "little", retries=0, cache=False))
         brought = place(ingest(recipe=recipe, source=source), "data", retries=3, cache=False).after(checked)
-        compared = compare(recipe=recipe, raw=brought.outputs["raw"], only_if_changed=only_if_changed)
+        raw, raw_hash = brought.outputs["raw"], brought.outputs["Output"]
+        compared = compare(recipe=recipe, raw=raw, raw_hash=raw_hash, only_if_changed=only_if_changed)
         place(compared, "little", retries=3, cache=False).set_display_name("compare with the registry")
         with dsl.If(compared.outputs["Output"] == "changed", name="something to learn"):
-            prepared = preprocess(recipe=recipe, raw=brought.outputs["raw"], raw_hash=brought.outputs["Output"])
-            place(prepared, "data", retries=2, cache=True)
+            prepared = place(preprocess(recipe=recipe, raw=raw, raw_hash=raw_hash), "data", retries=2, cache=True)
             dataset, dataset_hash = prepared.outputs["dataset"], prepared.outputs["Output"]
-            pod_gpus = checked.outputs["pod_gpus"]
             trained = train(
-                recipe=recipe, dataset=dataset, dataset_hash=dataset_hash, num_nodes=num_nodes, pod_gpus=pod_gpus
+                recipe=recipe,
+                dataset=dataset,
+                dataset_hash=dataset_hash,
+                num_nodes=num_nodes,
+                pod_gpus=checked.outputs["pod_gpus"],
+                pod_cpu=checked.outputs["pod_cpu"],
+                pod_memory=checked.outputs["pod_memory"],
             )
-            place(trained, "train", retries=5, cache=True, gpus=pod_gpus)
-            knows_trainjobs(trained)
+            knows_trainjobs(place(trained, "train", retries=5, cache=True, sizes=checked))
             model, model_hash = trained.outputs["model"], trained.outputs["Output"]
             drawn = sampling(
                 recipe=recipe,
                 model=model,
                 model_hash=model_hash,
                 numbers=checked.outputs["numbers"],
-                parts=sample_tasks,
+                parts=checked.outputs["parts"],
             )
             measured = evaluate(
                 recipe=recipe,
@@ -104,13 +112,18 @@ def training_pipeline(
                 model_hash=model_hash,
                 samples=drawn.outputs["samples"],
                 samples_hash=drawn.outputs["samples_hash"],
+                weights_hash=checked.outputs["weights_hash"],
             )
             place(measured, "draw", retries=2, cache=True)
-            report = measured.outputs["report"]
-            asked = place(gate(recipe=recipe, model=model, report=report), "little", retries=3, cache=False)
+            result = {
+                "recipe": recipe,
+                "model": model,
+                "model_hash": model_hash,
+                "report": measured.outputs["report"],
+                "report_hash": measured.outputs["Output"],
+            }
+            asked = place(gate(**result), "little", retries=3, cache=False)
             with dsl.If(asked.outputs["Output"] == "promote", name="promote"):
-                champion = register(recipe=recipe, model=model, report=report)
-                place(champion, "little", retries=3, cache=False).set_display_name("register as champion")
+                place(register(**result), "little", retries=3, cache=False).set_display_name("register as champion")
             with dsl.Else(name="keep the champion"):
-                challenger = register(recipe=recipe, model=model, report=report)
-                place(challenger, "little", retries=3, cache=False).set_display_name("register as challenger")
+                place(register(**result), "little", retries=3, cache=False).set_display_name("register as challenger")

@@ -10,8 +10,10 @@ DOCKER_BUILDKIT=1 "$engine" build --build-arg ACCELERATOR="${ACCELERATOR:-cuda}"
   --iidfile build/image.id --tag linnet:dev .
 echo "image $(cat build/image.id), $("$engine" image inspect --format '{{.Size}}' linnet:dev | awk '{printf "%.2f GB", $1 / 1e9}')"
 if [ -n "${PUSH:-}" ]; then
-  "$engine" tag linnet:dev "$PUSH:${commit:0:12}"
-  "$engine" push "$PUSH:${commit:0:12}"
+  tag=${commit:0:12}
+  case $commit in *+) tag=$tag-changed ;; esac # the tree is not the commit's
+  "$engine" tag linnet:dev "$PUSH:$tag"
+  "$engine" push "$PUSH:$tag"
   "$engine" image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' linnet:dev | grep -F "$PUSH@" | head -1 > build/image.ref
   echo "submit with LINNET_IMAGE=$(cat build/image.ref)"
 fi

@@ -1,6 +1,7 @@
 """Errors that are meant for people: where, what was given, what to do now. Imports nothing of linnet."""
 
 import errno
+import re
 
 REMEDIES = {
     errno.ENOSPC: "free some space there, or give it a larger disk or volume",
@@ -25,7 +26,12 @@ class Stopped(Exception):
 
 def first_line(reason: BaseException) -> str:
     """What a library's error says, without the page that some of them print."""
-    return (str(reason).strip().splitlines() or [type(reason).__name__])[0][:200]
+    return public((str(reason).strip().splitlines() or [type(reason).__name__])[0])[:200]
+
+
+def public(text: str) -> str:
+    """`text` without the users and passwords of the addresses in it."""
+    return re.sub(r"([\w+.-]+://|https?:/)[^/\s]*@", r"\1", text)  # Path makes one slash of two
 
 
 def explain(error: BaseException) -> str | None:

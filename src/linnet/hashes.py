@@ -39,8 +39,12 @@ def code_hash(module: str) -> str:
 
 def result_code_hash() -> str:
     """Of the code of all stages that decide what a model is and how it scores."""
-    parts = [code_hash(f"linnet.stages.{stage}") for stage in ("preprocess", "train", "sample", "evaluate")]
-    return hashlib.sha256("".join(parts).encode()).hexdigest()
+    return combined(code_hash(f"linnet.stages.{stage}") for stage in ("preprocess", "train", "sample", "evaluate"))
+
+
+def combined(hashes: Iterable[str]) -> str:
+    """One hash of several, in their order."""
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def code_files(module: str) -> list[str]:

@@ -18,7 +18,7 @@ COMPILED = ROOT / "pipelines" / "compiled" / "training.yaml"
 # Imports, calls and names: everything else is logic, and logic lives where it is tested.
 ALLOWED = (
     ast.arguments, ast.arg, ast.ImportFrom, ast.alias, ast.Expr, ast.Assign, ast.Return, ast.Call, ast.keyword,
-    ast.Name, ast.Attribute, ast.Subscript, ast.Constant, ast.Load, ast.Store,
+    ast.Name, ast.Attribute, ast.Subscript, ast.Constant, ast.Load, ast.Store, ast.Tuple,
 )  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def test_a_body_is_one_call_of_its_task(path: Path) -> None:
     assert of_tasks == [f"tasks.{path.stem}"]
     assert {ast.unparse(call.func) for call in calls} - set(of_tasks) <= {
         f"{name}.metadata.update"
-        for name in ("raw", "dataset", "model", "pictures", "samples", "metrics", "registration")
+        for name in ("raw", "dataset", "model", "pictures", "samples", "metrics", "report", "registration")
     }
     assert hasattr(tasks, path.stem)
 
@@ -103,7 +103,7 @@ def test_a_cached_task_has_a_hash_beside_each_data_artifact(dag: dict[str, Any])
         "train": {"dataset_hash"},
         "sample": {"model_hash"},
         "collect": {"model_hash"},
-        "evaluate": {"dataset_hash", "model_hash", "samples_hash"},
+        "evaluate": {"dataset_hash", "model_hash", "samples_hash", "weights_hash"},
     }
     for name, hashes in wanted.items():
         assert hashes <= set(tasks_of(dag)[name]["inputs"]["parameters"])
@@ -127,12 +127,18 @@ def test_every_task_is_placed(dag: dict[str, Any]) -> None:
     assert {spec["container"]["image"] for spec in specs.values()} == {"linnet:dev"}
 
 
-def test_the_number_of_gpus_is_a_text(dag: dict[str, Any]) -> None:
-    """KFP's driver reads resources that come from a task with GetStringValue: a number would mean no GPU at all."""
+def test_resources_that_come_from_a_task_are_texts(dag: dict[str, Any]) -> None:
+    """KFP's driver reads them with GetStringValue: a number would mean no GPU at all."""
     resources = dag["pipeline"]["deploymentSpec"]["executors"]["exec-train"]["container"]["resources"]
-    assert resources["accelerator"]["resourceCount"] == "{{$.inputs.parameters['pipelinechannel--check-pod_gpus']}}"
+    asked = (
+        resources["accelerator"]["resourceCount"],
+        resources["resourceCpuRequest"],
+        resources["resourceMemoryLimit"],
+    )
     outputs = dag["pipeline"]["components"]["comp-check"]["outputDefinitions"]["parameters"]
-    assert outputs["pod_gpus"]["parameterType"] == "STRING"
+    for name, value in zip(("pod_gpus", "pod_cpu", "pod_memory"), asked, strict=True):
+        assert value == f"{{{{$.inputs.parameters['pipelinechannel--check-{name}']}}}}"
+        assert outputs[name]["parameterType"] == "STRING"
 
 
 def test_run_parameters_explain_themselves(dag: dict[str, Any]) -> None:

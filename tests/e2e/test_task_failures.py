@@ -1,9 +1,11 @@
 """What goes wrong in a task is one sentence with cause and remedy, and nothing half-written is passed on."""
 
+import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from support.tiny import tiny_raw_data, write_tiny_recipe
 
 pytestmark = pytest.mark.e2e
 NOWHERE = "http://127.0.0.1:1"
+VOLUME = f"{tempfile.gettempdir()}/linnet-volume"  # mounted, as far as the settings say
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
         tasks.ingest(recipe, source=str(folder / "source"), out=raw)
         tasks.preprocess(recipe, raw=raw, raw_hash=Raw.content_hash(Path(raw)), out=dataset, page=page)
         dataset_hash = Dataset.content_hash(Path(dataset))
-        tasks.train(recipe, dataset=dataset, dataset_hash=dataset_hash, out=model, num_nodes=1, pod_gpus="0")
+        tasks.train(
+            recipe,
+            dataset=dataset,
+            dataset_hash=dataset_hash,
+            dataset_facts={},
+            out=model,
+            num_nodes=1,
+            pod_gpus="0",
+        )
         tasks.sample(recipe, model=model, model_hash=Model.content_hash(Path(model)), out=part, part=0, parts=1)
         yield Finished(folder, recipe)
 
@@ -61,6 +72,7 @@ class Part:
 if __name__ == "__main__":
     recipe = Path({str(finished.folder / "birds-tiny.toml")!r}).read_text()
     at = lambda name: str(Path({str(finished.folder)!r}) / name)
+    hash_of = lambda kind: kind.content_hash(Path(at(kind.__name__.lower())))
     out = {str(out)!r}
     page = out + "-page"
     {call}
@@ -84,7 +96,32 @@ if __name__ == "__main__":
     return done.stderr.strip().splitlines()[-1]
 
 
-CHECK = "tasks.check(recipe, source={source!r}, num_nodes={nodes}, sample_tasks=1, gpus_per_node=0, page=page)"
+TRAIN = (
+    "tasks.train(recipe, dataset=at('dataset'), dataset_hash=hash_of(Dataset), dataset_facts={}, out=out, "
+    "num_nodes=1, pod_gpus='0')"
+)
+KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_ENDPOINT_URL_S3": NOWHERE}
+TRAINJOB = {
+    "LINNET_TRAINJOB": json.dumps(
+        {
+            "namespace": "linnet",
+            "image": "linnet:dev",
+            "gpus_per_node": 3,
+            "cpu": "8",
+            "memory": "1Gi",
+            "shared_memory": "64Mi",
+            "volume_claim": "linnet-work",
+            "volume_mount_path": VOLUME,
+            "termination_grace_seconds": 60,
+            "active_deadline_seconds": 600,
+        }
+    )
+}
+POD = TRAINJOB | {"KUBERNETES_SERVICE_HOST": "127.0.0.1"}
+CHECK = (
+    "tasks.check(recipe, source={source!r}, num_nodes={nodes}, sample_tasks=1, page=page, "
+    "training_pod=dict(gpus='2', cpu='8', memory='1Gi'), waiting_pod=dict(gpus='0', cpu='1', memory='1Gi'))"
+)
 
 
 @pytest.mark.parametrize(
@@ -100,6 +137,23 @@ CHECK = "tasks.check(recipe, source={source!r}, num_nodes={nodes}, sample_tasks=
         ),
         ("", 2, {}, "LINNET_TRAINJOB.*pipelines/cluster.toml"),
         ("", 0, {}, "num_nodes = 0"),
+        ("", 3, TRAINJOB | {"LINNET_WORK": "s3://bucket/work"} | KEYS, "no connection to"),
+        ("caltec", 1, {}, "--source caltec: no such file or folder; give 'synthetic', 'caltech'"),
+        ("dvc:https://user:secret@127.0.0.1:1/x@main", 1, {}, "dvc:https://127.0.0.1:1/x@main: `git` failed"),
+        ("", 1, POD, "LINNET_WORK = .* is on this pod's own disk.*config.yaml"),
+        ("", 1, POD | {"LINNET_WORK": f"{VOLUME}/work", "MLFLOW_TRACKING_URI": ""}, "names no server.*ConfigMap"),
+        (
+            "",
+            1,
+            POD | {"LINNET_WORK": f"{VOLUME}/work", "MLFLOW_TRACKING_URI": "http://u:secret@127.0.0.1:4031"},
+            "holds a user; put user and password into the secret linnet-mlflow",
+        ),
+        (
+            "",
+            3,
+            POD | {"LINNET_WORK": f"{VOLUME}/work"},
+            "batch_size = 4 cannot be shared out evenly to 6 processes",
+        ),
     ],
 )
 def test_check_refuses_before_anything_is_spent(
@@ -107,6 +161,7 @@ def test_check_refuses_before_anything_is_spent(
 ) -> None:
     said = run_task(finished, CHECK.format(source=source, nodes=nodes), tmp_path / "out", **environment)
     assert said.startswith("linnet check: ")
+    assert "secret@" not in said
     assert re.search(words, said), said
 
 
@@ -115,11 +170,19 @@ def test_a_wrong_recipe_names_key_and_remedy(finished: Finished, tmp_path: Path)
     assert "did you mean 'batch_size'?" in run_task(finished, call, tmp_path / "out")
 
 
+def test_a_report_that_was_touched_decides_nothing(finished: Finished, tmp_path: Path) -> None:
+    call = (
+        "tasks.gate(recipe, model=at('model'), model_hash=hash_of(Model), report=at('part'), report_hash='0' * 64, "
+        "page=page)"
+    )
+    assert "part is not what the task before it made" in run_task(finished, call, tmp_path / "out")
+
+
 def test_a_damaged_input_is_refused(finished: Finished, tmp_path: Path) -> None:
     """What a cache or a copy hands over must be what the task before it made."""
     for call in (
         "tasks.preprocess(recipe, raw=at('raw'), raw_hash='0' * 64, out=out, page=page)",
-        "tasks.train(recipe, dataset=at('dataset'), dataset_hash='0' * 64, out=out, num_nodes=1, pod_gpus='0')",
+        TRAIN.replace("hash_of(Dataset)", "'0' * 64"),
         "tasks.sample(recipe, model=at('model'), model_hash='0' * 64, out=out, part=0, parts=1)",
     ):
         said = run_task(finished, call, tmp_path / "out")
@@ -144,13 +207,10 @@ def full_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     [
         "tasks.ingest(recipe, source=at('source'), out=out)",
         "tasks.ingest(recipe, source='', out=out)",
-        "tasks.preprocess(recipe, raw=at('raw'), raw_hash=Raw.content_hash(Path(at('raw'))), out=out, page=page)",
-        "tasks.train(recipe, dataset=at('dataset'), dataset_hash=Dataset.content_hash(Path(at('dataset'))), out=out, "
-        "num_nodes=1, pod_gpus='0')",
-        "tasks.sample(recipe, model=at('model'), model_hash=Model.content_hash(Path(at('model'))), out=out, "
-        "part=0, parts=1)",
-        "tasks.collect(recipe, model=at('model'), model_hash=Model.content_hash(Path(at('model'))), parts=[Part], "
-        "out=out, page=page)",
+        "tasks.preprocess(recipe, raw=at('raw'), raw_hash=hash_of(Raw), out=out, page=page)",
+        TRAIN,
+        "tasks.sample(recipe, model=at('model'), model_hash=hash_of(Model), out=out, part=0, parts=1)",
+        "tasks.collect(recipe, model=at('model'), model_hash=hash_of(Model), parts=[Part], out=out, page=page)",
     ],
     ids=["ingest a folder", "draw birds", "preprocess", "train", "sample", "collect"],
 )
@@ -165,11 +225,8 @@ def test_a_full_disk_is_one_sentence(finished: Finished, full_disk: Path, call: 
 def test_a_full_work_place_stops_training_with_one_sentence(
     finished: Finished, full_disk: Path, tmp_path: Path
 ) -> None:
-    call = (
-        "tasks.train(recipe, dataset=at('dataset'), dataset_hash=Dataset.content_hash(Path(at('dataset'))), out=out, "
-        "num_nodes=1, pod_gpus='0')"
-    )
-    said = run_task(finished, call, tmp_path / "out", LINNET_WORK=str(full_disk / "work"))
+    call = TRAIN
+    said = run_task(finished, call, tmp_path / "out", LINNET_WORK=str(full_disk / "work"), KUBERNETES_SERVICE_HOST="x")
     assert "No space left on device" in said
 
 

@@ -24,6 +24,7 @@ def train_on_gpu(recipe: Recipe, folder: Path) -> Path:
         mirror=None,
         device=torch.device("cuda"),
         checkpoint_every_seconds=1e9,
+        keep_checkpoint=False,
         track=False,
     )
     return folder / "model"

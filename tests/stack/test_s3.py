@@ -567,3 +567,37 @@ def test_a_checkpoint_in_s3_outlives_the_machine(bucket: str, client: Any, tmp_p
         track=False,
     )
     assert folder_hash(tmp_path / "model-second", leave_out=()) == folder_hash(tmp_path / "whole", leave_out=())
+
+
+def test_a_model_that_did_not_arrive_is_not_trained_again(bucket: str, client: Any, tmp_path: Path) -> None:
+    """The engine may lose a task between its last step and the upload of what it made."""
+    import torch
+
+    from linnet.stages import preprocess
+    from linnet.tasks import training
+    from support.tiny import tiny_raw_data, tiny_recipe
+
+    recipe = tiny_recipe()
+    preprocess.run(recipe.data, raw=tiny_raw_data(tmp_path / "raw"), out=tmp_path / "dataset", workers=1)
+
+    def train(name: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+        (tmp_path / name).mkdir()
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path / name))  # a pod of its own
+        training.on_this_machine(
+            recipe,
+            dataset=tmp_path / "dataset",
+            out=tmp_path / name / "model",
+            work=f"s3://{bucket}/work",
+            device=torch.device("cpu"),
+            keep_checkpoint=True,
+            track=False,
+        )
+        return tmp_path / name / "model"
+
+    with pytest.MonkeyPatch.context() as patch:
+        first = train("first", patch)
+        patch.setattr("linnet.stages.train.LossComputer.__call__", None)  # no step may be computed again
+        second = train("second", patch)
+    assert folder_hash(first, leave_out=()) == folder_hash(second, leave_out=()), "grids too"
+    assert len(list((second / "grids").iterdir())) > 1
+    assert [key for key in keys(client, bucket) if key.endswith("checkpoint.pt")]

@@ -110,6 +110,24 @@ def _cell_rms(x: Tensor) -> Tensor:
 def load_inception(weights: Path | None, sha256: str | None, device: torch.device) -> Inception:
     """The 2015 Inception network that FID and KID are defined by: uint8 [B, 3, H, W] -> [B, 2048].
 
+    Args and Raises: as of `find_inception`.
+    """
+    path, found = find_inception(weights, sha256)
+    from torchmetrics.image.fid import NoTrainInceptionV3
+
+    network: torch.nn.Module = NoTrainInceptionV3(
+        name="inception-v3-compat",
+        features_list=["2048"],
+        feature_extractor_weights_path=str(path),
+        antialias=False,  # torch-fidelity's resize, which published scores use; torchmetrics 1.8 changed its default
+    )
+    network.to(device)
+    return Inception(network, found).eval()
+
+
+def find_inception(weights: Path | None, sha256: str | None) -> tuple[Path, str]:
+    """The file with Inception's weights, and its sha256.
+
     Args:
         weights: the file; None looks for it in torch's hub folder and, failing that, downloads it there once.
         sha256: what the file must hash to; None accepts the published file only.
@@ -129,16 +147,7 @@ def load_inception(weights: Path | None, sha256: str | None, device: torch.devic
         raise WeightsError(
             f"{path}: sha256 is {found}, wanted {wanted}; fetch the file again or give its --inception-sha256"
         )
-    from torchmetrics.image.fid import NoTrainInceptionV3
-
-    network: torch.nn.Module = NoTrainInceptionV3(
-        name="inception-v3-compat",
-        features_list=["2048"],
-        feature_extractor_weights_path=str(path),
-        antialias=False,  # torch-fidelity's resize, which published scores use; torchmetrics 1.8 changed its default
-    )
-    network.to(device)
-    return Inception(network, found).eval()
+    return path, found
 
 
 def _download_inception(path: Path) -> None:

@@ -32,9 +32,16 @@ def grid(pictures: NDArray[np.uint8], *, columns: int | None = None, gap: int = 
     return sheet
 
 
+def png(picture: NDArray[np.uint8]) -> bytes:
+    """uint8 [height, width, 3] as the bytes of a PNG file."""
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, format="PNG")
+    return stream.getvalue()
+
+
 def save_png(path: Path, picture: NDArray[np.uint8]) -> None:
     """Write uint8 [height, width, 3] as PNG."""
-    Image.fromarray(picture).save(path, format="PNG")
+    path.write_bytes(png(picture))
 
 
 def inline_png(picture: NDArray[np.uint8], *, scale: int = 1) -> str:

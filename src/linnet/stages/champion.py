@@ -1,5 +1,6 @@
 """champion: look at the versions of a registered model, and move the alias by hand, for a rollback say."""
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,8 @@ def versions(name: str) -> list[Version]:
         NoVersionError: there is none.
         RegistryError: the registry does not answer.
     """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise NoVersionError(f"{name!r} is no name of a model; it is [register] model_name of the recipe")
     with registry_errors(name):
         client = connect()
         found = client.search_model_versions(f"name = '{name}'")

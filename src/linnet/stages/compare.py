@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from linnet.artifacts import Raw
 from linnet.hashes import result_code_hash
 from linnet.recipe import Recipe, section_hash
-from linnet.stages.register import CHALLENGER, CHAMPION, registry_errors, version_with_alias
+from linnet.stages.register import CHAMPION, registry_errors, version_with_alias
 from linnet.tracking.client import connect
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ class Comparison:
 
 
 def run(recipe: Recipe, *, raw: Path) -> Comparison:
-    """Compare the hashes of data, recipe and code with the tags of the champion and of the newest challenger.
+    """Compare the hashes of data, recipe and code with the tags of all versions of the registered model.
 
-    A challenger that lost counts too: the same inputs give the same bits, which would lose again.
+    A version that lost, or was champion once, counts too: the same inputs give the same bits, and the same score.
 
     Raises:
         RegistryError: the registry does not answer.
@@ -38,13 +38,13 @@ def run(recipe: Recipe, *, raw: Path) -> Comparison:
     }
     with registry_errors(name):
         client = connect()
-        known = {alias: version_with_alias(client, name, alias) for alias in (CHAMPION, CHALLENGER)}
-    for alias, entry in known.items():
-        if entry is not None and not _changes(entry, hashes):
-            return Comparison(
-                False, f"data, recipe and code are those of {name} version {entry.version} ({alias}): nothing to do"
-            )
-    champion = known[CHAMPION]
+        known = client.search_model_versions(f"name = '{name}'")
+        champion = version_with_alias(client, name, CHAMPION)
+    same = [int(entry.version) for entry in known if not _changes(entry, hashes)]
+    if same:
+        title = " (champion)" if champion is not None and int(champion.version) in same else ""
+        number = int(champion.version) if champion is not None and title else max(same)
+        return Comparison(False, f"data, recipe and code are those of {name} version {number}{title}: nothing to do")
     if champion is None:
         return Comparison(True, f"{name} has no champion yet")
     changes = " and ".join(_changes(champion, hashes))

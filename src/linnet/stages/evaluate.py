@@ -25,7 +25,7 @@ from linnet.artifacts import (
 )
 from linnet.data.arrays import open_array
 from linnet.files import ArtifactError, new_folder, read_json, write_json, write_text
-from linnet.hashes import folder_hash
+from linnet.hashes import code_hash, combined, folder_hash
 from linnet.metrics.distances import frechet_distance, jackknife, kernel_distance
 from linnet.metrics.features import PROTOCOL, Inception, extract, load_inception
 from linnet.metrics.neighbours import nearest
@@ -86,12 +86,14 @@ def run(
     }
     if trained["inputs"]["dataset"] != inputs["dataset"]:
         raise ArtifactError(f"{model} was trained on other data than {dataset}; run `linnet train` again")
-    if check_settings(samples, made_by="sample", section=recipe.sample)["inputs"]["model"] != inputs["model"]:
+    drawn_by = check_settings(samples, made_by="sample", section=recipe.sample)
+    if drawn_by["inputs"]["model"] != inputs["model"]:
         raise ArtifactError(f"{samples} was drawn from another model than {model}; run `linnet sample` again")
     inception = None
     if "inception" in section.features:
         inception = load_inception(inception_weights, inception_sha256, device)
         inputs["inception"] = inception.sha256
+    made_by = [made["code_hash"] for made in (prepared, trained, drawn_by)]
     if is_current(out, input_hash("evaluate", [section], inputs)):
         say(f"{out}: already evaluated with these settings")
         return
@@ -114,6 +116,7 @@ def run(
             "count": len(reference),
             "data_hash": inputs["dataset"],
             "raw_hash": prepared["inputs"]["raw"],
+            "code_hash": combined([*made_by, code_hash("linnet.stages.evaluate")]),
         }
         write_json(folder / Report.metrics, metrics)
         write_text(folder / Report.scores, _scores_table(metrics))

@@ -19,6 +19,7 @@ from linnet.data.caltech_birds import RawDataError
 from linnet.data.download import ArchiveError, DownloadError, download, unpack
 from linnet.data.synthetic import VERSION as SYNTHETIC_VERSION
 from linnet.data.synthetic import make_birds
+from linnet.errors import public
 from linnet.files import copy_folder, exclusive, new_folder, write_json
 from linnet.hashes import file_hash
 from linnet.progress import Meter, say
@@ -61,7 +62,25 @@ def run(data: DataSection, *, source: str | None, out: Path, work: Path) -> None
             _ingest_local(Path(source), out)
     index = caltech_birds.read_index(out)
     classes = {record.label for record in index.records}
-    say(f"{out}: {len(index.records)} pictures of {len(classes)} classes from {_public(source)}")
+    say(f"{out}: {len(index.records)} pictures of {len(classes)} classes from {public(source)}")
+
+
+def check_source(source: str) -> None:
+    """Whether `source` is one, and is there, before anything is spent.
+
+    Raises:
+        LinnetError: it is not; the message says why and what to do.
+    """
+    match source:
+        case "synthetic" | "caltech":
+            pass
+        case _ if storage.is_remote(source):
+            storage.version(source)
+        case _ if source.startswith(DVC):
+            repository, revision = _split_revision(source)
+            _commit(source, repository, revision)
+        case _ if not Path(source).exists():
+            raise _no_source(source)
 
 
 def _ingest_caltech(out: Path, work: Path) -> None:
@@ -108,10 +127,14 @@ def _ingest_local(source: Path, out: Path) -> None:
         if not _is_there(out, origin):
             _unpack(source, out, origin)
     else:
-        raise RawDataError(
-            f"--source {_public(str(source))}: no such file or folder; give '{SYNTHETIC}', '{CALTECH}', an archive, "
-            f"a folder, s3://BUCKET/ARCHIVE, s3://BUCKET/FOLDER/ or {DVC}REPOSITORY@REVISION"
-        )
+        raise _no_source(str(source))
+
+
+def _no_source(source: str) -> RawDataError:
+    return RawDataError(
+        f"--source {public(source)}: no such file or folder; give '{SYNTHETIC}', '{CALTECH}', an archive, "
+        f"a folder, s3://BUCKET/ARCHIVE, s3://BUCKET/FOLDER/ or {DVC}REPOSITORY@REVISION"
+    )
 
 
 # --- S3 and DVC -------------------------------------------------------------------------------------------------------
@@ -136,11 +159,11 @@ def _ingest_s3(source: str, out: Path, work: Path) -> None:
 def _ingest_dvc(source: str, folder: str, out: Path, work: Path) -> None:
     repository, revision = _split_revision(source)
     commit = _commit(source, repository, revision)
-    origin = {"kind": "dvc", "repository": _public(repository), "revision": commit}
+    origin = {"kind": "dvc", "repository": public(repository), "revision": commit}
     if _is_there(out, origin):
         return
     with _scratch(source, out, work) as scratch:
-        say(f"dvc get {_public(repository)} data/{folder} --rev {commit}")
+        say(f"dvc get {public(repository)} data/{folder} --rev {commit}")
         snapshot = scratch / folder
         _call(source, "dvc", "get", repository, f"data/{folder}", "--rev", commit, "-o", str(snapshot))
         _copy(snapshot, out, origin)
@@ -152,10 +175,10 @@ def _split_revision(source: str) -> tuple[str, str]:
     is_user = ":" in revision or re.fullmatch(r"[^/]+://[^/]*", repository) is not None
     if not repository or not revision or is_user:
         raise RawDataError(
-            f"--source {_public(source)}: no revision; give {DVC}REPOSITORY@REVISION with a commit, tag or branch"
+            f"--source {public(source)}: no revision; give {DVC}REPOSITORY@REVISION with a commit, tag or branch"
         )
     if repository.startswith("-") or revision.startswith("-"):  # git and dvc would take it for an option
-        raise RawDataError(f"--source {_public(source)}: neither repository nor revision can begin with '-'")
+        raise RawDataError(f"--source {public(source)}: neither repository nor revision can begin with '-'")
     return repository, revision
 
 
@@ -172,7 +195,7 @@ def _commit(source: str, repository: str, revision: str) -> str:
         if name in found:
             return found[name]
     raise RawDataError(
-        f"--source {_public(source)}: the repository has no tag or branch {revision!r}; give one, or a full commit"
+        f"--source {public(source)}: the repository has no tag or branch {revision!r}; give one, or a full commit"
     )
 
 
@@ -182,22 +205,17 @@ def _call(source: str, program: str, *arguments: str) -> str:
     path = shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", os.defpath), beside_python]))
     if path is None:
         remedy = "pip install 'dvc[s3]'" if program == "dvc" else "install git"
-        raise DownloadError(f"--source {_public(source)}: needs the command `{program}`, which is not here; {remedy}")
+        raise DownloadError(f"--source {public(source)}: needs the command `{program}`, which is not here; {remedy}")
     never_ask = os.environ | {"GIT_TERMINAL_PROMPT": "0", "DVC_NO_ANALYTICS": "1"}
     done = subprocess.run([path, *arguments], stdin=subprocess.DEVNULL, capture_output=True, check=False, env=never_ask)
     if done.returncode:
         lines = [line.strip() for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
         useful = [line for line in lines if line.startswith(("ERROR:", "fatal:"))] or lines or ["no reason given"]
         raise DownloadError(
-            f"--source {_public(source)}: `{program}` failed ({_public(useful[-1])[:300]}); check the repository, the "
+            f"--source {public(source)}: `{program}` failed ({public(useful[-1])[:300]}); check the repository, the "
             "revision, and the access to both it and its DVC remote"
         )
     return done.stdout.decode()
-
-
-def _public(text: str) -> str:
-    """`text` without the users and passwords of the addresses in it."""
-    return re.sub(r"([\w+.-]+://|https?:/)[^/\s]*@", r"\1", text)  # Path makes one slash of two
 
 
 @contextlib.contextmanager
@@ -211,7 +229,7 @@ def _scratch(source: str, out: Path, work: Path) -> Iterator[Path]:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             yield folder
         except (RawDataError, ArchiveError) as error:  # they name a file that is gone by now
-            raise type(error)(f"{_public(source)}: {error}") from None
+            raise type(error)(f"{public(source)}: {error}") from None
         finally:
             shutil.rmtree(folder)
 

@@ -22,10 +22,10 @@ from linnet.artifacts import (
 )
 from linnet.errors import LinnetError, first_line
 from linnet.files import ArtifactError, new_folder, read_json, write_json, write_text
-from linnet.hashes import folder_hash, result_code_hash
+from linnet.hashes import folder_hash
 from linnet.progress import say
 from linnet.recipe import ClassLabel, GateSection, Recipe, section_hash
-from linnet.tracking.client import GIT_COMMIT, RUN_KEY, connect, experiment_id, find_run, tracking_uri
+from linnet.tracking.client import GIT_COMMIT, RUN_KEY, connect, experiment_id, find_run, shown_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 CHALLENGER, CHAMPION = "challenger", "champion"
 DECISION, REASON = "linnet.gate.decision", "linnet.gate.reason"  # tags of a version
+AGAINST = "linnet.gate.against"  # tag: the version that was champion when the gate decided, "" for none
 PROMOTED, KEPT = "promoted", "kept as challenger"
 REQUIREMENTS = ("torch", "numpy", "pandas", "pillow", "pydantic", "tomlkit", "safetensors", "rich", "jinja2", "mlflow")
 
@@ -94,10 +95,10 @@ def preview(recipe: Recipe, *, model: Path, report: Path) -> Decision:
     name, gate = recipe.register_.model_name, recipe.register_.gate
     with registry_errors(name):
         client = connect()
-        for entry in client.search_model_versions(f"name = '{name}'"):
-            if entry.tags.get(RUN_KEY) == key and (decided := _decided(entry)):
-                return decided
         champion = version_with_alias(client, name, CHAMPION)
+        for entry in client.search_model_versions(f"name = '{name}'"):
+            if entry.tags.get(RUN_KEY) == key and (decided := _decided(entry, champion)):
+                return decided
         candidate = Candidate(
             score=metrics["scores"][gate.metric],
             noise_score=metrics["context"][gate.metric]["noise"],
@@ -125,7 +126,7 @@ def registry_errors(name: str) -> Iterator[None]:
         yield
     except (MlflowException, OSError) as reason:
         raise RegistryError(
-            f"the MLflow registry at {tracking_uri()} did not take {name}: {first_line(reason)}. Nothing is lost: "
+            f"the MLflow registry at {shown_uri()} did not take {name}: {first_line(reason)}. Nothing is lost: "
             "check MLFLOW_TRACKING_URI and the server, then repeat the command."
         ) from None
 
@@ -239,7 +240,7 @@ def _tags(recipe: Recipe, key: str, model: Path, metrics: dict[str, Any], commit
         "linnet.training_recipe_hash": provenance["recipe_hash"],
         "linnet.data_hash": provenance["inputs"]["dataset"],
         "linnet.raw_hash": metrics["reference"]["raw_hash"],
-        "linnet.code_hash": result_code_hash(),
+        "linnet.code_hash": metrics["reference"]["code_hash"],
         GIT_COMMIT: commit,
         "linnet.weights_sha256": Model.content_hash(model),
         "linnet.reference_hash": metrics["reference"]["data_hash"],
@@ -253,24 +254,32 @@ def _tags(recipe: Recipe, key: str, model: Path, metrics: dict[str, Any], commit
 
 def _decide_once(client: "MlflowClient", name: str, entry: "ModelVersion", gate: GateSection) -> Decision:
     """Decide, write the decision down, then move the aliases: a repeat after a kill carries the same decision out."""
-    decision = _decided(entry)
+    champion = version_with_alias(client, name, CHAMPION)
+    decision = _decided(entry, champion)
     if decision is None:
-        champion = version_with_alias(client, name, CHAMPION)
         decision = decide(gate, _candidate(entry, gate), _candidate(champion, gate) if champion else None)
-        client.set_model_version_tag(name, entry.version, REASON, decision.reason)
         word = PROMOTED if decision.promote else KEPT
-        client.set_model_version_tag(name, entry.version, DECISION, word)
-    client.set_registered_model_alias(name, CHALLENGER, entry.version)
+        against = str(champion.version) if champion else ""
+        for tag, value in ((AGAINST, against), (REASON, decision.reason), (DECISION, word)):
+            client.set_model_version_tag(name, entry.version, tag, value)
+    newest = max(int(known.version) for known in client.search_model_versions(f"name = '{name}'"))
+    if int(entry.version) == newest:
+        client.set_registered_model_alias(name, CHALLENGER, entry.version)
     if decision.promote:
         client.set_registered_model_alias(name, CHAMPION, entry.version)
     return decision
 
 
-def _decided(entry: "ModelVersion") -> Decision | None:
-    """The decision that was written down, if there was one."""
-    if DECISION not in entry.tags:
+def _decided(entry: "ModelVersion", champion: "ModelVersion | None") -> Decision | None:
+    """The decision that was written down, if there was one; a promotion lasts until another version is promoted."""
+    tags = entry.tags
+    if DECISION not in tags:
         return None
-    return Decision(entry.tags[DECISION] == PROMOTED, entry.tags[REASON])
+    promote = tags[DECISION] == PROMOTED
+    undisturbed = (str(entry.version), tags.get(AGAINST, ""))
+    if promote and champion is not None and str(champion.version) not in undisturbed:
+        return Decision(False, f"version {champion.version} has become champion since this one was")
+    return Decision(promote, tags[REASON])
 
 
 def _candidate(entry: "ModelVersion", gate: GateSection) -> Candidate:

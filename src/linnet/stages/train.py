@@ -17,8 +17,6 @@ from linnet.artifacts import Dataset, Model, git_commit, input_hash, is_current,
 from linnet.data.arrays import open_array
 from linnet.files import (
     ArtifactError,
-    commit_file,
-    copy_folder,
     exclusive,
     new_folder,
     read_json,
@@ -49,6 +47,7 @@ def run(
     mirror: str | None,
     device: torch.device,
     checkpoint_every_seconds: float,
+    keep_checkpoint: bool,
     track: bool,
 ) -> None:
     """Train the recipe's network on `dataset` and write the model folder `out`; in every process torchrun started.
@@ -59,6 +58,7 @@ def run(
     Args:
         work: a folder of this machine for checkpoints and unfinished results; only the first rank uses it.
         mirror: an s3:// address to which checkpoints are copied, where `work` does not outlive this machine.
+        keep_checkpoint: leave the last one, because `out` is not safe yet: somebody else has to carry it away.
 
     Raises:
         ArtifactError: `dataset` is missing, or does not fit the recipe.
@@ -78,18 +78,21 @@ def run(
             folder = work / f"train-{key[:16]}"
             checkpoints = CheckpointStore(folder, every_seconds=checkpoint_every_seconds, mirror=_mirror(mirror, key))
             if ranks.is_first:
-                (folder / Model.grids).mkdir(parents=True, exist_ok=True)
+                folder.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(exclusive(folder, what=out))
             tracker = stack.enter_context(_tracker(recipe, key, inputs["dataset"], track=track and ranks.is_first))
             profile = json.dumps({"num_rows": statistics["train_count"]})
             tracker.dataset(training.data.folder, inputs["dataset"], str(dataset), profile)
-            state = _fit(training, statistics, dataset, ranks, checkpoints, folder / Model.grids, tracker)
+            state = _fit(training, statistics, dataset, ranks, checkpoints, tracker)
             if ranks.is_first:
+                if keep_checkpoint:
+                    checkpoints.save(state.state_dict())
                 with new_folder(out) as model:
-                    _write_model(model, state, training, dataset, folder / Model.grids)
+                    _write_model(model, state, training, dataset)
                     write_provenance(model, "train", [training], inputs)
-                checkpoints.discard()
-                shutil.rmtree(folder)
+                if not keep_checkpoint:
+                    checkpoints.discard()
+                    shutil.rmtree(folder)
         _say(ranks, f"{out}: {recipe.train.num_steps} steps, last loss {state.history[-1].loss:.4f}")
 
 
@@ -166,7 +169,6 @@ def _fit(
     dataset: Path,
     ranks: Ranks,
     checkpoints: CheckpointStore,
-    grids: Path,
     tracker: Tracker,
 ) -> TrainState:
     """The trained state: from the newest checkpoint if there is one, else from the start."""
@@ -191,10 +193,7 @@ def _fit(
 
     def on_grid(step: int, network: nn.Module) -> None:
         picture = paint_grid(Painter(network, recipe, standardisation, device), statistics)
-        path = grids / f"step_{step:08d}.png"
-        partial = path.with_suffix(".partial")
-        pages.save_png(partial, picture)
-        commit_file(partial, path)
+        state.grids[step] = torch.frombuffer(bytearray(pages.png(picture)), dtype=torch.uint8)
         tracker.picture("samples", picture, step)
 
     with stop_on_signals() as stop, ExitStack() as stack:
@@ -233,7 +232,7 @@ def paint_grid(painter: Painter, statistics: Statistics) -> NDArray[np.uint8]:
     return pages.grid(painter.standardisation.decode(x))
 
 
-def _write_model(model: Path, state: TrainState, recipe: TrainingRecipe, dataset: Path, grids: Path) -> None:
+def _write_model(model: Path, state: TrainState, recipe: TrainingRecipe, dataset: Path) -> None:
     for name, network in ((Model.weights, state.network), (Model.ema_weights, state.averaged.network)):
         save_weights(model / name, network)
     write_text(model / Model.recipe, recipe.model_dump_json(indent=2) + "\n")
@@ -242,5 +241,6 @@ def _write_model(model: Path, state: TrainState, recipe: TrainingRecipe, dataset
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([field.name for field in fields(HistoryRow)])
         writer.writerows([vars(row).values() for row in state.history])
-    leftovers = [path.name for path in grids.glob("*.partial")]
-    copy_folder(grids, model / Model.grids, leave_out=leftovers)
+    (model / Model.grids).mkdir()
+    for step, grid in state.grids.items():
+        (model / Model.grids / f"step_{step:08d}.png").write_bytes(grid.numpy().tobytes())

@@ -9,18 +9,20 @@ MLflow and boto3 read themselves.
 import functools
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, ParamSpec, Protocol, TypeVar
 
 from linnet import storage
 from linnet.artifacts import Dataset, Model, Raw, Registration, Report, Samples, git_commit, read_provenance
-from linnet.errors import LinnetError, Stopped, explain
+from linnet.errors import LinnetError, Stopped, explain, public
 from linnet.files import ArtifactError, read_json, write_text
 from linnet.hashes import folder_hash
+from linnet.launch.trainjob import TrainJobSettings
 from linnet.progress import say
 from linnet.recipe import Recipe
 from linnet.recipe_file import parse_recipe
+from linnet.tasks.places import in_cluster, require_shared, work_place
 
 Facts = dict[str, Any]
 P = ParamSpec("P")
@@ -56,47 +58,83 @@ def task(function: Callable[P, R]) -> Callable[P, R]:
 
 def _give_up(sentence: str) -> NoReturn:
     say(sentence)
-    if os.environ.get("KUBERNETES_SERVICE_HOST") and TERMINATION_LOG.exists():
+    if in_cluster() and TERMINATION_LOG.exists():
         TERMINATION_LOG.write_text(sentence, encoding="utf-8")
     raise SystemExit(1)
 
 
 class Plan(NamedTuple):
-    """What `check` tells the tasks after it."""
+    """What `check` tells the tasks after it. KFP takes resources as texts only."""
 
     numbers: list[int]  # of the sampling tasks
-    pod_gpus: str  # in the pod of `train` itself, "0" where a TrainJob's pods have them; KFP takes texts for resources
+    parts: int  # how many there are
+    pod_gpus: str  # what the pod of `train` gets: little, where it only waits for a TrainJob
+    pod_cpu: str
+    pod_memory: str
+    weights_hash: str  # of the Inception weights that `evaluate` has to use; "" where the recipe needs none
 
 
 @task
-def check(recipe: str, *, source: str, num_nodes: int, sample_tasks: int, gpus_per_node: int, page: str) -> Plan:
+def check(
+    recipe: str,
+    *,
+    source: str,
+    num_nodes: int,
+    sample_tasks: int,
+    training_pod: Mapping[str, str],
+    waiting_pod: Mapping[str, str],
+    page: str,
+) -> Plan:
     """Refuse what cannot work before it costs anything.
 
-    Looks at the recipe, and at the storage and the MLflow server that later tasks need; writes a plan for people.
+    Looks at the recipe, and at all that later tasks need from outside; writes a plan for people.
     """
-    from linnet.launch.trainjob import TrainJobSettings
+    from linnet.stages.ingest import check_source
     from linnet.tracking.client import check_server
 
     parsed = _parse(recipe)
     if num_nodes < 1 or sample_tasks < 1:
         raise ArtifactError(f"num_nodes = {num_nodes}, sample_tasks = {sample_tasks}: give 1 or more of each")
-    if storage.is_remote(source):
-        storage.check_access(source, write=False)
-    storage.check_access(_work(), write=True)
-    if num_nodes > 1:
-        TrainJobSettings.from_environment()
-    check_server()
+    if source:
+        check_source(source)
+    _check_place(parsed, num_nodes, int(training_pod["gpus"]))
+    check_server(outlives_pods=in_cluster())
+    weights_hash = _check_weights(parsed)
+    parts = min(sample_tasks, -(-parsed.sample.num_samples // SAMPLE_BATCH))
     plan = [
         f"# {parsed.name}",
-        f"- data: `{parsed.data.kind}` from {source or 'the built-in set'}",
+        f"- data: `{parsed.data.kind}` from {public(source) or 'the built-in set'}",
         f"- train: {parsed.train.num_steps:,} steps of {parsed.train.batch_size} examples on {num_nodes} node(s)",
-        f"- sample: {parsed.sample.num_samples} pictures in {sample_tasks} task(s)",
+        f"- sample: {parsed.sample.num_samples} pictures in {parts} task(s)",
         f"- gate: `{parsed.register_.gate.metric}` decides about the champion of `{parsed.register_.model_name}`",
         f"- code: `{git_commit()}`",
     ]
     write_text(Path(page), "\n".join(plan) + "\n")
     say(f"{parsed.name}: good")
-    return Plan(list(range(sample_tasks)), str(gpus_per_node if num_nodes == 1 else 0))
+    pod = training_pod if num_nodes == 1 else waiting_pod
+    return Plan(list(range(parts)), parts, pod["gpus"], pod["cpu"], pod["memory"], weights_hash)
+
+
+def _check_place(recipe: Recipe, num_nodes: int, gpus: int) -> None:
+    """Checkpoints have a place that outlives the pod, and the batch can be shared out."""
+    storage.check_access(work_place(), write=True)
+    if num_nodes > 1 or in_cluster():
+        require_shared(work_place(), TrainJobSettings.from_environment())
+    processes = num_nodes * max(1, gpus) if in_cluster() else num_nodes
+    if recipe.train.batch_size % processes:
+        raise ArtifactError(
+            f"[train] batch_size = {recipe.train.batch_size} cannot be shared out evenly to {processes} processes "
+            f"({num_nodes} node(s) of {gpus} GPUs); use a multiple of {processes}, or fewer nodes"
+        )
+
+
+def _check_weights(recipe: Recipe) -> str:
+    if "inception" not in recipe.evaluate.features:
+        return ""
+    from linnet.metrics.features import find_inception
+
+    weights = os.environ.get("LINNET_INCEPTION_WEIGHTS")
+    return find_inception(Path(weights) if weights else None, os.environ.get("LINNET_INCEPTION_SHA256"))[1]
 
 
 @task
@@ -113,10 +151,11 @@ def ingest(recipe: str, *, source: str, out: str) -> Facts:
 
 
 @task
-def compare(recipe: str, *, raw: str, only_if_changed: bool, page: str) -> str:
+def compare(recipe: str, *, raw: str, raw_hash: str, only_if_changed: bool, page: str) -> str:
     """`changed` if training may end in something new, or is asked for anyway; the reason goes to the page."""
     from linnet.stages import compare as stage
 
+    _verify(raw, Raw.content_hash(Path(raw)), raw_hash)
     comparison = stage.run(_parse(recipe), raw=Path(raw))
     go_on = comparison.changed or not only_if_changed
     tail = "" if comparison.changed else ("; training anyway, as asked" if go_on else "; stopping early")
@@ -140,22 +179,34 @@ def preprocess(recipe: str, *, raw: str, raw_hash: str, out: str, page: str) -> 
 
 
 @task
-def train(recipe: str, *, dataset: str, dataset_hash: str, out: str, num_nodes: int, pod_gpus: str) -> Facts:
+def train(
+    recipe: str,
+    *,
+    dataset: str,
+    dataset_hash: str,
+    dataset_facts: Mapping[str, Any],
+    out: str,
+    num_nodes: int,
+    pod_gpus: str,
+) -> Facts:
     """Train here, on all GPUs of this machine, or on `num_nodes` nodes as a TrainJob."""
     from linnet.tasks import training
     from linnet.tracking.client import known_run
 
     _verify(dataset, Dataset.content_hash(Path(dataset)), dataset_hash)
-    parsed = _parse(recipe)
+    parsed, work = _parse(recipe), work_place()
     if num_nodes == 1:
-        if os.environ.get("KUBERNETES_SERVICE_HOST"):
+        if in_cluster():
             training.check_gpus(int(pod_gpus))
-        training.on_this_machine(parsed, dataset=Path(dataset), out=Path(out), work=_work(), device=_device())
+        training.on_this_machine(
+            parsed, dataset=Path(dataset), out=Path(out), work=work, device=_device(), keep_checkpoint=in_cluster()
+        )
     else:
-        training.on_many_nodes(parsed, dataset=Path(dataset), out=Path(out), work=_work(), num_nodes=num_nodes)
-    made = _made_by(out, "train")
-    run_id = known_run(made["input_hash"])
-    facts = {"content_hash": Model.content_hash(Path(out)), **made, "git_commit": git_commit(), **_last_row(Path(out))}
+        training.on_many_nodes(parsed, dataset=Path(dataset), out=Path(out), work=work, num_nodes=num_nodes)
+    facts = {name: fact for name, fact in dataset_facts.items() if name.startswith("source_")}
+    facts |= {"dataset_hash": dataset_hash, "content_hash": Model.content_hash(Path(out)), "git_commit": git_commit()}
+    facts |= _made_by(out, "train") | _last_row(Path(out))
+    run_id = known_run(facts["input_hash"])
     return facts | ({"mlflow_run_id": run_id} if run_id else {})
 
 
@@ -201,10 +252,11 @@ def evaluate(
     model_hash: str,
     samples: str,
     samples_hash: str,
+    weights_hash: str,
     out: str,
     page: str,
-) -> Facts:
-    """Measure, and write the report page; the facts are the scores."""
+) -> tuple[Facts, Facts]:
+    """Measure, and write the report page; the scores, and facts about the report."""
     from linnet.stages import evaluate as stage
 
     _verify(dataset, Dataset.content_hash(Path(dataset)), dataset_hash)
@@ -219,20 +271,22 @@ def evaluate(
         out=Path(out),
         device=_device(),
         inception_weights=Path(weights) if weights else None,
-        inception_sha256=os.environ.get("LINNET_INCEPTION_SHA256"),
+        inception_sha256=weights_hash or None,
         batch_size=SAMPLE_BATCH,
         track_run=True,
     )
     write_text(Path(page), (Path(out) / Report.page).read_text(encoding="utf-8"))
-    scores: Facts = read_json(Path(out) / Report.metrics, made_by="evaluate")["scores"]
-    return scores
+    scores = read_json(Path(out) / Report.metrics, made_by="evaluate")["scores"]
+    return scores, {"content_hash": folder_hash(Path(out)), **_made_by(out, "evaluate")}
 
 
 @task
-def gate(recipe: str, *, model: str, report: str, page: str) -> str:
+def gate(recipe: str, *, model: str, model_hash: str, report: str, report_hash: str, page: str) -> str:
     """What the gate is going to say, `promote` or `keep`; its reason goes to the page."""
     from linnet.stages import register as stage
 
+    _verify(model, Model.content_hash(Path(model)), model_hash)
+    _verify(report, folder_hash(Path(report)), report_hash)
     decision = stage.preview(_parse(recipe), model=Path(model), report=Path(report))
     title = "Promote" if decision.promote else "Keep the champion"
     _write_reason(page, title, decision.reason)
@@ -241,10 +295,12 @@ def gate(recipe: str, *, model: str, report: str, page: str) -> str:
 
 
 @task
-def register(recipe: str, *, model: str, report: str, out: str, page: str) -> Facts:
+def register(recipe: str, *, model: str, model_hash: str, report: str, report_hash: str, out: str, page: str) -> Facts:
     """Make the model a version of the registered model; the same gate moves the aliases."""
     from linnet.stages import register as stage
 
+    _verify(model, Model.content_hash(Path(model)), model_hash)
+    _verify(report, folder_hash(Path(report)), report_hash)
     stage.run(_parse(recipe), model=Path(model), report=Path(report), out=Path(out))
     result: Facts = read_json(Path(out) / Registration.result, made_by="register")
     title = "champion" if result["promoted"] else "challenger"
@@ -266,10 +322,6 @@ def close(state: str, error: str) -> None:
 
 def _parse(text: str) -> Recipe:
     return parse_recipe(text, where="the recipe")
-
-
-def _work() -> str:
-    return os.environ.get("LINNET_WORK") or ".work"
 
 
 def _device() -> Any:

@@ -17,6 +17,7 @@ from linnet.progress import say
 from linnet.recipe import Recipe
 from linnet.stages import train as stage
 from linnet.stages.wiring import DeviceError, pick_device
+from linnet.tasks.places import require_shared
 
 CHECKPOINT_SECONDS = 60.0
 TOLD_TO_NODES = (
@@ -56,6 +57,7 @@ def on_this_machine(
     device: torch.device,
     processes: int = 0,
     checkpoint_every_seconds: float = CHECKPOINT_SECONDS,
+    keep_checkpoint: bool = False,
     track: bool = True,
 ) -> None:
     """Train in `processes` processes (0: one for each GPU). `work` may be an s3:// address: checkpoints outlive us."""
@@ -71,6 +73,7 @@ def on_this_machine(
         mirror=storage.join(work, recipe.name) if remote else None,
         device=device,
         checkpoint_every_seconds=checkpoint_every_seconds,
+        keep_checkpoint=keep_checkpoint,
         track=track,
     )
 
@@ -79,18 +82,12 @@ def on_many_nodes(recipe: Recipe, *, dataset: Path, out: Path, work: str, num_no
     """Put recipe and dataset where all nodes see them, have a TrainJob train, and fetch the model.
 
     Raises:
-        SharedPlaceError: LINNET_WORK is a folder that only this pod sees.
+        PlaceError: LINNET_WORK is a folder that only this pod sees.
         TrainJobError: the job failed, or the cluster refuses it.
         StorageError: the shared place does not answer.
     """
     settings = TrainJobSettings.from_environment()
-    mount = settings.volume_mount_path
-    shared = mount is not None and Path(work).is_relative_to(mount)
-    if not storage.is_remote(work) and not shared:
-        raise SharedPlaceError(
-            f"LINNET_WORK = {work} is not seen by all {num_nodes} nodes: give an s3:// address, or a folder of the "
-            "volume that [volume] in pipelines/cluster.toml mounts"
-        )
+    require_shared(work, settings)
     key = stage.training_key(recipe, Dataset.content_hash(dataset))
     place = storage.join(work, f"nodes-{key[:16]}")
     publish(recipe, dataset, place)
@@ -139,10 +136,12 @@ def in_shared_place(place: str) -> None:
         mirror=storage.join(place, WORK) if remote else None,
         device=pick_device(os.environ.get("LINNET_DEVICE") or "auto"),
         checkpoint_every_seconds=CHECKPOINT_SECONDS,
+        keep_checkpoint=remote,  # until the model has arrived
         track=True,
     )
     if remote and first:
         storage.upload_folder(local / MODEL, storage.join(place, MODEL))
+        storage.remove(storage.join(place, WORK))
 
 
 def _read_recipe(path: Path) -> Recipe:

@@ -2,15 +2,23 @@
 
 import logging
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from linnet.errors import LinnetError, first_line
+from linnet.errors import LinnetError, first_line, public
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "linnet"
+STATUS = {  # Kubeflow Pipelines' words for how a task ended, of its backends and of kfp.local
+    "SUCCEEDED": "FINISHED",
+    "COMPLETE": "FINISHED",
+    "CACHED": "FINISHED",
+    "CANCELED": "KILLED",
+    "CANCELLED": "KILLED",
+}
 RUN_KEY = "linnet.input_hash"  # the tag that ties a run to what went into its training
 PIPELINE_RUN = "linnet.pipeline_run"  # the tag with the pipeline run that made it; LINNET_PIPELINE_RUN holds it
 GIT_COMMIT = "linnet.git_commit"  # the tag with the commit of the code that trained the model
@@ -23,6 +31,11 @@ class TrackingError(LinnetError):
 def tracking_uri() -> str:
     """MLFLOW_TRACKING_URI, or the embedded default: a SQLite file in the working folder."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+
+
+def shown_uri() -> str:
+    """The same for people: without a user and a password."""
+    return public(tracking_uri())
 
 
 def connect() -> "MlflowClient":
@@ -58,19 +71,35 @@ def find_run(client: "MlflowClient", run_key: str) -> str | None:
     return str(runs[0].info.run_id) if runs else None
 
 
-def check_server() -> None:
-    """Ask the server something harmless. Raises TrackingError with the cause and what to do."""
+def check_server(*, outlives_pods: bool) -> None:
+    """Ask the server something harmless.
+
+    Args:
+        outlives_pods: it must be a server, not a file that is gone with this machine.
+
+    Raises:
+        TrackingError: with the cause and what to do.
+    """
     from mlflow.exceptions import MlflowException
 
+    if outlives_pods and not tracking_uri().startswith(("http://", "https://")):
+        raise TrackingError(
+            f"MLFLOW_TRACKING_URI names no server ({shown_uri()}): what is logged there would be gone with the pod; "
+            "set it in the ConfigMap linnet (deploy/kubernetes/config.yaml)"
+        )
+    if outlives_pods and shown_uri() != tracking_uri():
+        raise TrackingError(
+            f"MLFLOW_TRACKING_URI ({shown_uri()}) holds a user; put user and password into the secret linnet-mlflow"
+        )
     try:
         connect().search_experiments(max_results=1)
     except (MlflowException, OSError) as reason:
-        raise TrackingError(f"MLflow at {tracking_uri()}: {_cause(reason)}") from None
+        raise TrackingError(f"MLflow at {shown_uri()}: {_cause(reason)}") from None
 
 
 def _cause(reason: Exception) -> str:
     said = first_line(reason)
-    if "401" in said or "403" in said:
+    if re.search(r"error code 40[13]\b", said):
         return (
             f"refuses us ({said}); set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, on a cluster by the "
             "secret linnet-mlflow"
@@ -96,7 +125,7 @@ def close_pipeline_runs(state: str, error: str) -> list[str]:
     from mlflow.entities import RunTag
     from mlflow.exceptions import MlflowException
 
-    status = {"SUCCEEDED": "FINISHED", "CANCELLED": "KILLED"}.get(state, "FAILED")
+    status = STATUS.get(state, "FAILED")
     run_ids = []
     try:
         client = connect()
@@ -107,7 +136,7 @@ def close_pipeline_runs(state: str, error: str) -> list[str]:
             client.set_terminated(run_id, status)
             run_ids.append(run_id)
     except (MlflowException, OSError) as reason:
-        raise TrackingError(f"MLflow at {tracking_uri()}: {_cause(reason)}") from None
+        raise TrackingError(f"MLflow at {shown_uri()}: {_cause(reason)}") from None
     return run_ids
 
 

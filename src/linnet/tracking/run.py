@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from linnet.errors import Stopped, first_line
 from linnet.progress import say
-from linnet.tracking.client import PIPELINE_RUN, RUN_KEY, connect, experiment_id, find_run, pipeline_run, tracking_uri
+from linnet.tracking.client import PIPELINE_RUN, RUN_KEY, connect, experiment_id, find_run, pipeline_run, shown_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -108,7 +108,7 @@ class RunTracker:
         self._thread.join(patience)
         if missing := self._lost + self._tasks.qsize():
             say(
-                f"MLflow at {tracking_uri()} did not take {missing} entries of this run; the results are complete, "
+                f"MLflow at {shown_uri()} did not take {missing} entries of this run; the results are complete, "
                 "their history is in the model folder. Check the server and MLFLOW_TRACKING_URI."
             )
 
@@ -217,7 +217,7 @@ class RunTracker:
                 return attempt()
             except Exception as reason:  # noqa: BLE001  the server's troubles, whatever they are, must not reach training
                 if not warned:
-                    say(f"MLflow at {tracking_uri()} does not answer ({first_line(reason)}); training goes on")
+                    say(f"MLflow at {shown_uri()} does not answer ({first_line(reason)}); training goes on")
                     warned = True
             tries -= 1
             if tries <= 0:

@@ -42,8 +42,14 @@ class CheckpointStore:
         """Replace the newest checkpoint by `state`."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            torch.save(state, file)
+        try:
+            with partial.open("wb") as file:
+                torch.save(state, file)
+        except RuntimeError as error:  # torch's zip writer stumbles over its own end on a full disk
+            if isinstance(error.__context__, OSError):
+                error.__context__.filename = str(partial)
+                raise error.__context__ from None
+            raise
         commit_file(partial, self.path)
         if self._mirror:
             self._mirror.push(self.path)

@@ -61,6 +61,7 @@ class TrainState:
     step: int = 0
     running: Running = field(default_factory=Running)
     history: list[HistoryRow] = field(default_factory=list)
+    grids: dict[int, Tensor] = field(default_factory=dict)  # by step: bytes of PNG files, uint8
 
     def state_dict(self) -> dict[str, Any]:
         """Plain tensors and numbers, loadable with `weights_only=True`."""
@@ -72,6 +73,7 @@ class TrainState:
             "step": self.step,
             "running": vars(self.running),
             "history": [vars(row) for row in self.history],
+            "grids": self.grids,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -83,6 +85,7 @@ class TrainState:
         self.step = state["step"]
         self.running = Running(**state["running"])
         self.history = [HistoryRow(**row) for row in state["history"]]
+        self.grids = {step: png.cpu() for step, png in state["grids"].items()}
 
 
 def new_state(network: nn.Module, section: TrainSection, ranks: Ranks) -> TrainState:
@@ -168,7 +171,7 @@ def train_step(
     state.scaler.unscale_(state.optimizer)
     norm = nn.utils.clip_grad_norm_(state.network.parameters(), section.max_gradient_norm, foreach=True)
     measured = state.ranks.mean(torch.stack([loss.detach().float(), norm.float()]))
-    loss_value, norm_value = measured.tolist()  # the step's one sync
+    loss_value, norm_value = measured.tolist()  # waits for the device
     overflow_is_expected = state.scaler.is_enabled() and state.scaler.get_scale() > MIN_LOSS_SCALE
     if not math.isfinite(loss_value) or not (math.isfinite(norm_value) or overflow_is_expected):
         raise NonFiniteLossError(_explain_stop(state, section, loss_value, norm_value, checkpoints))

@@ -1,5 +1,6 @@
 """Stopping between two steps when a person or a scheduler asks for it."""
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +15,15 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Ctrl-C and SIGTERM only take note, so that no optimizer step is cut in two; a second Ctrl-C ends at once."""
+    """Ctrl-C and SIGTERM only take note, so that no optimizer step is cut in two; a second Ctrl-C ends at once.
+
+    Under torchrun one Ctrl-C arrives twice, from the terminal and from the agent, which itself ends what takes long.
+    """
     request = StopRequest()
+    alone = "TORCHELASTIC_RUN_ID" not in os.environ
 
     def take_note(number: int, _frame: FrameType | None) -> None:
-        if request.signal_number == signal.SIGINT:
+        if alone and request.signal_number == signal.SIGINT:
             raise KeyboardInterrupt
         request.signal_number = number
 

@@ -10,7 +10,17 @@ from linnet.hashes import result_code_hash
 from linnet.recipe import Recipe, section_hash
 from linnet.stages import champion, compare
 from linnet.stages.champion import NoVersionError, Version
-from linnet.stages.register import CHALLENGER, CHAMPION, DECISION, KEPT, PROMOTED, REASON, RegistryError
+from linnet.stages.register import (
+    CHALLENGER,
+    CHAMPION,
+    DECISION,
+    KEPT,
+    PROMOTED,
+    REASON,
+    Decision,
+    RegistryError,
+    _decide_once,
+)
 from linnet.tracking.client import (
     PIPELINE_RUN,
     RUN_KEY,
@@ -79,7 +89,7 @@ def test_each_change_is_named(client: "MlflowClient", raw: Path, tag: str, what:
 def test_a_challenger_that_lost_is_not_trained_again(client: "MlflowClient", raw: Path) -> None:
     add_version(client, hashes(tiny_recipe("train.seed=5"), raw), CHAMPION)
     add_version(client, hashes(tiny_recipe(), raw), CHALLENGER)
-    assert "version 2 (challenger): nothing to do" in compare.run(tiny_recipe(), raw=raw).reason
+    assert "version 2: nothing to do" in compare.run(tiny_recipe(), raw=raw).reason
     changed = compare.run(tiny_recipe("train.seed=6"), raw=raw)
     assert changed == compare.Comparison(True, f"recipe changed since {NAME} version 1 (champion)")
 
@@ -96,7 +106,7 @@ def test_a_registry_that_does_not_answer_is_one_sentence(raw: Path, monkeypatch:
     with pytest.raises(RegistryError, match=r"http://127.0.0.1:1 .*check MLFLOW_TRACKING_URI"):
         compare.run(tiny_recipe(), raw=raw)
     with pytest.raises(TrackingError, match=r"does not answer .*check MLFLOW_TRACKING_URI"):
-        check_server()
+        check_server(outlives_pods=False)
     with pytest.raises(TrackingError):
         close_pipeline_runs("FAILED", "")
     assert known_run("key") is None
@@ -118,6 +128,51 @@ def test_a_rollback_moves_the_alias_and_is_not_undone_by_a_repeat(client: "Mlflo
     assert champion.versions(NAME)[1].reason == "by hand: still grey"
 
 
+def scored(score: float) -> dict[str, str]:
+    name = "frechet_thumbnail"
+    return {
+        f"linnet.score.{name}": str(score),
+        f"linnet.noise_score.{name}": "10.0",
+        f"linnet.protocol.{name}": "p",
+        "linnet.reference_hash": "r",
+    }
+
+
+def test_an_old_version_does_not_take_the_title_back(client: "MlflowClient") -> None:
+    """A, then a better B, then A again: a repeat carries its decision out only while nothing else was decided since."""
+    gate = tiny_recipe().register_.gate
+
+    def register_again(number: int) -> Decision:
+        return _decide_once(client, NAME, client.get_model_version(NAME, str(number)), gate)
+
+    def holds(alias: str) -> int:
+        return int(client.get_model_version_by_alias(NAME, alias).version)
+
+    add_version(client, scored(2.0))
+    assert register_again(1).promote
+    assert register_again(1).promote, "a repeat after a kill"
+    add_version(client, scored(1.0))
+    client.delete_registered_model_alias(NAME, CHAMPION)  # killed between the decision and the alias
+    client.set_registered_model_alias(NAME, CHAMPION, "1")
+    assert register_again(2).promote
+    assert (holds(CHAMPION), holds(CHALLENGER)) == (2, 2)
+    again = register_again(1)
+    assert again == Decision(False, "version 2 has become champion since this one was")
+    assert (holds(CHAMPION), holds(CHALLENGER)) == (2, 2)
+    champion.move(NAME, 1, "grey pictures")
+    assert not register_again(2).promote
+    assert register_again(1).promote
+    assert (holds(CHAMPION), holds(CHALLENGER)) == (1, 2)
+    client.delete_registered_model_alias(NAME, CHAMPION)
+    assert register_again(1).promote, "an empty place is taken"
+    assert holds(CHAMPION) == 1
+
+
+def test_a_name_that_is_none_is_one_sentence(client: "MlflowClient") -> None:
+    with pytest.raises(NoVersionError, match="is no name of a model"):
+        champion.versions("x' or")
+
+
 def test_a_version_that_is_not_there(client: "MlflowClient") -> None:
     with pytest.raises(NoVersionError, match="has no model 'linnet-birds-tiny'"):
         champion.versions(NAME)
@@ -127,7 +182,16 @@ def test_a_version_that_is_not_there(client: "MlflowClient") -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "status"), [("SUCCEEDED", "FINISHED"), ("FAILED", "FAILED"), ("CANCELLED", "KILLED"), ("ERROR", "FAILED")]
+    ("state", "status"),
+    [
+        ("SUCCEEDED", "FINISHED"),  # kfp.local
+        ("COMPLETE", "FINISHED"),  # a cluster's backend, in the words of its metadata store
+        ("CACHED", "FINISHED"),
+        ("FAILED", "FAILED"),
+        ("CANCELED", "KILLED"),
+        ("CANCELLED", "KILLED"),
+        ("ERROR", "FAILED"),
+    ],
 )
 def test_the_exit_handler_closes_the_runs_of_its_pipeline_run_and_no_others(
     client: "MlflowClient", monkeypatch: pytest.MonkeyPatch, state: str, status: str

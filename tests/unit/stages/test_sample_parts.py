@@ -34,6 +34,7 @@ def model(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
         mirror=None,
         device=CPU,
         checkpoint_every_seconds=1e9,
+        keep_checkpoint=False,
         track=False,
     )
     return folder / "model"

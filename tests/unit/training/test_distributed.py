@@ -41,6 +41,7 @@ def run_training(dataset: Path, folder: Path, processes: int, *overrides: str) -
         mirror=None,
         device=CPU,
         checkpoint_every_seconds=0.0,
+        keep_checkpoint=False,
         track=False,
     )
     return folder / "model"

@@ -1,0 +1,36 @@
+"""Where a task runs and what it may leave there. Imports no torch, so that `check` answers soon."""
+
+import os
+from pathlib import Path
+
+from linnet import storage
+from linnet.errors import LinnetError
+from linnet.launch.trainjob import TrainJobSettings
+
+
+class PlaceError(LinnetError):
+    """A place for files would be gone with the pod, or is not seen by all nodes."""
+
+
+def in_cluster() -> bool:
+    """Whether this process runs in a Kubernetes pod."""
+    return "KUBERNETES_SERVICE_HOST" in os.environ
+
+
+def work_place() -> str:
+    """LINNET_WORK, where unfinished work waits: an s3:// address or a folder."""
+    return os.environ.get("LINNET_WORK") or ".work"
+
+
+def require_shared(work: str, settings: TrainJobSettings) -> None:
+    """Raises PlaceError unless `work` outlives this pod and can be seen by every node of a training."""
+    mount = settings.volume_mount_path
+    if storage.is_remote(work) or (mount is not None and Path(work).is_relative_to(mount)):
+        return
+    given = (
+        f"LINNET_WORK = {work} is on this pod's own disk" if "LINNET_WORK" in os.environ else "LINNET_WORK is missing"
+    )
+    raise PlaceError(
+        f"{given}: set it in the ConfigMap linnet (deploy/kubernetes/config.yaml) to an s3:// address, or to a folder "
+        "of the volume that [volume] in pipelines/cluster.toml mounts"
+    )
