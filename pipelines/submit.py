@@ -86,10 +86,10 @@ def run_arguments(
     Raises:
         RecipeError: the source is a path of this machine, which no pod can see.
     """
-    if source.startswith(("/", "./", "../", "~")):
+    if source not in ("", "synthetic", "caltech") and not source.startswith(("s3://", "dvc:")):
         raise RecipeError(
-            f"source {source}: a path on this machine, which the cluster cannot see; bring it to an s3:// address or "
-            "name a DVC revision as dvc:REPO@REV"
+            f"source {source}: no pod can see a path on this machine; give an s3:// address, dvc:REPO@REV, caltech or "
+            "synthetic"
         )
     numbers = {"num_nodes": num_nodes, "sample_tasks": sample_tasks}
     given = {name: number for name, number in numbers.items() if number is not None}
