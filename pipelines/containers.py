@@ -61,7 +61,12 @@ def _local_image(client: Any, image: str) -> str:
 
 
 def _run(client: Any, image: str, command: list[str], volumes: dict[str, Any], more: dict[str, Any]) -> int:
-    container = client.containers.run(image=image, command=command, detach=True, volumes=volumes, **more)
+    import docker
+
+    try:
+        container = client.containers.run(image=image, command=command, detach=True, volumes=volumes, **more)
+    except docker.errors.APIError as reason:
+        raise EngineError(f"the container engine did not start a task ({first_line(reason)})") from None
     try:
         for line in container.logs(stream=True, follow=True):
             print(line.decode(errors="replace"), end="")

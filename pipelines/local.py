@@ -158,8 +158,10 @@ def _summarise(folder: Path) -> None:
 
 def main() -> None:
     """One sentence for mistakes, as the command line does."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+    app.command()(run)
     try:
-        typer.run(run)
+        app()
     except SystemExit as done:  # typer's way out
         if done.code == INTERRUPTED:
             say("linnet: interrupted; nothing half-written was kept, and a repeated run trains on from its checkpoint")
