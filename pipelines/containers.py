@@ -64,12 +64,13 @@ def _run(client: Any, image: str, command: list[str], volumes: dict[str, Any], m
     import docker
 
     try:
-        container = client.containers.run(image=image, command=command, detach=True, volumes=volumes, **more)
+        container = client.containers.create(image=image, command=command, volumes=volumes, **more)
+        try:
+            container.start()
+            for line in container.logs(stream=True, follow=True):
+                print(line.decode(errors="replace"), end="")
+            return int(container.wait()["StatusCode"])
+        finally:
+            container.remove(force=True, v=True)
     except docker.errors.APIError as reason:
-        raise EngineError(f"the container engine did not start a task ({first_line(reason)})") from None
-    try:
-        for line in container.logs(stream=True, follow=True):
-            print(line.decode(errors="replace"), end="")
-        return int(container.wait()["StatusCode"])
-    finally:
-        container.remove(force=True, v=True)
+        raise EngineError(f"the container engine did not run a task ({first_line(reason)})") from None

@@ -5,6 +5,7 @@ the other (two of them would fight for the same cores), and a task that fails is
 """
 
 import os
+import re
 import sys
 import uuid
 import warnings
@@ -74,9 +75,16 @@ def run(
                 only_if_changed=only_if_changed,
             )
     except RuntimeError as reason:  # kfp names the task; what the task said is above
-        raise LocalRunError(f"{reason}; its own message is above") from None
+        raise LocalRunError(f"{_which_failed(str(reason))}; its own message is above") from None
     for folder in sorted(set(root.iterdir()) - before):
         _summarise(folder)
+
+
+def _which_failed(said: str) -> str:
+    """The innermost task of kfp's "Inner task failed: 'check' inside 'exit-handler-1' ...", without its colours."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", said)
+    found = re.search(r"Inner task failed: '([^']+)'", plain)
+    return f"task '{found[1]}' failed" if found else plain.rstrip(".")
 
 
 def for_one_machine(spec: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pipelines.console import Quiet
-from pipelines.local import for_one_machine
+from pipelines.local import _which_failed, for_one_machine
 from pipelines.resources import ClusterError, load_cluster
 
 ROOT = Path(__file__).parents[3]
@@ -41,6 +41,15 @@ def test_the_executors_bookkeeping_is_left_out_and_nothing_else() -> None:
         "    {this is a task's own line}",
         "Task 'check' finished",
     ]
+
+
+def test_the_task_that_failed_is_named() -> None:
+    said = (
+        "Pipeline \x1b[95m'linnet-training'\x1b[0m finished with status \x1b[91mFAILURE\x1b[0m. Inner task failed: "
+        "\x1b[96m'check'\x1b[0m inside \x1b[96m'exit-handler-1'\x1b[0m."
+    )
+    assert _which_failed(said) == "task 'check' failed"
+    assert _which_failed("something else.") == "something else"
 
 
 def test_only_retries_and_parallel_loops_are_taken_out() -> None:
