@@ -18,7 +18,7 @@ from support.tiny import ROOT, tiny_raw_data, write_tiny_recipe
 pytestmark = pytest.mark.containers
 ENGINE = os.environ.get("ENGINE", "docker")
 NAME = "birds-tiny"
-SHARED_DIGITS = ("dataset", "model", "samples")
+COMPARED = ("dataset", "model", "samples")
 
 
 def run(*command: str, folder: Path = ROOT, status: int = 0, **more: str) -> str:
@@ -84,19 +84,18 @@ def test_the_dag_makes_in_containers_what_plain_commands_make(
     linnet(plain, "preprocess", f"{NAME}.toml")
     linnet(plain, "train", f"{NAME}.toml", "--no-track")
     linnet(plain, "sample", f"{NAME}.toml")
-    for name, place in zip(SHARED_DIGITS, ("preprocess/dataset", "train/model", "collect/samples"), strict=True):
+    for name, place in zip(COMPARED, ("preprocess/dataset", "train/model", "collect/samples"), strict=True):
         assert folder_hash(made / place) == folder_hash(plain / "build" / NAME / name), name
 
 
-@pytest.mark.parametrize("attempt", range(5))
-def test_a_task_that_fails_is_never_taken_for_a_success(image: str, tmp_path: Path, attempt: int) -> None:
+@pytest.mark.parametrize("_attempt", range(5))
+def test_a_task_that_fails_is_never_taken_for_a_success(image: str, tmp_path: Path, _attempt: int) -> None:
     """kfp 2.17's own runner takes a container that is gone already for a success, some of the time."""
     recipe = write_tiny_recipe(tmp_path)
     command = [sys.executable, "-m", "pipelines.local", recipe.name, "--runner", "containers", "--image", image]
     said = run(*command, folder=tmp_path, status=1, MLFLOW_TRACKING_URI="http://127.0.0.1:1")
     assert "linnet check: MLflow at http://127.0.0.1:1: does not answer" in said
     assert "'ingest'" not in said
-    assert attempt < 5
 
 
 def test_no_engine_is_one_sentence(tmp_path: Path) -> None:

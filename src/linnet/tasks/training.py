@@ -31,7 +31,7 @@ RECIPE, DATASET, MODEL, WORK = "recipe.json", "dataset", "model", "work"  # what
 
 
 class SharedPlaceError(LinnetError):
-    """The nodes of a training have no place that all of them see."""
+    """What the nodes of a training share is missing or not theirs."""
 
 
 def default_processes(device: torch.device) -> int:
@@ -126,10 +126,8 @@ def in_shared_place(place: str) -> None:
     if remote and storage.is_complete(storage.join(place, MODEL)):
         say(f"{place}: already trained")
         return
-    torchrun.start(
-        stage.run,
+    stage.run(
         recipe,
-        processes=1,
         dataset=local / DATASET,
         out=local / MODEL,
         work=local / WORK,
