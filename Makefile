@@ -107,9 +107,9 @@ COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --
 .PHONY: lock
 lock: $(READY) ## Renew requirements.lock from pyproject.toml, and the image's two parts of it
 	@$(COMPILE) pyproject.toml --all-extras -o requirements.lock
-	@printf 'torch\ntorchvision\n' | $(COMPILE) -c requirements.lock - -o deploy/image/torch.lock
-	@$(COMPILE) -c requirements.lock pyproject.toml --extra build --extra dvc --extra kfp --extra server \
-		$$(grep -oE '^(torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)==' deploy/image/torch.lock \
+	@printf 'torch\ntorchaudio\ntorchvision\n' | $(COMPILE) -c requirements.lock - -o deploy/image/torch.lock
+	@$(COMPILE) -c requirements.lock pyproject.toml --extra build --extra dvc --extra kfp --extra server --extra text \
+		$$(grep -oE '^(torch|torchaudio|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)==' deploy/image/torch.lock \
 		| sed 's/==//; s/^/--no-emit-package /') -o deploy/image/linnet.lock
 
 .PHONY: clean

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from linnet.recipe_file import load_recipe
 from linnet.stages.loss import LossComputer
-from linnet.stages.wiring import Standardisation, build_network, place
+from linnet.stages.wiring import build_network, place
 from linnet.training.checkpoint import CheckpointStore
 from linnet.training.distributed import Ranks
 from linnet.training.loop import new_state, train_step
@@ -46,7 +46,7 @@ def _linnet_step(images: NDArray[np.uint8]) -> Callable[[], object]:
     overrides = (f"data.image_size_pixels={SIZE}", f"train.batch_size={BATCH}")
     recipe = load_recipe(ROOT / "recipes" / "birds-baseline.toml", overrides).training()
     state = new_state(place(build_network(recipe), CPU), recipe.train, Ranks.alone(CPU))
-    scale = Standardisation.of({"mean": [0.5] * 3, "std": [0.5] * 3}, CPU)
+    scale = {"mean": [0.5] * 3, "std": [0.5] * 3}
     loss = LossComputer(recipe, scale, images, np.zeros(len(images), dtype=np.int64), state.ranks, start_step=0)
     checkpoints = CheckpointStore(Path(tempfile.mkdtemp()), every_seconds=1e9)
     state.network.train()

@@ -1,4 +1,4 @@
-"""evaluate: real pictures, a model and its samples in, scores and a report out."""
+"""evaluate: real examples, a model, its samples and restorations in, scores and a report out."""
 
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Model, Output
@@ -15,12 +15,14 @@ def evaluate(
     model_hash: str,
     samples: Input[Artifact],
     samples_hash: str,
+    restored: Input[Artifact],
+    restored_hash: str,
     weights_hash: str,
     report: Output[Artifact],
     metrics: Output[Metrics],
     page: Output[HTML],
 ) -> str:
-    """Compare samples with held-out pictures; the scores are on the run's page. Return the report's content hash."""
+    """Compare samples with held-out examples; the scores are on the run's page. Return the report's content hash."""
     from linnet import tasks
 
     scores, facts = tasks.evaluate(
@@ -31,6 +33,8 @@ def evaluate(
         model_hash=model_hash,
         samples=samples.path,
         samples_hash=samples_hash,
+        restored=restored.path,
+        restored_hash=restored_hash,
         weights_hash=weights_hash,
         out=report.path,
         page=page.path,

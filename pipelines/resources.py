@@ -21,6 +21,8 @@ SETTINGS = (
     "LINNET_WORK",
     "LINNET_INCEPTION_WEIGHTS",
     "LINNET_INCEPTION_SHA256",
+    "LINNET_EMBEDDING_WEIGHTS",
+    "LINNET_EMBEDDING_SHA256",
 )
 RUN_ID = "metadata.labels['pipeline/runid']"
 Kind = Literal["little", "data", "draw", "train"]

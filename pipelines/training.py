@@ -1,8 +1,9 @@
-"""The DAG: check, ingest, compare, preprocess, train, sample in parts, evaluate, and register behind the gate.
+"""The DAG: check, ingest, compare, preprocess, train, sample in parts, restore, evaluate, and register behind the gate.
 
     check -> ingest -> compare --changed--> preprocess -> train -> sample x parts -> collect -> evaluate -> gate
-                               --unchanged--> the end                      gate --promote--> register as champion
-    close: at the end of every run, however it ends                             --keep-----> register as challenger
+                               --unchanged--> the end           -> restore -------------------^
+    gate --promote--> register as champion      close: at the end of every run, however it ends
+         --keep-----> register as challenger
 
 Content hashes travel beside the artifacts. They are what makes a cached result truthful: a task is skipped only if
 its texts, the hashes of its data and the image's digest are those of an earlier run. Tasks that look at the world
@@ -23,6 +24,7 @@ from components.gate import gate
 from components.ingest import ingest
 from components.preprocess import preprocess
 from components.register import register
+from components.restore import restore
 from components.sample import sample
 from components.train import train
 from pipelines.resources import knows_trainjobs, place, pod
@@ -62,8 +64,8 @@ def training_pipeline(
 
     Args:
         recipe: The text of a recipe (TOML): every number that changes the result.
-        source: Where the raw data comes from: empty for the built-in set, caltech, s3://bucket/prefix/,
-            s3://bucket/archive.tgz, or dvc:REPOSITORY@REVISION.
+        source: Where the raw data comes from: empty for the built-in set, caltech, hf:OWNER/NAME@REVISION,
+            s3://bucket/prefix/, s3://bucket/archive.tgz, or dvc:REPOSITORY@REVISION.
         num_nodes: Nodes to train on. 1 trains in the task's own pod on all its GPUs; more make a Kubeflow TrainJob.
         sample_tasks: Tasks that share the drawing of samples; their number changes no picture.
         only_if_changed: Stop early if data, recipe and code are those of the champion or the newest challenger.
@@ -104,6 +106,10 @@ def training_pipeline(
                 numbers=checked.outputs["numbers"],
                 parts=checked.outputs["parts"],
             )
+            repaired = restore(
+                recipe=recipe, dataset=dataset, dataset_hash=dataset_hash, model=model, model_hash=model_hash
+            )
+            place(repaired, "draw", retries=2, cache=True)
             measured = evaluate(
                 recipe=recipe,
                 dataset=dataset,
@@ -112,6 +118,8 @@ def training_pipeline(
                 model_hash=model_hash,
                 samples=drawn.outputs["samples"],
                 samples_hash=drawn.outputs["samples_hash"],
+                restored=repaired.outputs["restored"],
+                restored_hash=repaired.outputs["Output"],
                 weights_hash=checked.outputs["weights_hash"],
             )
             place(measured, "draw", retries=2, cache=True)

@@ -14,9 +14,9 @@ from typing import Any
 import linnet
 from linnet.files import PROVENANCE, ArtifactError, read_json, write_json
 from linnet.hashes import code_hash, file_hash, folder_hash
-from linnet.recipe import Section, section_hash
+from linnet.recipe import DataSection, Section, Sound, section_hash
 
-VERSIONED_LIBRARIES = ("torch", "numpy", "pillow", "safetensors")
+VERSIONED_LIBRARIES = ("torch", "numpy", "pillow", "safetensors", "soundfile", "torchaudio")
 
 
 class Raw:
@@ -44,9 +44,31 @@ class Dataset:
         return f"{split}_images.npy"
 
     @staticmethod
+    def waveforms(split: str) -> str:
+        """int16 [N, samples]."""
+        return f"{split}_waveforms.npy"
+
+    @staticmethod
+    def spectrograms(split: str) -> str:
+        """float32 [N, channels, frequencies, frames], where the recipe stores them."""
+        return f"{split}_spectrograms.npy"
+
+    @staticmethod
     def labels(split: str) -> str:
-        """int64 [N]."""
+        """int64 [N]: the class of a picture, the song of a window of sound."""
         return f"{split}_labels.npy"
+
+    @staticmethod
+    def examples(data: DataSection, split: str) -> str:
+        """What people look at or listen to."""
+        return Dataset.waveforms(split) if isinstance(data, Sound) else Dataset.images(split)
+
+    @staticmethod
+    def training_examples(data: DataSection) -> str:
+        """What training reads."""
+        if isinstance(data, Sound) and data.storage == "spectrogram":
+            return Dataset.spectrograms("train")
+        return Dataset.examples(data, "train")
 
     @staticmethod
     def content_hash(folder: Path) -> str:
@@ -77,14 +99,25 @@ class Model:
 class Samples:
     """File names in a samples folder, made by sample."""
 
-    images = "samples.npy"  # uint8 [N, height, width, 3]
+    examples = "samples.npy"  # uint8 [N, height, width, 3] or int16 [N, samples]
     manifest = "samples.csv"
     grid = "grid.png"
     noising = "noising.png"
     page = "report.html"
     recipe = "recipe.json"  # the section that made them
-    files = "images"
+    files = "files"
     numbers = "numbers.txt"  # in a part of the samples: which pictures it holds
+
+
+class Restored:
+    """File names in a folder of restorations, made by restore; for each task a folder of its own name."""
+
+    clean = "clean.npy"  # each float32 [N, C, H, W], pixels in 0..1 or spectrograms
+    observed = "observed.npy"
+    restored = "restored.npy"
+    baseline = "baseline.npy"
+    missing = "missing.npy"  # bool [C, H, W]: what was not observed
+    page = "report.html"
 
 
 class Report:

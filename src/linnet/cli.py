@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import torch
 
 app = typer.Typer(
-    help="Train diffusion models on your own pictures: ingest, preprocess, train, sample, evaluate, register.\n\n"
+    help="Train diffusion models on your own pictures and recordings: ingest, preprocess, train, sample, restore, "
+    "evaluate, register.\n\n"
     "A recipe (TOML) says what to make; options say where. Every command can be stopped and repeated.",
     no_args_is_help=True,
     add_completion=False,
@@ -36,15 +37,20 @@ Data = Annotated[Path, typer.Option(help="Where raw data lies: DATA/<data.folder
 Source = Annotated[
     str | None,
     typer.Option(
-        help="synthetic (drawn here), caltech (downloaded, 1.1 GB), the path of an archive or folder, "
-        "s3://BUCKET/ARCHIVE, s3://BUCKET/FOLDER/, or dvc:REPOSITORY@REVISION (its data/<folder>). Left out: what "
-        "is there already, or else synthetic."
+        help="synthetic (made here), caltech (birds, 1.1 GB), hf:OWNER/NAME@REVISION (sound from Hugging Face), the "
+        "path of an archive or folder, s3://BUCKET/ARCHIVE, s3://BUCKET/FOLDER/, or dvc:REPOSITORY@REVISION (its "
+        "data/<folder>). Left out: what is there already, or else synthetic."
     ),
 ]
+WeightsHash = Annotated[str | None, typer.Option(help="What that file must hash to, if not the published.")]
 Device = Annotated[str, typer.Option(help="auto (the GPU where there is one), cpu or cuda.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Pictures drawn at once: changes speed, memory and rounding.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Examples made at once: changes speed, memory and rounding.")]
 InceptionWeights = Annotated[
     Path | None, typer.Option(envvar="LINNET_INCEPTION_WEIGHTS", help="File with Inception's 2015 weights.")
+]
+EmbeddingWeights = Annotated[
+    Path | None,
+    typer.Option(envvar="LINNET_EMBEDDING_WEIGHTS", help="File with the sound embedding of [evaluate] features."),
 ]
 Track = Annotated[bool, typer.Option(help="Log to MLflow (MLFLOW_TRACKING_URI, or mlflow.db in this folder).")]
 
@@ -55,6 +61,10 @@ BUILD, WORK, DATA = Path("build"), Path(".work"), Path("data")
 
 class NoReasonError(LinnetError):
     """Something was moved by hand, without a word."""
+
+
+class NoStreamlitError(LinnetError):
+    """The page cannot be served."""
 
 
 @app.command()
@@ -107,9 +117,9 @@ def preprocess(
     overrides: Overrides = None,
     data: Data = DATA,
     build: Build = BUILD,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that read pictures; 0 uses all cores.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read files; 0 uses all cores.")] = 0,
 ) -> None:
-    """Crop, resize and split pictures into training arrays, with statistics and a page to look at."""
+    """Turn pictures or recordings into training arrays, with statistics and a page to look at or listen to."""
     from linnet.stages import preprocess as stage
 
     loaded = load_recipe(recipe, overrides or ())
@@ -170,12 +180,107 @@ def sample(
     device: Device = "auto",
     batch_size: BatchSize = 64,
 ) -> None:
-    """Draw pictures from the trained model: single files, a grid, and how noise becomes a picture."""
+    """Draw from the trained model: single files (PNG, FLAC), a page, and how noise becomes an example."""
     from linnet.stages import sample as stage
 
     loaded = load_recipe(recipe, overrides or ())
     folder = build / loaded.name
     stage.run(loaded, model=folder / "model", out=folder / "samples", device=_device(device), batch_size=batch_size)
+
+
+@app.command()
+def restore(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    build: Build = BUILD,
+    device: Device = "auto",
+    batch_size: BatchSize = 16,
+) -> None:
+    """Damage held-out examples as [restore] says and bring them back with the trained model; a page to compare."""
+    from linnet.stages import restore as stage
+
+    loaded = load_recipe(recipe, overrides or ())
+    folder = build / loaded.name
+    stage.run(
+        loaded,
+        dataset=folder / "dataset",
+        model=folder / "model",
+        out=folder / "restored",
+        device=_device(device),
+        batch_size=batch_size,
+    )
+
+
+@app.command()
+def repair(
+    recipe: RecipePath,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The damaged recording or picture.")],
+    task: Annotated[
+        str,
+        typer.Option(
+            help="The name of a task of the recipe's [restore], or one of your own, such as "
+            "\"{kind='bandwidth_extension', cutoff_hz=4000.0}\"."
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder for the result. Left out: BUILD/<recipe>/repaired.")] = None,
+    impulse_response: Annotated[
+        Path | None, typer.Option(help="For known_reverb: a recording of the room's answer to a click.")
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="For inpaint_pixels: a picture, white where pixels are missing.")
+    ] = None,
+    overrides: Overrides = None,
+    build: Build = BUILD,
+    device: Device = "auto",
+) -> None:
+    """Restore a recording or picture of your own, of any length or size, with the trained model as prior."""
+    from linnet.recipe_file import parse_task
+    from linnet.stages import repair as stage
+
+    loaded = load_recipe(recipe, overrides or ())
+    folder = build / loaded.name
+    stage.run(
+        loaded.restore,
+        parse_task(task, loaded),
+        stage.Given(file, impulse_response, mask),
+        model=folder / "model",
+        out=out or folder / "repaired",
+        device=_device(device),
+    )
+
+
+@app.command()
+def draw(
+    recipe: RecipePath,
+    prompts: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PROMPT...", help="Words, labels with commas between, or a class: as the model was trained."
+        ),
+    ] = None,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Samples for each prompt.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal samples.")] = 0,
+    guidance: Annotated[float | None, typer.Option(min=0, help="Classifier-free guidance scale; 1: none.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.01, max=600, help="Length of sound.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the samples. Left out: BUILD/<recipe>/drawn.")] = None,
+    build: Build = BUILD,
+    device: Device = "auto",
+    batch_size: BatchSize = 64,
+) -> None:
+    """Draw what you ask for from the trained model: `linnet draw RECIPE "a slow melody on a bell" --seconds 6`."""
+    from linnet.stages import draw as stage
+
+    loaded = load_recipe(recipe, ())
+    folder = build / loaded.name
+    stage.run(
+        loaded.sample,
+        stage.Wish(tuple(prompts or ()), count, seed, guidance, steps, seconds),
+        model=folder / "model",
+        out=out or folder / "drawn",
+        device=_device(device),
+        batch_size=batch_size,
+    )
 
 
 @app.command()
@@ -186,12 +291,12 @@ def evaluate(
     device: Device = "auto",
     batch_size: BatchSize = 64,
     inception_weights: InceptionWeights = None,
-    inception_sha256: Annotated[
-        str | None, typer.Option(help="What that file must hash to, if not the published.")
-    ] = None,
+    inception_sha256: WeightsHash = None,
+    embedding_weights: EmbeddingWeights = None,
+    embedding_sha256: WeightsHash = None,
     track: Track = True,
 ) -> None:
-    """Measure how far the samples are from held-out real pictures; metrics.json and a page to look at."""
+    """Measure how far the samples are from held-out real examples; metrics.json and a page to look at."""
     from linnet.stages import evaluate as stage
 
     loaded = load_recipe(recipe, overrides or ())
@@ -201,10 +306,11 @@ def evaluate(
         dataset=folder / "dataset",
         model=folder / "model",
         samples=folder / "samples",
+        restored=folder / "restored",
         out=folder / "report",
         device=_device(device),
-        inception_weights=inception_weights,
-        inception_sha256=inception_sha256,
+        feature_weights=embedding_weights if loaded.data.kind == "sound" else inception_weights,
+        feature_sha256=embedding_sha256 if loaded.data.kind == "sound" else inception_sha256,
         batch_size=batch_size,
         track_run=track,
     )
@@ -230,6 +336,7 @@ def retrain(
     work: Work = WORK,
     device: Device = "auto",
     inception_weights: InceptionWeights = None,
+    embedding_weights: EmbeddingWeights = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only ingest and compare; exit status 3 if nothing changed.")
     ] = False,
@@ -240,14 +347,15 @@ def retrain(
     """
     from linnet.tasks import retraining
 
+    loaded = load_recipe(recipe, overrides or ())
     changed = retraining.run(
-        load_recipe(recipe, overrides or ()),
+        loaded,
         source=source,
         data=data,
         build=build,
         work=work,
         device=_device(device),
-        inception_weights=inception_weights,
+        feature_weights=embedding_weights if loaded.data.kind == "sound" else inception_weights,
         only_look=dry_run,
     )
     if dry_run and not changed:
@@ -272,6 +380,23 @@ def champion(
 
 
 @app.command()
+def ui(
+    build: Build = BUILD,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where the page is served.")] = 8501,
+) -> None:
+    """Open a page to draw from the trained models of BUILD and of the registry, in a browser."""
+    import importlib.util
+    import subprocess
+
+    if importlib.util.find_spec("streamlit") is None:
+        raise NoStreamlitError("linnet ui needs streamlit: pip install 'linnet[ui]'")
+    script = Path(__file__).parent / "ui" / "app.py"
+    options = [f"--server.port={port}", "--server.headless=true", "--browser.gatherUsageStats=false"]
+    command = [sys.executable, "-m", "streamlit", "run", str(script), *options, "--", "--build", str(build)]
+    raise typer.Exit(subprocess.run(command, check=False).returncode)
+
+
+@app.command()
 def results(
     folders: Annotated[list[Path], typer.Argument(metavar="BUILD/RECIPE...", help="Result folders, such as build/*.")],
 ) -> None:
@@ -290,7 +415,13 @@ def results(
         for name, score in metrics["scores"].items():
             noise, untrained = metrics["context"][name]["noise"], metrics["context"][name]["untrained"]
             print(f"  {name:<20} {score:.4g}   (pure noise {noise:.4g}, untrained network {untrained:.4g})")
-        print(f"  pictures  {folder / 'samples' / Samples.grid}")
+        for task, found in metrics["restoration"].items():
+            for metric, values in found.items():
+                print(
+                    f"  {metric + ' ' + task:<20} {values['restored']:.4g}   (baseline {values['baseline']:.4g}, as "
+                    f"observed {values['observed']:.4g})"
+                )
+        print(f"  samples   {folder / 'samples' / Samples.page}")
         print(f"  report    {folder / 'report' / Report.page}")
         print(f"  model     models:/{entry['model_name']}@{title}")
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 import tomlkit
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from linnet.errors import LinnetError
-from linnet.recipe import Recipe, Section
+from linnet.recipe import Recipe, RestorationTask, Section, check_task
+
+EXAMPLE_TASK = "{kind='denoise', noise_std=0.01}"
 
 
 class RecipeError(LinnetError):
@@ -50,6 +52,33 @@ def parse_recipe(text: str, *, where: str, overrides: Sequence[str] = ()) -> Rec
         return Recipe.model_validate(values)
     except ValidationError as error:
         raise RecipeError("\n".join(f"{where}: {line}" for line in _explain(error))) from None
+
+
+def parse_task(text: str, recipe: Recipe) -> RestorationTask:
+    """A task for `linnet repair`: the name of one of the recipe's, or a TOML table whose noise_std may be left out.
+
+    Raises:
+        RecipeError: neither, or not for this kind of data.
+    """
+    if found := [task for task in recipe.restore.tasks if task.name == text.strip()]:
+        return found[0]
+    names = ", ".join(task.name for task in recipe.restore.tasks)
+    try:
+        values = tomlkit.value(text.strip()).unwrap()
+    except tomlkit.exceptions.ParseError:
+        values = None
+    if not isinstance(values, dict):
+        raise RecipeError(f"--task {text!r}: no task of the recipe ({names}) and no TOML table, such as {EXAMPLE_TASK}")
+    values = {"name": "repair", "noise_std": 0.0} | values
+    try:
+        task = TypeAdapter[RestorationTask](RestorationTask).validate_python(values)
+        check_task(task, recipe.data)
+    except ValidationError as error:
+        places = [(".".join(str(part) for part in detail["loc"][1:]), detail["msg"]) for detail in error.errors()]
+        raise RecipeError("\n".join(f"--task: {place or 'kind'}: {message}" for place, message in places)) from None
+    except ValueError as reason:
+        raise RecipeError(f"--task: {reason}") from None
+    return task
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:

@@ -1,15 +1,18 @@
-"""The registered model: an MLflow pyfunc, from code, that draws pictures.
+"""The registered model: an MLflow pyfunc, from code, that draws pictures or makes sounds.
 
 MLflow runs this file when the model is loaded (`mlflow.pyfunc.load_model("models:/<name>@champion")`) or served
-(`mlflow models serve`); register stores it together with linnet's own source. Each input row asks for pictures:
+(`mlflow models serve`); register stores it together with linnet's own source. Each input row asks for samples:
 
     num_samples  how many
-    seed         optional; equal seeds give equal pictures
+    seed         optional; equal seeds give equal samples
     steps        optional; sampling steps, the recipe's number if left out
-    label        optional; class index from 0, only for labelled models
-    guidance     optional; classifier-free guidance scale, only for labelled models
+    label        optional; class index from 0, only for models with classes
+    prompt       optional; words, or labels with commas between, only for models that take them
+    guidance     optional; classifier-free guidance scale, only for conditional models
+    seconds      optional; length, only for sound: longer than the training examples by overlapping windows
 
-Each output row is one picture: request (row of the input), number, label (-1: none), png (base64).
+Each output row is one sample: request (row of the input), number, label (-1: none) or prompt ("": none) where the model
+has them, and png or flac (base64).
 """
 
 import base64
@@ -23,80 +26,131 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel
-from PIL import Image
 
-from linnet.recipe import SampleSection
-from linnet.stages.wiring import Painter, chunks, load_painter, num_classes, pick_device
+from linnet.artifacts import Model
+from linnet.errors import LinnetError
+from linnet.files import read_json
+from linnet.recipe import ClassLabel, SampleSection, Sound, Unconditional
+from linnet.stages.codec import Statistics
+from linnet.stages.conditions import Condition, parse_prompt
+from linnet.stages.sample import num_frames
+from linnet.stages.shown import encode_example
+from linnet.stages.wiring import Painter, chunks, load_painter, pick_device
 
 MAX_SAMPLES = 4096
+MAX_SECONDS = 600.0
 BATCH_SIZE = 64
-OPTIONAL_INTEGERS = ("seed", "steps", "label")
 
 
-class PictureModel(PythonModel):
-    """Draws pictures from a trained model folder."""
+class SampleModel(PythonModel):
+    """Samples from a trained model folder."""
 
     def load_context(self, context: Any) -> None:
         """Load the weights once; called by MLflow."""
         model, sample = Path(context.artifacts["model"]), Path(context.artifacts["sample"])
         self._section = SampleSection.model_validate_json(sample.read_bytes())
         self._painter = load_painter(model, weights=self._section.weights, device=pick_device("auto"))
+        self._statistics: Statistics = read_json(model / Model.statistics, made_by="train")
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """One output row for each picture; see the module's docstring."""
+        """One output row for each sample; see the module's docstring."""
         rows = [
             row
             for request, values in enumerate(model_input.to_dict("records"))
-            for row in _draw(self._painter, self._section, request, {str(key): value for key, value in values.items()})
+            for row in self._draw(request, {str(key): value for key, value in values.items() if not pd.isna(value)})
         ]
-        return pd.DataFrame(rows, columns=["request", "number", "label", "png"])
+        return pd.DataFrame(rows, columns=output_columns(self._painter))
+
+    def _draw(self, request: int, given: dict[str, Any]) -> list[dict[str, Any]]:
+        painter, section = self._painter, self._section
+        count = int(given.get("num_samples", 1))
+        if not 1 <= count <= MAX_SAMPLES:
+            raise _refusal(f"num_samples = {count}: ask for 1 to {MAX_SAMPLES} samples a row")
+        seed = int(given.get("seed", section.seed))
+        if seed < 0:
+            raise _refusal(f"seed = {seed}: give 0 or more")
+        timesteps = painter.recipe.diffusion.schedule.num_timesteps
+        steps = int(given.get("steps", section.sampler.num_steps))
+        if not 1 <= steps <= timesteps:
+            raise _refusal(f"steps = {steps}: give 1 to {timesteps}")
+        condition, shown = self._condition(given)
+        guidance = float(given.get("guidance", 1.0 if condition is None else section.guidance_scale))
+        if guidance != 1 and condition is None:
+            raise _refusal(f"guidance = {guidance:g} needs a label or a prompt to be guided to")
+        if not (np.isfinite(guidance) and guidance >= 0):
+            raise _refusal(f"guidance = {guidance:g}: give a number of 0 or more")
+        frames = self._frames(given)
+        rows = []
+        for numbers in chunks(count, BATCH_SIZE):
+            x = painter.draw(
+                section.sampler.model_copy(update={"num_steps": steps}),
+                seed=seed,
+                numbers=numbers,
+                conditions=None if condition is None else [condition] * len(numbers),
+                guidance_scale=guidance,
+                clip_x0=section.clip_x0,
+                precision=section.precision,
+                frames=frames,
+            )
+            for number, example in zip(numbers, painter.codec.decode(x), strict=True):
+                stream = io.BytesIO()
+                encode_example(stream, example, painter.recipe.data)
+                content = base64.b64encode(stream.getvalue()).decode("ascii")
+                values = [request, number, *shown, content]
+                rows.append(dict(zip(output_columns(painter), values, strict=True)))
+        return rows
+
+    def _condition(self, given: dict[str, Any]) -> tuple[Condition, list[Any]]:
+        """(what the network is told, how the output rows show it)."""
+        section = self._painter.recipe.conditioning
+        label, prompt = given.get("label"), given.get("prompt")
+        match section:
+            case ClassLabel(num_classes=classes):
+                if prompt is not None:
+                    raise _refusal("prompt: this model has classes; give a label")
+                if label is not None and not 0 <= int(label) < classes:
+                    raise _refusal(f"label = {int(label)}: this model knows labels 0 to {classes - 1}")
+                return (None, [-1]) if label is None else (int(label), [int(label)])
+            case Unconditional():
+                if label is not None or prompt is not None:
+                    raise _refusal("this model knows no labels and takes no prompts")
+                return None, []
+            case _:
+                if label is not None:
+                    raise _refusal("label: this model takes a prompt, in words")
+                try:
+                    condition = parse_prompt(section, self._statistics, str(prompt)) if prompt else None
+                    self._painter.encoder.encode([condition])
+                except LinnetError as reason:
+                    raise _refusal(str(reason)) from None
+                return condition, [str(prompt or "")]
+
+    def _frames(self, given: dict[str, Any]) -> int | None:
+        recipe = self._painter.recipe
+        if "seconds" not in given:
+            return num_frames(recipe, self._section)
+        if not isinstance(recipe.data, Sound):
+            raise _refusal("seconds: this model draws pictures")
+        seconds = float(given["seconds"])
+        if not 0 < seconds <= MAX_SECONDS:
+            raise _refusal(f"seconds = {seconds:g}: give more than 0 and at most {MAX_SECONDS:g}")
+        return 1 + round(seconds * recipe.data.sample_rate_hz / recipe.data.stft.hop_samples)
 
 
-def _draw(painter: Painter, section: SampleSection, request: int, values: dict[str, Any]) -> list[dict[str, Any]]:
-    given = {key: value for key, value in values.items() if not pd.isna(value)}
-    count = int(given.get("num_samples", 1))
-    if not 1 <= count <= MAX_SAMPLES:
-        raise _refusal(f"num_samples = {count}: ask for 1 to {MAX_SAMPLES} pictures a row")
-    seed, steps, label = (int(given[key]) if key in given else None for key in OPTIONAL_INTEGERS)
-    if seed is not None and seed < 0:
-        raise _refusal(f"seed = {seed}: give 0 or more")
-    timesteps = painter.recipe.diffusion.schedule.num_timesteps
-    if steps is not None and not 1 <= steps <= timesteps:
-        raise _refusal(f"steps = {steps}: give 1 to {timesteps}")
-    classes = num_classes(painter.recipe)
-    if label is not None and not 0 <= label < classes:
-        raise _refusal(f"label = {label}: this model knows {f'labels 0 to {classes - 1}' if classes else 'no labels'}")
-    guidance = float(given.get("guidance", 1.0 if label is None else section.guidance_scale))
-    if guidance != 1 and label is None:
-        raise _refusal(f"guidance = {guidance:g} needs a label to be guided to")
-    if not (np.isfinite(guidance) and guidance >= 0):
-        raise _refusal(f"guidance = {guidance:g}: give a number of 0 or more")
-    sampler = section.sampler.model_copy(update={"num_steps": steps or section.sampler.num_steps})
-    rows = []
-    for numbers in chunks(count, BATCH_SIZE):
-        x = painter.draw(
-            sampler,
-            seed=section.seed if seed is None else seed,
-            numbers=numbers,
-            labels=None if label is None else [label] * len(numbers),
-            guidance_scale=guidance,
-            clip_x0=section.clip_x0,
-            precision=section.precision,
-        )
-        for number, picture in zip(numbers, painter.standardisation.decode(x), strict=True):
-            png = _encode(picture)
-            rows.append({"request": request, "number": number, "label": -1 if label is None else label, "png": png})
-    return rows
-
-
-def _encode(picture: np.ndarray) -> str:
-    stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, format="PNG")
-    return base64.b64encode(stream.getvalue()).decode("ascii")
+def output_columns(painter: Painter) -> list[str]:
+    """Of `predict`'s answer, in order."""
+    match painter.recipe.conditioning:
+        case Unconditional():
+            shown = []
+        case ClassLabel():
+            shown = ["label"]
+        case _:
+            shown = ["prompt"]
+    return ["request", "number", *shown, "flac" if isinstance(painter.recipe.data, Sound) else "png"]
 
 
 def _refusal(message: str) -> MlflowException:
     return MlflowException(message, error_code=INVALID_PARAMETER_VALUE)
 
 
-set_model(PictureModel())
+set_model(SampleModel())

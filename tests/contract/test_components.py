@@ -41,7 +41,7 @@ def test_a_body_is_one_call_of_its_task(path: Path) -> None:
     assert of_tasks == [f"tasks.{path.stem}"]
     assert {ast.unparse(call.func) for call in calls} - set(of_tasks) <= {
         f"{name}.metadata.update"
-        for name in ("raw", "dataset", "model", "pictures", "samples", "metrics", "report", "registration")
+        for name in ("raw", "dataset", "model", "pictures", "samples", "restored", "metrics", "report", "registration")
     }
     assert hasattr(tasks, path.stem)
 
@@ -93,7 +93,7 @@ def tasks_of(dag: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def test_only_what_its_inputs_decide_is_cached(dag: dict[str, Any]) -> None:
     cached = {name for name, task in tasks_of(dag).items() if task.get("cachingOptions", {}).get("enableCache")}
     leaves = {path.stem for path in COMPONENTS} | {"register-2"}
-    assert cached & leaves == {"preprocess", "train", "sample", "collect", "evaluate"}
+    assert cached & leaves == {"preprocess", "train", "sample", "collect", "restore", "evaluate"}
 
 
 def test_a_cached_task_has_a_hash_beside_each_data_artifact(dag: dict[str, Any]) -> None:
@@ -103,7 +103,8 @@ def test_a_cached_task_has_a_hash_beside_each_data_artifact(dag: dict[str, Any])
         "train": {"dataset_hash"},
         "sample": {"model_hash"},
         "collect": {"model_hash"},
-        "evaluate": {"dataset_hash", "model_hash", "samples_hash", "weights_hash"},
+        "restore": {"dataset_hash", "model_hash"},
+        "evaluate": {"dataset_hash", "model_hash", "samples_hash", "restored_hash", "weights_hash"},
     }
     for name, hashes in wanted.items():
         assert hashes <= set(tasks_of(dag)[name]["inputs"]["parameters"])
@@ -120,7 +121,7 @@ def test_every_task_is_placed(dag: dict[str, Any]) -> None:
         assert settings["fieldPathAsEnv"][0]["name"] == "LINNET_PIPELINE_RUN"
     specs = dag["pipeline"]["deploymentSpec"]["executors"]
     on_gpus = {name for name, spec in specs.items() if "accelerator" in spec["container"]["resources"]}
-    assert on_gpus == {"exec-train", "exec-sample", "exec-evaluate"}
+    assert on_gpus == {"exec-train", "exec-sample", "exec-restore", "exec-evaluate"}
     for name in on_gpus:
         assert dag["executors"][name]["nodeSelector"]["labels"] == {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"}
         assert dag["executors"][name]["tolerations"]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from linnet.errors import LinnetError
+from linnet.data.raw import RawDataError
 
 FOLDER = "CUB_200_2011"
 URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz?download=1"
@@ -16,10 +16,6 @@ INDEX_FILES = (
     "classes.txt",
     "train_test_split.txt",
 )
-
-
-class RawDataError(LinnetError):
-    """The raw data as a whole cannot be used."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from linnet.errors import LinnetError
-from linnet.recipe import Features
+from linnet.recipe import PictureFeatures
 
 INCEPTION_FILE = (
     "weights-inception-2015-12-05-6726825d.pth"  # its name at torch-fidelity; the end is its sha256's start
@@ -34,7 +34,7 @@ PROTOCOL = {
 
 
 class WeightsError(LinnetError):
-    """The Inception weights are not there, or are not what they should be."""
+    """The weights of a feature network are not there, or are not what they should be."""
 
 
 class Inception(torch.nn.Module):
@@ -55,7 +55,7 @@ class Inception(torch.nn.Module):
 
 
 def extract(
-    features: Features,
+    features: PictureFeatures,
     pictures: NDArray[np.uint8],
     *,
     batch_size: int,

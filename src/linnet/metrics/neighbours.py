@@ -10,18 +10,23 @@ SIDE = 16
 CHUNK = 2048
 
 
-def nearest(queries: NDArray[np.uint8], train: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def nearest(
+    queries: NDArray[np.uint8], train: NDArray[np.uint8], *, mirrored: bool
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """For each query picture [Q, H, W, 3]: (root mean square difference, row) of the nearest training picture.
 
-    Both are compared as 16 x 16 area means in 0..1, the training pictures also mirrored. Memory is bounded by chunks.
+    Both are compared as 16 x 16 area means in 0..1, the training pictures also left to right where that makes
+    sense (`mirrored`). Memory is bounded by chunks.
     """
     small = _shrink(queries).flatten(1)
     best = torch.full((len(small),), float("inf"), dtype=torch.float64)
     row = torch.zeros(len(small), dtype=torch.int64)
     for start in range(0, len(train), CHUNK):
         candidates = _shrink(train[start : start + CHUNK])
-        both = torch.minimum(_distances(small, candidates), _distances(small, candidates.flip(-1)))
-        distance, place = both.min(dim=1)
+        between = _distances(small, candidates)
+        if mirrored:
+            between = torch.minimum(between, _distances(small, candidates.flip(-1)))
+        distance, place = between.min(dim=1)
         closer = distance < best
         best = torch.where(closer, distance, best)
         row = torch.where(closer, place + start, row)

@@ -1,8 +1,9 @@
 """Denoising networks, one architecture a file.
 
-Every network maps (noisy pictures [B, C, H, W], a noise level [B], class labels [B] or None) to a prediction of the
-pictures' shape. Its `noise_level` says which number it wants: the noise variance (1 - alpha-bar) or the timestep.
-Labels run from 0; `num_classes` itself is the "no class" label of classifier-free guidance.
+Every network is built as `Net(settings, shape=(channels, height, width), conditioning=section)` and maps (noisy
+examples [B, C, H, W], a noise level [B], a condition of B rows or None) to a prediction of the examples' shape. Its
+`noise_level` says which number it wants: the noise variance (1 - alpha-bar) or the timestep. conditioning.py says what
+conditions look like; None tells every example nothing.
 """
 
 from typing import Literal

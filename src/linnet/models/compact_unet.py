@@ -12,23 +12,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from linnet.models import NoiseLevel
-from linnet.models.blocks import GROUPS, LabelEmbedding, SelfAttention, SinusoidalEmbedding, geometric_speeds
+from linnet.models.blocks import SelfAttention, SinusoidalEmbedding, geometric_speeds, zero
+from linnet.models.conditioning import build_condition_embedding
 from linnet.recipe import CompactUNet as Settings
+from linnet.recipe import Conditioning, Shape
 
 LOWEST_HZ, HIGHEST_HZ = 1.0, 1000.0
+GROUPS = 8
 
 
 class CompactUNet(nn.Module):
-    """[B, C, H, W], noise variance [B], labels [B] or None -> [B, C, H, W]; H and W divisible by 2**(levels - 1)."""
+    """[B, C, H, W], noise variance [B], condition or None -> [B, C, H, W]; H and W divisible by 2**(levels - 1)."""
 
     noise_level: NoiseLevel = "noise_variance"
 
-    def __init__(self, settings: Settings, *, image_channels: int, num_classes: int) -> None:
+    def __init__(self, settings: Settings, *, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__()
         dims = settings.embedding_dims
         self.noise_embedding = SinusoidalEmbedding(geometric_speeds(dims, lowest_hz=LOWEST_HZ, highest_hz=HIGHEST_HZ))
-        self.label_embedding = LabelEmbedding(num_classes, dims) if num_classes else None
-        self.stem = nn.Conv2d(image_channels, settings.stem_channels, kernel_size=1)
+        # Named for the one kind of condition that there was when the first models were stored.
+        self.label_embedding = build_condition_embedding(conditioning, dims)
+        self.stem = nn.Conv2d(shape[0], settings.stem_channels, kernel_size=1)
         self.at_input = settings.noise_injection == "input"
         self.embedding_mlp = None
         if not self.at_input:
@@ -57,15 +61,13 @@ class CompactUNet(nn.Module):
                 level.append(block(channels + skips.pop(), width, heads))
                 channels = width
             self.up.append(level)
-        self.head = nn.Conv2d(channels, image_channels, kernel_size=1)
-        nn.init.zeros_(self.head.weight)
-        assert self.head.bias is not None
-        nn.init.zeros_(self.head.bias)
+        self.head = nn.Conv2d(channels, shape[0], kernel_size=1)
+        zero(self.head)
 
-    def forward(self, x: Tensor, noise_variance: Tensor, labels: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, noise_variance: Tensor, condition: Tensor | None) -> Tensor:
         embedding = self.noise_embedding(noise_variance)
         if self.label_embedding is not None:
-            embedding = embedding + self.label_embedding(labels, like=x)
+            embedding = embedding + self.label_embedding(condition, like=x)
         x = self.stem(x)
         if self.embedding_mlp is not None:
             embedding = self.embedding_mlp(embedding)
@@ -100,7 +102,9 @@ class _Block(nn.Module):
         else:
             self.norms = nn.ModuleList([nn.BatchNorm2d(into, affine=False, eps=1e-3, momentum=0.01)])
         self.attention = (
-            SelfAttention(out, heads=heads, head_channels=out, affine_norm=False) if heads else nn.Identity()
+            SelfAttention(out, heads=heads, head_channels=out, groups=GROUPS, affine_norm=False)
+            if heads
+            else nn.Identity()
         )
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:

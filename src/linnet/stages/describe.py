@@ -13,15 +13,31 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from linnet.models.text import PARTS_PER_WORD
 from linnet.progress import say
-from linnet.recipe import DPMSolver, Recipe, SamplerSection, TrainingRecipe
+from linnet.recipe import (
+    ClassLabel,
+    DPMSolver,
+    HuggingFaceTextEncoder,
+    MultiLabel,
+    Recipe,
+    SamplerSection,
+    Sound,
+    Text,
+    TrainedTextEncoder,
+    TrainingRecipe,
+    Unconditional,
+)
+from linnet.stages.codec import Statistics
 from linnet.stages.evaluate import UNTRAINED_STEPS
 from linnet.stages.loss import LossComputer
-from linnet.stages.sample import NOISING_PICTURES, NOISING_STEPS
-from linnet.stages.train import GRID_PICTURES, GRID_SAMPLER
-from linnet.stages.wiring import IMAGE_CHANNELS, Painter, Standardisation, build_network, num_classes, place
+from linnet.stages.sample import NOISING_EXAMPLES, NOISING_STEPS, draw_conditions, num_frames
+from linnet.stages.train import GRID_EXAMPLES, GRID_SAMPLER
+from linnet.stages.wiring import Painter, build_network, place
 from linnet.training.checkpoint import CheckpointStore
 from linnet.training.distributed import Ranks
 from linnet.training.loop import new_state, train_step
@@ -31,7 +47,6 @@ MEASURE_SECONDS = 3.0
 DRAW_BATCH = 64
 MEASURED_DRAW_STEPS = 3
 STAGE_START_SECONDS = 5.0  # imports, hashing and MLflow; seen on two cores of a 2026 server
-NEUTRAL_STATISTICS = {"mean": [0.5] * IMAGE_CHANNELS, "std": [0.25] * IMAGE_CHANNELS}
 
 
 @dataclass(frozen=True)
@@ -47,7 +62,7 @@ class Description:
     examples: int  # seen in training, repeats included
     steps: int
     device: str
-    projected_hours: float  # train, sample and evaluate
+    projected_hours: float  # train, sample, restore and evaluate
     projected_hours_by_stage: dict[str, float]
     projected_memory_bytes: int  # peak of the training process; on a GPU, of its memory
 
@@ -80,7 +95,6 @@ def run(recipe: Recipe, *, device: torch.device) -> Description:
     memory = _peak_memory(device)
     draw_seconds = _time_drawing(training, recipe, device)
     by_stage = {name: seconds / 3600 for name, seconds in _project(recipe, step_seconds, draw_seconds).items()}
-    size = training.data.image_size_pixels
     network = _meta_network(training)
     return Description(
         name=recipe.name,
@@ -88,7 +102,7 @@ def run(recipe: Recipe, *, device: torch.device) -> Description:
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         flops_per_example=both,
         flops_per_example_forward=forward,
-        bytes_per_example=size * size * IMAGE_CHANNELS + (8 if num_classes(training) else 0),
+        bytes_per_example=_stored_bytes(training) + (0 if isinstance(training.conditioning, Unconditional) else 8),
         examples=training.train.num_steps * training.train.batch_size,
         steps=training.train.num_steps,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU cores",
@@ -101,15 +115,65 @@ def run(recipe: Recipe, *, device: torch.device) -> Description:
 def count_flops(recipe: TrainingRecipe) -> tuple[int, int]:
     """(forward, forward and backward) of one example, by torch's counter on tensors without memory."""
     network = _meta_network(recipe)
-    size = recipe.data.image_size_pixels
-    x = torch.empty(1, IMAGE_CHANNELS, size, size, device="meta")
+    x = torch.empty(1, *recipe.data.shape, device="meta")
     level = torch.empty(1, device="meta")
-    labels = torch.empty(1, dtype=torch.int64, device="meta") if num_classes(recipe) else None
+    condition = meta_condition(recipe)
     with FlopCounterMode(display=False) as counter:
-        answer = network(x, level, labels)
+        answer = network(x, level, condition)
         forward = counter.get_total_flops()
         answer.sum().backward()
     return forward, counter.get_total_flops()
+
+
+def meta_condition(recipe: TrainingRecipe) -> Tensor | None:
+    """A condition of one example in the shape that the network takes, without memory."""
+    match recipe.conditioning:
+        case Unconditional():
+            return None
+        case ClassLabel():
+            return torch.empty(1, dtype=torch.int64, device="meta")
+        case MultiLabel(num_labels=labels):
+            return torch.empty(1, labels, device="meta")
+        case Text(encoder=TrainedTextEncoder() as encoder):
+            return torch.empty(1, encoder.max_words, PARTS_PER_WORD, dtype=torch.int64, device="meta")
+        case Text(encoder=HuggingFaceTextEncoder() as encoder):
+            return torch.empty(1, encoder.width, device="meta")
+        case _:
+            raise AssertionError(recipe.conditioning)
+
+
+def _stored_bytes(recipe: TrainingRecipe) -> int:
+    """Of one training example on disk."""
+    match recipe.data:
+        case Sound(storage="waveform"):
+            return 2 * recipe.data.window_samples
+        case Sound():
+            return 4 * math.prod(recipe.data.shape)
+        case _:
+            return math.prod(recipe.data.shape)
+
+
+def neutral_statistics(recipe: TrainingRecipe) -> Statistics:
+    """What preprocess would measure on some data of no importance."""
+    channels, bins, _ = recipe.data.shape
+    if isinstance(recipe.data, Sound):
+        song = {"name": "", "labels": ["one", "two"], "caption": "three words here"}
+        scales = {"mean": [0.0] * bins, "scale": [1.0] * bins, "peak": [10.0] * bins}
+        return scales | {"songs": [song], "song_counts": [1], "label_names": ["one", "two"]}
+    classes = {"class_names": ["one"], "class_counts": [1]}
+    return {"mean": [0.5] * channels, "std": [0.25] * channels} | classes
+
+
+def _random_examples(recipe: TrainingRecipe, count: int) -> NDArray[Any]:
+    rng = np.random.default_rng(0)
+    match recipe.data:
+        case Sound(storage="waveform"):
+            return rng.integers(-1000, 1000, (count, recipe.data.window_samples), dtype=np.int16)
+        case Sound():
+            return rng.standard_normal((count, *recipe.data.shape), dtype=np.float32)
+        case _:
+            channels, height, width = recipe.data.shape
+            return rng.integers(0, 256, (count, height, width, channels), dtype=np.uint8)
 
 
 def _meta_network(recipe: TrainingRecipe) -> torch.nn.Module:
@@ -121,20 +185,19 @@ def _time_training(recipe: TrainingRecipe, device: torch.device) -> float:
     network = place(build_network(recipe), device)
     section = recipe.train
     state = new_state(network, section, Ranks.alone(device))
-    size, rng = recipe.data.image_size_pixels, np.random.default_rng(0)
-    images = rng.integers(0, 256, (4 * section.batch_size, size, size, IMAGE_CHANNELS), dtype=np.uint8)
-    labels = np.zeros(len(images), dtype=np.int64)
-    standardisation = Standardisation.of(NEUTRAL_STATISTICS, device)
-    compute_loss = LossComputer(recipe, standardisation, images, labels, state.ranks, start_step=0)
+    examples = _random_examples(recipe, 4 * section.batch_size)
+    labels = np.zeros(len(examples), dtype=np.int64)
+    compute_loss = LossComputer(recipe, neutral_statistics(recipe), examples, labels, state.ranks, start_step=0)
     with tempfile.TemporaryDirectory() as scratch:
         checkpoints = CheckpointStore(Path(scratch), every_seconds=math.inf)
         return _median_seconds(lambda: train_step(state, section, compute_loss, checkpoints), device)
 
 
 def _time_drawing(recipe: TrainingRecipe, whole: Recipe, device: torch.device) -> float:
-    """Seconds for one picture and one step, drawn in batches as the stages do."""
+    """Seconds for one sample and one step, drawn in batches as the stages do."""
     network = place(build_network(recipe), device)
-    painter = Painter(network, recipe, Standardisation.of(NEUTRAL_STATISTICS, device), device)
+    statistics = neutral_statistics(recipe)
+    painter = Painter.of(network, recipe, statistics, device)
     count = min(DRAW_BATCH, whole.sample.num_samples)
     steps = min(MEASURED_DRAW_STEPS, recipe.diffusion.schedule.num_timesteps)
     sampler = DPMSolver(kind="dpm_solver_pp_2m", num_steps=steps)
@@ -144,10 +207,11 @@ def _time_drawing(recipe: TrainingRecipe, whole: Recipe, device: torch.device) -
             sampler,
             seed=0,
             numbers=list(range(count)),
-            labels=[0] * count if num_classes(recipe) else None,
+            conditions=draw_conditions(recipe, statistics, whole.sample.model_copy(update={"num_samples": count})),
             guidance_scale=whole.sample.guidance_scale,
             clip_x0=whole.sample.clip_x0,
             precision=whole.sample.precision,
+            frames=num_frames(recipe, whole.sample),
         )
 
     return _median_seconds(draw, device) / count / steps
@@ -180,8 +244,10 @@ def _project(recipe: Recipe, step_seconds: float, draw_seconds: float) -> dict[s
     return {
         "train": STAGE_START_SECONDS
         + section.num_steps * step_seconds
-        + grids * GRID_PICTURES * GRID_SAMPLER.num_steps * draw_seconds,
-        "sample": STAGE_START_SECONDS + (samples * solver.num_steps + NOISING_PICTURES * NOISING_STEPS) * draw_seconds,
+        + grids * GRID_EXAMPLES * GRID_SAMPLER.num_steps * draw_seconds,
+        "sample": STAGE_START_SECONDS + (samples * solver.num_steps + NOISING_EXAMPLES * NOISING_STEPS) * draw_seconds,
+        "restore": STAGE_START_SECONDS
+        + len(recipe.restore.tasks) * recipe.restore.num_examples * recipe.restore.num_steps * draw_seconds,
         "evaluate": STAGE_START_SECONDS + samples * UNTRAINED_STEPS * draw_seconds,
     }
 

@@ -1,4 +1,4 @@
-"""evaluate: real pictures, a model and its samples in, distances and a report page out."""
+"""evaluate: real examples, a model, its samples and restorations in, distances and a report page out."""
 
 import tempfile
 from collections.abc import Callable
@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from linnet import pages
 from linnet.artifacts import (
     Dataset,
     Model,
@@ -26,33 +24,42 @@ from linnet.artifacts import (
 from linnet.data.arrays import open_array
 from linnet.files import ArtifactError, new_folder, read_json, write_json, write_text
 from linnet.hashes import code_hash, combined, folder_hash
-from linnet.metrics.distances import frechet_distance, jackknife, kernel_distance
-from linnet.metrics.features import PROTOCOL, Inception, extract, load_inception
+from linnet.metrics.distances import (
+    AUDIO_PROTOCOL,
+    frechet_distance,
+    jackknife,
+    kernel_audio_distance_to,
+    kernel_distance,
+)
 from linnet.metrics.neighbours import nearest
 from linnet.progress import Meter, say
-from linnet.recipe import DPMSolver, EvaluateSection, Features, Recipe, SampleSection, metric_names
-from linnet.stages.sample import draw_labels, write_samples
-from linnet.stages.wiring import chunks, load_painter
+from linnet.recipe import DataSection, DPMSolver, Features, Recipe, SampleSection, Sound
+from linnet.stages.codec import Codec, PictureCodec, Stored
+from linnet.stages.feature_networks import (
+    FeatureNetwork,
+    distance_names,
+    extract_features,
+    load_feature_network,
+    protocol,
+)
+from linnet.stages.report import NEIGHBOUR_PAIRS, write_report
+from linnet.stages.restoration_scores import measure_restorations
+from linnet.stages.sample import draw_conditions, num_frames, write_samples
+from linnet.stages.wiring import Painter, chunks, load_painter
 from linnet.tracking.run import NoTracker, RunTracker, Tracker
 
-FEATURE_BATCH = 64
-SHOWN = 64
-SHOWN_SIDE = 64  # pixels of a picture on the page, at least
-NEIGHBOUR_PAIRS = 24
 MEMORY_QUERIES = 256
 UNTRAINED_STEPS = 20
-
-Pictures = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Sets:
-    """The four sets of pictures that are compared with the reference, each as large as the samples."""
+    """The four sets of examples that are compared with the reference, each as large as the samples."""
 
-    model: Pictures
-    untrained: Pictures
-    noise: Pictures
-    real: Pictures  # of the other split: what a perfect model would look like
+    model: Stored
+    untrained: Stored
+    noise: Stored
+    real: Stored  # of the other split: what a perfect model would look like
 
 
 def run(
@@ -61,20 +68,26 @@ def run(
     dataset: Path,
     model: Path,
     samples: Path,
+    restored: Path,
     out: Path,
     device: torch.device,
-    inception_weights: Path | None,
-    inception_sha256: str | None,
+    feature_weights: Path | None,
+    feature_sha256: str | None,
     batch_size: int,
     track_run: bool,
 ) -> None:
-    """Compare `samples` with held-out pictures of `dataset` and write metrics.json and a report page into `out`.
+    """Compare `samples` with held-out examples of `dataset` and write metrics.json and a report page into `out`.
 
-    For orientation the same distances are computed for pure noise, for the untrained network and for real pictures.
+    For orientation the same distances are computed for pure noise, for the untrained network and for real examples.
+
+    Args:
+        restored: what restore made; its scores stand beside the distances.
+        feature_weights: the file of the recipe's feature network, where it has one.
+        feature_sha256: what that file must hash to; None accepts the published file only.
 
     Raises:
         ArtifactError: an input is missing, or they do not belong together.
-        WeightsError: FID and KID are asked for, and Inception's weights cannot be had.
+        WeightsError: the recipe asks for a feature network, and its weights cannot be had.
     """
     section = recipe.evaluate
     trained = check_settings(model, made_by="train", section=recipe.training())
@@ -83,33 +96,40 @@ def run(
         "dataset": Dataset.content_hash(dataset),
         "model": Model.content_hash(model),
         "samples": folder_hash(samples),
+        "restored": folder_hash(restored),
     }
     if trained["inputs"]["dataset"] != inputs["dataset"]:
         raise ArtifactError(f"{model} was trained on other data than {dataset}; run `linnet train` again")
     drawn_by = check_settings(samples, made_by="sample", section=recipe.sample)
     if drawn_by["inputs"]["model"] != inputs["model"]:
         raise ArtifactError(f"{samples} was drawn from another model than {model}; run `linnet sample` again")
-    inception = None
-    if "inception" in section.features:
-        inception = load_inception(inception_weights, inception_sha256, device)
-        inputs["inception"] = inception.sha256
-    made_by = [made["code_hash"] for made in (prepared, trained, drawn_by)]
+    restored_by = check_settings(restored, made_by="restore", section=recipe.restore)
+    if restored_by["inputs"]["model"] != inputs["model"]:
+        raise ArtifactError(f"{restored} was made by another model than {model}; run `linnet restore` again")
+    network = load_feature_network(section.features, feature_weights, feature_sha256, device)
+    if network is not None:
+        inputs["feature_network"] = network.sha256
+    made_by = [made["code_hash"] for made in (prepared, trained, drawn_by, restored_by)]
     if is_current(out, input_hash("evaluate", [section], inputs)):
         say(f"{out}: already evaluated with these settings")
         return
     reference_split = section.reference_split
     other_split = "train" if reference_split == "test" else "test"
-    reference = _images(dataset, reference_split)
-    drawn = np.asarray(open_array(samples / Samples.images), dtype=np.uint8)
+    reference = _examples(recipe, dataset, reference_split)
+    drawn = np.asarray(open_array(samples / Samples.examples))
+    painter = load_painter(model, weights="untrained", device=device)
     with new_folder(out) as folder, tempfile.TemporaryDirectory(dir=out.parent) as scratch:
         sets = Sets(
             model=drawn,
-            untrained=_untrained(recipe.sample, model, Path(scratch), device, batch_size),
-            noise=_noise(dataset, drawn.shape, section.seed),
-            real=_subset(_images(dataset, other_split), len(drawn), section.seed),
+            untrained=_untrained(recipe.sample, painter, model, Path(scratch), batch_size),
+            noise=_noise(recipe, painter, len(drawn), batch_size),
+            real=_subset(_examples(recipe, dataset, other_split), len(drawn), section.seed),
         )
-        memory, pairs = _memory(drawn, _images(dataset, "train"), _images(dataset, "test"))
-        metrics = _measure(section, sets, reference, device, inception)
+        memory, pairs = _memory(
+            painter.codec, drawn, _examples(recipe, dataset, "train"), _examples(recipe, dataset, "test")
+        )
+        metrics = _measure(recipe, sets, reference, device, network)
+        metrics["restoration"] = measure_restorations(recipe, restored)
         metrics["memory"] = memory
         metrics["reference"] = {
             "split": reference_split,
@@ -120,7 +140,7 @@ def run(
         }
         write_json(folder / Report.metrics, metrics)
         write_text(folder / Report.scores, _scores_table(metrics))
-        _write_page(folder, section, metrics, sets, reference, pairs)
+        write_report(folder, recipe, painter.codec, metrics, vars(sets) | {"reference": reference}, pairs)
         write_provenance(folder, "evaluate", [section], inputs)
         _log(folder, metrics, trained["input_hash"], recipe.name if track_run else None)
     for name, value in metrics["scores"].items():
@@ -130,78 +150,72 @@ def run(
     say(f"{out}: look at {out / Report.page}")
 
 
-def _images(dataset: Path, split: str) -> Pictures:
-    return np.asarray(open_array(dataset / Dataset.images(split)), dtype=np.uint8)
+def _examples(recipe: Recipe, dataset: Path, split: str) -> Stored:
+    return np.asarray(open_array(dataset / Dataset.examples(recipe.data, split)))
 
 
-def _subset(images: Pictures, count: int, seed: int) -> Pictures:
-    rows = np.random.default_rng(seed).permutation(len(images))[:count]
-    return np.asarray(images[np.sort(rows)], dtype=np.uint8)
+def _subset(examples: Stored, count: int, seed: int) -> Stored:
+    rows = np.random.default_rng(seed).permutation(len(examples))[:count]
+    return np.asarray(examples[np.sort(rows)])
 
 
-def _noise(dataset: Path, shape: tuple[int, ...], seed: int) -> Pictures:
-    """What the sampler starts from, as pictures: Gaussian noise with the data's mean and standard deviation."""
-    statistics = read_json(dataset / Dataset.statistics, made_by="preprocess")
-    noise = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
-    pixels = (noise * np.float32(statistics["std"]) + np.float32(statistics["mean"])) * 255
-    return np.asarray(np.clip(np.rint(pixels), 0, 255), dtype=np.uint8)
+def _noise(recipe: Recipe, painter: Painter, count: int, batch_size: int) -> Stored:
+    """What the sampler starts from, as people would see or hear it: Gaussian noise with the data's mean and scale."""
+    rng = np.random.default_rng(recipe.evaluate.seed)
+    channels, height, width = recipe.data.shape
+    width = num_frames(painter.recipe, recipe.sample) or width
+    decoded = []
+    for numbers in chunks(count, batch_size):
+        noise = rng.standard_normal((len(numbers), channels, height, width), dtype=np.float32)
+        decoded.append(painter.codec.decode(torch.from_numpy(noise).to(painter.device)))
+    return np.concatenate(decoded)
 
 
-def _untrained(section: SampleSection, model: Path, scratch: Path, device: torch.device, batch_size: int) -> Pictures:
-    """As many pictures from the same network before training, by a fast sampler: it has nothing to get right."""
-    painter = load_painter(model, weights="untrained", device=device)
+def _untrained(section: SampleSection, painter: Painter, model: Path, scratch: Path, batch_size: int) -> Stored:
+    """As many examples from the same network before training, by a fast sampler: it has nothing to get right."""
     statistics = read_json(model / Model.statistics, made_by="train")
     steps = min(UNTRAINED_STEPS, painter.recipe.diffusion.schedule.num_timesteps)
     section = section.model_copy(update={"sampler": DPMSolver(kind="dpm_solver_pp_2m", num_steps=steps)})
-    path = scratch / Samples.images
-    labels = draw_labels(painter, statistics, section)
+    path = scratch / Samples.examples
+    conditions = draw_conditions(painter.recipe, statistics, section)
     batches = list(chunks(section.num_samples, batch_size))
-    write_samples(painter, section, labels, path, batches, what="evaluate: untrained pictures")
-    return np.array(open_array(path), dtype=np.uint8)
+    write_samples(painter, section, conditions, path, batches, what="evaluate: untrained examples")
+    return np.array(open_array(path))
 
 
 def _measure(
-    section: EvaluateSection,
-    sets: Sets,
-    reference: Pictures,
-    device: torch.device,
-    inception: Inception | None,
+    recipe: Recipe, sets: Sets, reference: Stored, device: torch.device, network: FeatureNetwork | None
 ) -> dict[str, Any]:
+    section = recipe.evaluate
     scores, intervals, context, protocols = {}, {}, {}, {}
     for features in section.features:
-        real, *others = _features(features, [reference, *vars(sets).values()], device, inception)
+        real, *others = _features(features, recipe.data, [reference, *vars(sets).values()], device, network)
         compared = dict(zip(vars(sets), others, strict=True))
         size = min(section.kernel_subset_size, len(reference), len(sets.model))
-        details = ("", f"; {section.kernel_subsets} subsets of {size}")
-        names = distance_names(features, inception)
-        for name, distance, detail in zip(names, _distances(section, real), details, strict=True):
+        of_subsets = f"; {section.kernel_subsets} subsets of {size}"
+        details = ("", f"; {AUDIO_PROTOCOL}" if isinstance(recipe.data, Sound) else of_subsets)
+        names = distance_names(features, network)
+        for name, distance, detail in zip(names, _distances(recipe, real), details, strict=True):
             values = {of: distance(generated) for of, generated in compared.items()}
             scores[name] = values.pop("model")
             context[name] = values
             intervals[name] = vars(jackknife(distance, scores[name], compared["model"]))
             protocols[name] = (
-                f"{PROTOCOL[features]}; {len(sets.model)} samples against {len(reference)} {section.reference_split}"
-                + detail
+                f"{protocol(features, recipe.data, network)}; {len(sets.model)} samples against {len(reference)} "
+                f"{section.reference_split}" + detail
             )
     return {"scores": scores, "intervals": intervals, "context": context, "protocols": protocols}
 
 
-def distance_names(features: Features, inception: Inception | None) -> tuple[str, str]:
-    """With other weights than the published ones the distances must not be called FID and KID."""
-    if features == "inception" and inception is not None and not inception.is_published:
-        return f"frechet_inception_{inception.sha256[:8]}", f"kernel_inception_{inception.sha256[:8]}"
-    return metric_names(features)
-
-
 def _features(
-    features: Features, sets: list[Pictures], device: torch.device, inception: Inception | None
+    features: Features, data: DataSection, sets: list[Stored], device: torch.device, network: FeatureNetwork | None
 ) -> list[Tensor]:
     """float64 [N, d] for each set."""
     vectors = []
-    with Meter(f"evaluate: {features} of pictures", sum(map(len, sets))) as meter:
-        for pictures in sets:
+    with Meter(f"evaluate: {features} of examples", sum(map(len, sets))) as meter:
+        for examples in sets:
             batches = []
-            for batch in extract(features, pictures, batch_size=FEATURE_BATCH, device=device, inception=inception):
+            for batch in extract_features(features, data, examples, device=device, network=network):
                 batches.append(batch.cpu())
                 meter.advance(len(batch))
             vectors.append(torch.cat(batches))
@@ -209,65 +223,39 @@ def _features(
 
 
 def _scores_table(metrics: dict[str, Any]) -> str:
-    lines = ["distance,pictures,value,relative_to_noise"]
+    lines = ["distance,examples,value,relative_to_noise"]
     for name, score in metrics["scores"].items():
         values = {"model": score} | metrics["context"][name]
         lines += [f"{name},{of},{value!r},{value / values['noise']!r}" for of, value in values.items()]
     return "\n".join(lines) + "\n"
 
 
-def _distances(section: EvaluateSection, real: Tensor) -> tuple[Callable[[Tensor], float], Callable[[Tensor], float]]:
+def _distances(recipe: Recipe, real: Tensor) -> tuple[Callable[[Tensor], float], Callable[[Tensor], float]]:
+    section = recipe.evaluate
+
+    def frechet(generated: Tensor) -> float:
+        return frechet_distance(real, generated)
+
+    if isinstance(recipe.data, Sound):
+        return frechet, kernel_audio_distance_to(real)
+
     def kernel(generated: Tensor) -> float:
         subsets, size = section.kernel_subsets, section.kernel_subset_size
         return kernel_distance(real, generated, subsets=subsets, subset_size=size, seed=section.seed)
 
-    return lambda generated: frechet_distance(real, generated), kernel
+    return frechet, kernel
 
 
-def _memory(drawn: Pictures, train: Pictures, test: Pictures) -> tuple[dict[str, float], list[Pictures]]:
-    """How near samples and held-out pictures come to the training pictures, and pairs to look at."""
-    distance, rows = nearest(drawn[:MEMORY_QUERIES], train)
-    real_distance, _ = nearest(test[:MEMORY_QUERIES], train)
+def _memory(codec: Codec, drawn: Stored, train: Stored, test: Stored) -> tuple[dict[str, float], list[tuple[Any, Any]]]:
+    """How near samples and held-out examples come to the training examples, and pairs to look at or listen to."""
+    mirrored = isinstance(codec, PictureCodec)
+    known = codec.pictures(train)
+    distance, rows = nearest(codec.pictures(drawn[:MEMORY_QUERIES]), known, mirrored=mirrored)
+    real_distance, _ = nearest(codec.pictures(test[:MEMORY_QUERIES]), known, mirrored=mirrored)
     closest = np.argsort(distance, kind="stable")[:NEIGHBOUR_PAIRS]
-    pairs = [picture for place in closest for picture in (drawn[place], train[rows[place]])]
+    pairs = [(drawn[place], train[rows[place]]) for place in closest]
     medians = {"sample_median": float(np.median(distance)), "real_median": float(np.median(real_distance))}
     return medians, pairs
-
-
-def _write_page(
-    folder: Path,
-    section: EvaluateSection,
-    metrics: dict[str, Any],
-    sets: Sets,
-    reference: Pictures,
-    pairs: list[Pictures],
-) -> None:
-    rows = []
-    for name, score in metrics["scores"].items():
-        interval, context = metrics["intervals"][name], metrics["context"][name]
-        half = (interval["high"] - interval["low"]) / 2
-        cells = [f"{score:.3g} ± {half:.2g}"]
-        cells += [f"{context[column]:.3g}" for column in ("untrained", "noise", "real")]
-        rows.append({"name": name, "cells": cells, "protocol": metrics["protocols"][name]})
-
-    def sheet(pictures: Pictures, count: int, columns: int) -> str:
-        scale = max(1, SHOWN_SIDE // pictures.shape[1])
-        return pages.inline_png(pages.grid(np.asarray(pictures[:count]), columns=columns), scale=scale)
-
-    page = pages.render(
-        "evaluation.html",
-        title="Evaluation",
-        lead=f"{len(sets.model)} samples, {len(reference)} real pictures of the {section.reference_split} split.",
-        columns=["model", "untrained", "noise", "real"],
-        rows=rows,
-        has_inception="fid" in metrics["scores"],
-        samples=sheet(sets.model, SHOWN, 16),
-        real=sheet(_subset(reference, 36, section.seed), 36, 6),
-        untrained=sheet(sets.untrained, 36, 6),
-        memory=metrics["memory"],
-        neighbours=sheet(np.stack(pairs), len(pairs), 16),
-    )
-    (folder / Report.page).write_text(page, encoding="utf-8")
 
 
 def _log(folder: Path, metrics: dict[str, Any], model_key: str, run_name: str | None) -> None:
@@ -276,6 +264,11 @@ def _log(folder: Path, metrics: dict[str, Any], model_key: str, run_name: str | 
     if run_name is not None:
         tracker = RunTracker(model_key, run_name=run_name, params={}, tags={}, system_metrics=False)
     with tracker:
-        tracker.metrics(metrics["scores"], step=0)
+        restoration = {
+            f"{metric}_{task}": values["restored"]
+            for task, found in metrics["restoration"].items()
+            for metric, values in found.items()
+        }
+        tracker.metrics(metrics["scores"] | restoration, step=0)
         for name in (Report.metrics, Report.page):
             tracker.file(folder / name, "report")

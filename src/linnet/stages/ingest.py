@@ -3,29 +3,26 @@
 import contextlib
 import hashlib
 import json
-import os
-import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from linnet import storage
 from linnet.artifacts import Raw
-from linnet.data import caltech_birds
-from linnet.data.caltech_birds import RawDataError
-from linnet.data.download import ArchiveError, DownloadError, download, unpack
-from linnet.data.synthetic import VERSION as SYNTHETIC_VERSION
-from linnet.data.synthetic import make_birds
+from linnet.data import caltech_birds, huggingface
+from linnet.data.download import ArchiveError, DownloadError, download
+from linnet.data.raw import RawDataError
 from linnet.errors import public
-from linnet.files import copy_folder, exclusive, new_folder, write_json
+from linnet.files import exclusive, new_folder
 from linnet.hashes import file_hash
 from linnet.progress import Meter, say
-from linnet.recipe import DataSection
+from linnet.recipe import CaltechBirds, DataSection, Sound
+from linnet.stages import raw_layouts
+from linnet.stages.repositories import DVC, call, commit_of, split_revision
 
-SYNTHETIC, CALTECH, DVC = "synthetic", "caltech", "dvc:"
+SYNTHETIC, CALTECH = raw_layouts.SYNTHETIC, "caltech"
+HUB = huggingface.SCHEME
 MEGABYTE = 1_000_000
 
 
@@ -33,9 +30,10 @@ def run(data: DataSection, *, source: str | None, out: Path, work: Path) -> None
     """Bring the raw data of `data.kind` into `out`; a folder that already holds this very source is left alone.
 
     Args:
-        source: None keeps what is there, and draws birds where nothing is; `synthetic` (drawn here), `caltech`
-            (downloaded from its published address), the path of an archive or of a folder, `s3://BUCKET/ARCHIVE`,
-            `s3://BUCKET/FOLDER/`, or `dvc:REPOSITORY@REVISION` (what a DVC repository has in `data/<data.folder>`).
+        source: None keeps what is there, and makes the built-in set where nothing is; `synthetic` (made here);
+            `caltech` (birds, from their published address); `hf:OWNER/NAME@REVISION[#CONFIGURATION][:SPLIT]` (sound,
+            from the Hugging Face hub); the path of an archive or of a folder; `s3://BUCKET/ARCHIVE` or
+            `s3://BUCKET/FOLDER/`; `dvc:REPOSITORY@REVISION` (what a DVC repository has in `data/<data.folder>`).
         work: where an unfinished download waits for the next try.
 
     Raises:
@@ -47,22 +45,23 @@ def run(data: DataSection, *, source: str | None, out: Path, work: Path) -> None
         case "what was there":
             pass
         case "synthetic":
-            origin = {"kind": SYNTHETIC, "version": SYNTHETIC_VERSION}
+            origin = raw_layouts.builtin_origin(data)
             if not _is_there(out, origin):
                 with new_folder(out) as folder:
-                    make_birds(folder)
-                    _finish(folder, origin)
+                    raw_layouts.make_builtin(data, folder)
+                    raw_layouts.finish(data, folder, origin)
         case "caltech":
-            _ingest_caltech(out, work)
+            _ingest_caltech(data, out, work)
+        case _ if source.startswith(HUB):
+            _ingest_hub(source, data, out, work)
         case _ if storage.is_remote(source):
-            _ingest_s3(source, out, work)
+            _ingest_s3(source, data, out, work)
         case _ if source.startswith(DVC):
-            _ingest_dvc(source, data.folder, out, work)
+            _ingest_dvc(source, data, out, work)
         case _:
-            _ingest_local(Path(source), out)
-    index = caltech_birds.read_index(out)
-    classes = {record.label for record in index.records}
-    say(f"{out}: {len(index.records)} pictures of {len(classes)} classes from {public(source)}")
+            _ingest_local(Path(source), data, out)
+    for line in raw_layouts.summary(data, out, source):
+        say(line)
 
 
 def check_source(source: str) -> None:
@@ -74,16 +73,23 @@ def check_source(source: str) -> None:
     match source:
         case "synthetic" | "caltech":
             pass
+        case _ if source.startswith(HUB):
+            huggingface.commit_of(huggingface.parse(source))
         case _ if storage.is_remote(source):
             storage.version(source)
         case _ if source.startswith(DVC):
-            repository, revision = _split_revision(source)
-            _commit(source, repository, revision)
+            repository, revision = split_revision(source)
+            commit_of(source, repository, revision)
         case _ if not Path(source).exists():
             raise _no_source(source)
 
 
-def _ingest_caltech(out: Path, work: Path) -> None:
+def _ingest_caltech(data: DataSection, out: Path, work: Path) -> None:
+    if not isinstance(data, CaltechBirds):
+        raise RawDataError(
+            f"--source {CALTECH} brings pictures of birds, and the recipe's data.kind is {data.kind!r}; give "
+            f"'{SYNTHETIC}', {huggingface.GRAMMAR}, a folder or an archive"
+        )
     origin = {"kind": "archive", "md5": caltech_birds.MD5}
     if _is_there(out, origin):
         return
@@ -112,20 +118,20 @@ def _ingest_caltech(out: Path, work: Path) -> None:
             f"{caltech_birds.URL}: the file has md5 {found}, the published one is {caltech_birds.MD5}; the file was "
             "deleted. Repeat the command; if it happens again, the server sends something else."
         )
-    _unpack(archive, out, origin)
+    raw_layouts.unpack_archive(data, archive, out, origin)
     archive.unlink()
 
 
-def _ingest_local(source: Path, out: Path) -> None:
+def _ingest_local(source: Path, data: DataSection, out: Path) -> None:
     if source.is_dir():
-        caltech_birds.read_index(source)  # before the copy, so that a wrong folder costs nothing
-        origin = {"kind": "folder", "sha256": Raw.content_hash(source)}
+        raw_layouts.check(data, source)  # before the copy, so that a wrong folder costs nothing
+        origin = raw_layouts.origin_of(data, kind="folder", sha256=Raw.content_hash(source))
         if not _is_there(out, origin):
-            _copy(source, out, origin)
+            raw_layouts.copy(data, source, out, origin)
     elif source.is_file():
-        origin = {"kind": "archive", "sha256": file_hash(source)}
+        origin = raw_layouts.origin_of(data, kind="archive", sha256=file_hash(source))
         if not _is_there(out, origin):
-            _unpack(source, out, origin)
+            raw_layouts.unpack_archive(data, source, out, origin)
     else:
         raise _no_source(str(source))
 
@@ -133,89 +139,66 @@ def _ingest_local(source: Path, out: Path) -> None:
 def _no_source(source: str) -> RawDataError:
     return RawDataError(
         f"--source {public(source)}: no such file or folder; give '{SYNTHETIC}', '{CALTECH}', an archive, "
-        f"a folder, s3://BUCKET/ARCHIVE, s3://BUCKET/FOLDER/ or {DVC}REPOSITORY@REVISION"
+        f"a folder, s3://BUCKET/ARCHIVE, s3://BUCKET/FOLDER/, {DVC}REPOSITORY@REVISION or {HUB}OWNER/NAME@REVISION"
     )
 
 
-# --- S3 and DVC -------------------------------------------------------------------------------------------------------
+# --- the Hugging Face hub, S3 and DVC ---------------------------------------------------------------------------------
 
 
-def _ingest_s3(source: str, out: Path, work: Path) -> None:
+def _ingest_hub(source: str, data: DataSection, out: Path, work: Path) -> None:
+    if not isinstance(data, Sound):
+        raise RawDataError(
+            f"--source {source} brings sound, and the recipe's data.kind is {data.kind!r}; give '{SYNTHETIC}', "
+            f"'{CALTECH}', a folder or an archive"
+        )
+    address = huggingface.parse(source)
+    commit = huggingface.commit_of(address)
+    facts = {"repository": address.repository, "revision": commit, "config": address.config, "split": address.split}
+    origin = raw_layouts.origin_of(data, kind="huggingface", **facts)
+    if _is_there(out, origin):
+        return
+    downloads = work / hashlib.sha256(address.repository.encode()).hexdigest()[:16]
+    cache = downloads / commit
+    cache.mkdir(parents=True, exist_ok=True)
+    with exclusive(downloads, what=out):
+        snapshot = huggingface.download(address, commit, cache)
+        with new_folder(out) as folder:
+            try:
+                huggingface.write(snapshot, folder, data)
+                raw_layouts.finish(data, folder, origin)
+            except RawDataError as reason:  # it names a folder that is about to go
+                raise RawDataError(f"--source {source}: {str(reason).replace(f'{folder}/', '')}") from None
+        shutil.rmtree(downloads)  # kept until here: the next run goes on with it
+
+
+def _ingest_s3(source: str, data: DataSection, out: Path, work: Path) -> None:
     is_folder = source.endswith("/")
     kind = "s3 folder" if is_folder else "s3 archive"
-    origin = {"kind": kind, "url": source, "version": storage.version(source)}
+    origin = raw_layouts.origin_of(data, kind=kind, url=source, version=storage.version(source))
     if _is_there(out, origin):
         return
     with _scratch(source, out, work) as scratch:
         if is_folder:
             storage.download_folder(source, scratch / "folder")
-            _copy(scratch / "folder", out, origin)
+            raw_layouts.copy(data, scratch / "folder", out, origin)
         else:
             archive = scratch / PurePosixPath(source).name
             storage.download_file(source, archive)
-            _unpack(archive, out, origin)
+            raw_layouts.unpack_archive(data, archive, out, origin)
 
 
-def _ingest_dvc(source: str, folder: str, out: Path, work: Path) -> None:
-    repository, revision = _split_revision(source)
-    commit = _commit(source, repository, revision)
-    origin = {"kind": "dvc", "repository": public(repository), "revision": commit}
+def _ingest_dvc(source: str, data: DataSection, out: Path, work: Path) -> None:
+    repository, revision = split_revision(source)
+    commit = commit_of(source, repository, revision)
+    origin = raw_layouts.origin_of(data, kind="dvc", repository=public(repository), revision=commit)
     if _is_there(out, origin):
         return
     with _scratch(source, out, work) as scratch:
-        say(f"dvc get {public(repository)} data/{folder} --rev {commit}")
-        snapshot = scratch / folder
-        _call(source, "dvc", "get", repository, f"data/{folder}", "--rev", commit, "-o", str(snapshot))
-        _copy(snapshot, out, origin)
-
-
-def _split_revision(source: str) -> tuple[str, str]:
-    """Repository and revision. An `@` of git@host:path or https://user@host belongs to the repository."""
-    repository, _, revision = source.removeprefix(DVC).rpartition("@")
-    is_user = ":" in revision or re.fullmatch(r"[^/]+://[^/]*", repository) is not None
-    if not repository or not revision or is_user:
-        raise RawDataError(
-            f"--source {public(source)}: no revision; give {DVC}REPOSITORY@REVISION with a commit, tag or branch"
-        )
-    if repository.startswith("-") or revision.startswith("-"):  # git and dvc would take it for an option
-        raise RawDataError(f"--source {public(source)}: neither repository nor revision can begin with '-'")
-    return repository, revision
-
-
-def _commit(source: str, repository: str, revision: str) -> str:
-    """The full commit that `revision` means now, so that source.json says the same for ever."""
-    if re.fullmatch(r"[0-9a-f]{40}", revision):
-        return revision
-    if Path(repository).exists():
-        return _call(source, "git", "-C", repository, "rev-parse", "--verify", f"{revision}^{{commit}}").strip()
-    lines = _call(source, "git", "ls-remote", "--", repository, revision, f"{revision}^{{}}").splitlines()
-    found = {name: commit for commit, name in (line.split("\t") for line in lines)}
-    tag = f"refs/tags/{revision}"
-    for name in (f"{tag}^{{}}", tag, f"refs/heads/{revision}", f"{revision}^{{}}", revision):  # git's own order
-        if name in found:
-            return found[name]
-    raise RawDataError(
-        f"--source {public(source)}: the repository has no tag or branch {revision!r}; give one, or a full commit"
-    )
-
-
-def _call(source: str, program: str, *arguments: str) -> str:
-    """What `program` prints. Raises DownloadError with the last useful line of what it complained about."""
-    beside_python = str(Path(sys.executable).parent)  # where pip puts dvc; not on the PATH without activation
-    path = shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", os.defpath), beside_python]))
-    if path is None:
-        remedy = "pip install 'dvc[s3]'" if program == "dvc" else "install git"
-        raise DownloadError(f"--source {public(source)}: needs the command `{program}`, which is not here; {remedy}")
-    never_ask = os.environ | {"GIT_TERMINAL_PROMPT": "0", "DVC_NO_ANALYTICS": "1"}
-    done = subprocess.run([path, *arguments], stdin=subprocess.DEVNULL, capture_output=True, check=False, env=never_ask)
-    if done.returncode:
-        lines = [line.strip() for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
-        useful = [line for line in lines if line.startswith(("ERROR:", "fatal:"))] or lines or ["no reason given"]
-        raise DownloadError(
-            f"--source {public(source)}: `{program}` failed ({public(useful[-1])[:300]}); check the repository, the "
-            "revision, and the access to both it and its DVC remote"
-        )
-    return done.stdout.decode()
+        say(f"dvc get {public(repository)} data/{data.folder} --rev {commit}")
+        snapshot = scratch / data.folder
+        call(source, "dvc", "get", repository, f"data/{data.folder}", "--rev", commit, "-o", str(snapshot))
+        raw_layouts.copy(data, snapshot, out, origin)
 
 
 @contextlib.contextmanager
@@ -232,29 +215,6 @@ def _scratch(source: str, out: Path, work: Path) -> Iterator[Path]:
             raise type(error)(f"{public(source)}: {error}") from None
         finally:
             shutil.rmtree(folder)
-
-
-# --- writing ----------------------------------------------------------------------------------------------------------
-
-
-def _copy(source: Path, out: Path, origin: dict[str, Any]) -> None:
-    inner = caltech_birds.find_folder(source)
-    with new_folder(out) as folder:
-        copy_folder(inner, folder / caltech_birds.FOLDER, leave_out=(Raw.source,))
-        for path in folder.rglob("*"):
-            path.chmod(path.stat().st_mode | 0o200)  # a read-only source must not make a read-only copy
-        _finish(folder, origin)
-
-
-def _unpack(archive: Path, out: Path, origin: dict[str, Any]) -> None:
-    with new_folder(out) as folder, Meter("ingest: files", 0) as meter:
-        unpack(archive, folder, advance=meter.advance)
-        _finish(folder, origin)
-
-
-def _finish(folder: Path, origin: dict[str, Any]) -> None:
-    caltech_birds.read_index(folder)
-    write_json(folder / Raw.source, origin | {"content_hash": Raw.content_hash(folder)})
 
 
 def _is_there(out: Path, origin: dict[str, Any]) -> bool:

@@ -1,6 +1,7 @@
 """The training loss of a step: which examples, which noise, which timesteps, all drawn from (seed, step)."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +13,10 @@ from linnet.data.batches import batch_indices
 from linnet.diffusion import objective
 from linnet.diffusion.schedule import build_schedule
 from linnet.models import NoiseLevel
-from linnet.recipe import ClassLabel, TrainingRecipe
-from linnet.stages.wiring import Standardisation, noise_level
+from linnet.recipe import TrainingRecipe
+from linnet.stages.codec import Statistics, build_codec
+from linnet.stages.conditions import TrainingConditions
+from linnet.stages.wiring import noise_level
 from linnet.training.distributed import Ranks
 from linnet.training.loop import autocast
 
@@ -24,20 +27,22 @@ class LossComputer:
     def __init__(
         self,
         recipe: TrainingRecipe,
-        standardisation: Standardisation,
-        images: NDArray[np.uint8],
+        statistics: Statistics,
+        examples: NDArray[Any],
         labels: NDArray[np.int64],
         ranks: Ranks,
         *,
         start_step: int,
     ) -> None:
-        self._recipe, self._standardisation, self._ranks, self._device = recipe, standardisation, ranks, ranks.device
-        self._images, self._labels = images, labels
+        self._recipe, self._ranks, self._device = recipe, ranks, ranks.device
+        self._examples, self._labels = examples, labels
+        self._codec = build_codec(recipe.data, statistics, ranks.device)
+        self._conditions = TrainingConditions(recipe, statistics, ranks.device)
         self._schedule = build_schedule(recipe.diffusion.schedule)
         self._generator = torch.Generator(ranks.device)
         section = recipe.train
         self._batches: Iterator[NDArray[np.int64]] = batch_indices(
-            len(images), section.batch_size, seed=section.seed, start_step=start_step
+            len(examples), section.batch_size, seed=section.seed, start_step=start_step
         )
 
     def __call__(self, network: nn.Module, step: int) -> Tensor:
@@ -50,11 +55,12 @@ class LossComputer:
         generator.manual_seed(seed)  # also restarts a generator on the GPU
         indices = np.sort(next(self._batches))  # in file order; the order within a batch means nothing
         count, rows = len(indices), self._ranks.rows(len(indices))
-        x0 = self._standardisation.encode(torch.from_numpy(self._images[indices[rows]]).to(device))
+        x0 = self._codec.encode(torch.from_numpy(self._examples[indices[rows]]).to(device))
         if recipe.train.horizontal_flip:
             flip = torch.rand(count, 1, 1, 1, generator=generator, device=device)[rows] < 0.5
             x0 = torch.where(flip, x0.flip(-1), x0)
-        labels = self._draw_labels(indices, rows)
+        labels = torch.from_numpy(self._labels[indices]).to(device)
+        conditions = self._conditions.draw(labels, generator)
         timesteps = torch.randint(self._schedule.num_timesteps, (count,), generator=generator, device=device)[rows]
         whole = torch.empty(count, *x0.shape[1:], device=device, memory_format=torch.channels_last)
         noise = whole.normal_(generator=generator)[rows]
@@ -63,17 +69,13 @@ class LossComputer:
         gpus = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices=gpus), autocast(device, recipe.train.precision):
             torch.manual_seed(seed + self._ranks.rank)  # dropout draws from the global generators
-            answer = network(x_t, noise_level(_level_of(network), self._schedule, timesteps), labels)
+            answer = network(
+                x_t,
+                noise_level(_level_of(network), self._schedule, timesteps),
+                None if conditions is None else conditions[rows],
+            )
         wanted = objective.target(recipe.diffusion.prediction, x0, noise, *rates)
         return objective.loss(recipe.diffusion.loss, answer, wanted)
-
-    def _draw_labels(self, indices: NDArray[np.int64], rows: slice) -> Tensor | None:
-        conditioning = self._recipe.conditioning
-        if not isinstance(conditioning, ClassLabel):
-            return None
-        labels = torch.from_numpy(self._labels[indices]).to(self._device)
-        dropped = torch.rand(len(labels), generator=self._generator, device=self._device) < conditioning.dropout
-        return torch.where(dropped, conditioning.num_classes, labels)[rows]
 
 
 def _level_of(network: nn.Module) -> NoiseLevel:

@@ -1,298 +1,90 @@
 """preprocess: raw files in, training arrays out."""
 
 import collections
-import concurrent.futures
 import csv
-import multiprocessing
 import os
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, assert_never
+from typing import assert_never
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from linnet import pages
 from linnet.artifacts import Dataset, Raw, input_hash, is_current, write_provenance
-from linnet.data.arrays import ArrayWriter, ChannelStatistics, open_array
-from linnet.data.batches import split_positions
-from linnet.data.caltech_birds import Index, RawDataError, Record, find_folder, picture_path, read_index
-from linnet.data.images import Crop, UnreadableFile, crop_square, read_crop
+from linnet.data.caltech_birds import read_index
+from linnet.data.raw import RawDataError
+from linnet.data.sound_folder import read_songs
 from linnet.files import new_folder, write_json
-from linnet.progress import Meter, say
-from linnet.recipe import DataSection, OfficialSplit, SeededSplit
-
-CHUNK = 32  # pictures a task: few enough to keep all cores busy to the end, enough to hide the hand-over
-CHUNKS_IN_FLIGHT_PER_WORKER = 4  # bounds memory, whatever the size of the data
-SAMPLE_PICTURES = 96
-SIDE_BINS = 40
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """One line of rejected.csv."""
-
-    image_id: int
-    name: str
-    reason: str
-
-
-@dataclass
-class Tally:
-    """What the exploratory page shows, counted while the pictures pass by."""
-
-    class_counts: collections.Counter[int] = field(default_factory=collections.Counter)
-    sides: collections.Counter[int] = field(default_factory=collections.Counter)
-    aspects: collections.Counter[int] = field(default_factory=collections.Counter)
-    grey: int = 0
-    past_edge: int = 0
-    padded: int = 0
-
-    def add(self, record: Record, crop: Crop) -> None:
-        """Count one accepted picture."""
-        box, (width, height) = record.box, (crop.picture_width, crop.picture_height)
-        _, _, side = crop_square(box, width, height)
-        self.class_counts[record.label] += 1
-        self.sides[round(side)] += 1
-        self.aspects[round(8 * np.log2(box.width / box.height))] += 1
-        self.grey += bool(np.ptp(crop.pixels, axis=-1).max() == 0)
-        outside = box.left < 0 or box.top < 0 or box.left + box.width > width or box.top + box.height > height
-        self.past_edge += outside
-        self.padded += side > min(width, height)
+from linnet.progress import say
+from linnet.recipe import CaltechBirds, DataSection, Sound
+from linnet.stages import prepare_pictures, prepare_sounds
+from linnet.stages.prepared import Prepared, Rejected
 
 
 def run(data: DataSection, *, raw: Path, out: Path, workers: int) -> None:
-    """Crop, resize and split the pictures below `raw` into the dataset folder `out`.
+    """Turn the pictures or recordings below `raw` into the dataset folder `out`.
 
     Raises:
-        RawDataError: no usable picture, an empty split, or more rejects than `data.max_rejected_fraction`.
+        RawDataError: nothing usable, an empty split, or more rejects than `data.max_rejected_fraction`.
     """
-    index = read_index(raw)
+    _check_raw(data, raw)
     inputs = {"raw": Raw.content_hash(raw)}
     if is_current(out, input_hash("preprocess", [data], inputs)):
         say(f"{out}: already made from this data and these settings")
         return
     with new_folder(out) as folder:
-        tally, rejected, statistics = _write_arrays(data, index, find_folder(raw), folder, workers)
-        _write_rejected(folder / Dataset.rejected, rejected)
+        prepared = _prepare(data, raw, folder, workers)
+        _write_rejected(folder / Dataset.rejected, prepared.rejected)
         kept = out.with_name(f"{out.name}-{Dataset.rejected}")
-        if len(rejected) > data.max_rejected_fraction * len(index.records):
-            _write_rejected(kept, rejected)
-            raise RawDataError(_too_many(data, index, rejected, kept))
+        if len(prepared.rejected) > data.max_rejected_fraction * prepared.listed:
+            _write_rejected(kept, prepared.rejected)
+            raise RawDataError(_too_many(data, prepared, kept))
         kept.unlink(missing_ok=True)
+        statistics = prepared.statistics
         if min(statistics["train_count"], statistics["test_count"]) < 2:
             raise RawDataError(
-                f"{raw}: {statistics['train_count']} pictures to train on and {statistics['test_count']} to test on, "
+                f"{raw}: {statistics['train_count']} examples to train on and {statistics['test_count']} to test on, "
                 "both must be 2 or more. Bring more data or change [data.split]."
             )
         write_json(folder / Dataset.statistics, statistics)
-        _write_page(folder, data, statistics, tally, rejected)
+        (folder / Dataset.report).write_text(prepared.page(), encoding="utf-8")
         write_provenance(folder, "preprocess", [data], inputs)
-    say(f"{out}: {statistics['train_count']} train, {statistics['test_count']} test, {len(rejected)} rejected")
+    say(f"{out}: {statistics['train_count']} train, {statistics['test_count']} test, {len(prepared.rejected)} rejected")
 
 
-def _write_arrays(
-    data: DataSection, index: Index, source: Path, folder: Path, workers: int
-) -> tuple[Tally, list[Rejected], dict[str, Any]]:
-    size = data.image_size_pixels
-    split_of = _split(data, index)
-    tally, channels, rejected = Tally(), ChannelStatistics(3), list[Rejected]()
-    train_classes: collections.Counter[int] = collections.Counter()
-    with ExitStack() as stack:
-        images, labels = {}, {}
-        for split in ("train", "test"):
-            images[split] = stack.enter_context(ArrayWriter(folder / Dataset.images(split), (size, size, 3), np.uint8))
-            labels[split] = stack.enter_context(ArrayWriter(folder / Dataset.labels(split), (), np.int64))
-        manifest = stack.enter_context(_Manifest(folder / Dataset.manifest))
-        crops = stack.enter_context(_Crops(index.records, source, size, workers))
-        meter = stack.enter_context(Meter("preprocess: pictures", len(index.records)))
-        for record, crop in crops:
-            meter.advance()
-            if isinstance(crop, str):
-                rejected.append(Rejected(record.image_id, record.name, crop))
-                continue
-            split = split_of[record.image_id]
-            manifest.add(record, crop, split, images[split].count, index.class_names[record.label])
-            images[split].append(crop.pixels)
-            labels[split].append(np.array(record.label, dtype=np.int64))
-            tally.add(record, crop)
-            if split == "train":
-                channels.add(crop.pixels)
-                train_classes[record.label] += 1
-        counts = {split: writer.count for split, writer in images.items()}
-    statistics = {
-        "size": size,
-        "train_count": counts["train"],
-        "test_count": counts["test"],
-        "rejected_count": len(rejected),
-        "mean": channels.mean() if counts["train"] else [],
-        "std": channels.std() if counts["train"] else [],
-        "class_names": list(index.class_names),
-        "class_counts": [train_classes[label] for label in range(len(index.class_names))],
-        "grey_count": tally.grey,
-        "past_edge_count": tally.past_edge,
-        "padded_count": tally.padded,
-    }
-    return tally, rejected, statistics
-
-
-def _split(data: DataSection, index: Index) -> dict[int, str]:
-    """`{image id: split}`; rejects have a place too, so that mending one file moves no other picture."""
-    match data.split:
-        case OfficialSplit():
-            return {r.image_id: "train" if r.official_train else "test" for r in index.records}
-        case SeededSplit():
-            is_train = split_positions(
-                len(index.records), train_fraction=data.split.train_fraction, seed=data.split.seed
-            )
-            return {r.image_id: "train" if is_train[place] else "test" for place, r in enumerate(index.records)}
+def _check_raw(data: DataSection, raw: Path) -> None:
+    """A missing folder is named before anything is hashed."""
+    match data:
+        case CaltechBirds():
+            read_index(raw)
+        case Sound():
+            read_songs(raw, data)
         case _:
-            assert_never(data.split)
+            assert_never(data)
 
 
-class _Crops:
-    """(record, crop or reason) for every record, in order, read by `workers` processes with bounded memory."""
-
-    def __init__(self, records: Sequence[Record], source: Path, size: int, workers: int) -> None:
-        self._tasks = [(records[i : i + CHUNK], source, size) for i in range(0, len(records), CHUNK)]
-        self._window = CHUNKS_IN_FLIGHT_PER_WORKER * workers
-        self._pool = concurrent.futures.ProcessPoolExecutor(
-            max_workers=workers, mp_context=multiprocessing.get_context("forkserver"), initializer=_ignore_interrupts
-        )
-
-    def __enter__(self) -> "_Crops":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def __iter__(self) -> Iterator[tuple[Record, Crop | str]]:
-        waiting: collections.deque[tuple[Sequence[Record], concurrent.futures.Future[list[Crop | str]]]]
-        waiting = collections.deque()
-        for task in self._tasks:
-            waiting.append((task[0], self._pool.submit(_read_chunk, *task)))
-            if len(waiting) >= self._window:
-                records, future = waiting.popleft()
-                yield from zip(records, future.result(), strict=True)
-        while waiting:
-            records, future = waiting.popleft()
-            yield from zip(records, future.result(), strict=True)
-
-
-def _ignore_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-
-
-def _read_chunk(records: Sequence[Record], source: Path, size: int) -> list[Crop | str]:
-    results: list[Crop | str] = []
-    for record in records:
-        path = picture_path(source, record)
-        try:
-            results.append(read_crop(path, record.box, size) if path else "name points out of the images folder")
-        except UnreadableFile as reason:
-            results.append(str(reason))
-    return results
-
-
-class _Manifest:
-    """manifest.parquet, written in batches."""
-
-    BATCH = 4096
-    SCHEMA = pa.schema(
-        [
-            ("image_id", pa.int64()),
-            ("name", pa.string()),
-            ("split", pa.string()),
-            ("row", pa.int64()),
-            ("label", pa.int64()),
-            ("class_name", pa.string()),
-            *((f"box_{side}", pa.float64()) for side in ("left", "top", "width", "height")),
-            ("picture_width", pa.int64()),
-            ("picture_height", pa.int64()),
-        ]
-    )
-
-    def __init__(self, path: Path) -> None:
-        self._writer = pq.ParquetWriter(path, self.SCHEMA)
-        self._rows: list[dict[str, Any]] = []
-
-    def __enter__(self) -> "_Manifest":
-        return self
-
-    def add(self, record: Record, crop: Crop, split: str, row: int, class_name: str) -> None:
-        box = {f"box_{side}": value for side, value in asdict(record.box).items()}
-        place = {"image_id": record.image_id, "name": record.name, "split": split, "row": row}
-        kind = {"label": record.label, "class_name": class_name}
-        self._rows.append(
-            place | kind | box | {"picture_width": crop.picture_width, "picture_height": crop.picture_height}
-        )
-        if len(self._rows) == self.BATCH:
-            self._flush()
-
-    def _flush(self) -> None:
-        self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self.SCHEMA))
-        self._rows.clear()
-
-    def __exit__(self, *_: object) -> None:
-        self._flush()
-        self._writer.close()
+def _prepare(data: DataSection, raw: Path, folder: Path, workers: int) -> Prepared:
+    match data:
+        case CaltechBirds():
+            return prepare_pictures.prepare(data, raw=raw, folder=folder, workers=workers)
+        case Sound():
+            return prepare_sounds.prepare(data, raw=raw, folder=folder, workers=workers)
+        case _:
+            assert_never(data)
 
 
 def _write_rejected(path: Path, rejected: Sequence[Rejected]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["image_id", "name", "reason"])
-        writer.writerows((row.image_id, row.name, row.reason) for row in rejected)
+        writer.writerow(["number", "name", "reason"])
+        writer.writerows((row.number, row.name, row.reason) for row in rejected)
 
 
-def _too_many(data: DataSection, index: Index, rejected: Sequence[Rejected], kept: Path) -> str:
-    reasons = collections.Counter(row.reason for row in rejected).most_common(3)
+def _too_many(data: DataSection, prepared: Prepared, kept: Path) -> str:
+    reasons = collections.Counter(row.reason for row in prepared.rejected).most_common(3)
     common = "; ".join(f"{count} x {reason}" for reason, count in reasons)
     return (
-        f"{len(rejected)} of {len(index.records)} pictures were rejected, the recipe allows max_rejected_fraction = "
-        f"{data.max_rejected_fraction:g} ({common}). All are listed in {kept}. Mend the data (`linnet ingest` or "
-        "`dvc pull` again) or raise the limit in [data]."
+        f"{len(prepared.rejected)} of {prepared.listed} listed files were rejected, the recipe allows "
+        f"max_rejected_fraction = {data.max_rejected_fraction:g} ({common}). All are listed in {kept}. Mend the data "
+        "(`linnet ingest` or `dvc pull` again) or raise the limit in [data]."
     )
-
-
-def _write_page(
-    folder: Path, data: DataSection, statistics: dict[str, Any], tally: Tally, rejected: Sequence[Rejected]
-) -> None:
-    images = open_array(folder / Dataset.images("train"))
-    rows = np.linspace(0, len(images) - 1, min(SAMPLE_PICTURES, len(images))).astype(int)
-    longest = max(tally.sides)
-    side_bins = np.bincount([min(side * SIDE_BINS // (longest + 1), SIDE_BINS - 1) for side in tally.sides.elements()])
-    aspects = range(min(tally.aspects), max(tally.aspects) + 1)
-    figures = [
-        pages.histogram_svg(side_bins.tolist(), title="longer side of the box", low="0", high=f"{longest} pixels"),
-        pages.histogram_svg(
-            [tally.aspects[value] for value in aspects],
-            title="width to height of the box",
-            low=f"1 : {2 ** (-aspects[0] / 8):.1f}",
-            high=f"{2 ** (aspects[-1] / 8):.1f} : 1",
-        ),
-        pages.histogram_svg(
-            [tally.class_counts[label] for label in sorted(tally.class_counts)],
-            title="pictures of each class present",
-            low=f"class {min(tally.class_counts) + 1}",
-            high=f"class {max(tally.class_counts) + 1}",
-        ),
-    ]
-    page = pages.render(
-        "dataset.html",
-        title=f"Data set {data.folder}",
-        statistics=statistics,
-        rejected=rejected,
-        figures=figures,
-        sample=pages.inline_png(
-            pages.grid(np.asarray(images[rows], dtype=np.uint8), columns=16), scale=max(1, 64 // data.image_size_pixels)
-        ),
-    )
-    (folder / Dataset.report).write_text(page, encoding="utf-8")
 
 
 def usable_cores() -> int:

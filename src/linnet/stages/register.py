@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, assert_never
 
 import linnet
 from linnet.artifacts import (
@@ -24,18 +24,32 @@ from linnet.errors import LinnetError, first_line
 from linnet.files import ArtifactError, new_folder, read_json, write_json, write_text
 from linnet.hashes import folder_hash
 from linnet.progress import say
-from linnet.recipe import ClassLabel, GateSection, Recipe, section_hash
+from linnet.recipe import (
+    ClassLabel,
+    GateSection,
+    HuggingFaceTextEncoder,
+    MultiLabel,
+    Recipe,
+    Sound,
+    Text,
+    Unconditional,
+    section_hash,
+)
 from linnet.tracking.client import GIT_COMMIT, RUN_KEY, connect, experiment_id, find_run, shown_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
+    from mlflow.models import ModelSignature
 
 CHALLENGER, CHAMPION = "challenger", "champion"
 DECISION, REASON = "linnet.gate.decision", "linnet.gate.reason"  # tags of a version
 AGAINST = "linnet.gate.against"  # tag: the version that was champion when the gate decided, "" for none
 PROMOTED, KEPT = "promoted", "kept as challenger"
-REQUIREMENTS = ("torch", "numpy", "pandas", "pillow", "pydantic", "tomlkit", "safetensors", "rich", "jinja2", "mlflow")
+REQUIREMENTS = (
+    *("torch", "numpy", "pandas", "pillow", "pydantic", "tomlkit", "safetensors", "rich", "jinja2", "mlflow"),
+    *("pyarrow", "soundfile", "torchaudio", "torchmetrics"),
+)
 
 
 class RegistryError(LinnetError):
@@ -183,7 +197,7 @@ def _version(
         run_id = client.create_run(experiment_id(client), run_name=recipe.name, tags=run_tags).info.run_id
     uri, model_id = _log_model(recipe, run_id, model, report)
     if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name, description=f"Pictures by linnet, recipe {recipe.name}")
+        client.create_registered_model(name, description=f"By linnet, recipe {recipe.name}")
     try:
         known_tags = client.get_run(run_id).data.tags
         commit = known_tags[GIT_COMMIT] if GIT_COMMIT in known_tags else git_commit()
@@ -193,22 +207,47 @@ def _version(
         client.set_terminated(run_id, "FINISHED")
 
 
+def _requirements(recipe: Recipe) -> tuple[str, ...]:
+    section = recipe.conditioning
+    frozen = isinstance(section, Text) and isinstance(section.encoder, HuggingFaceTextEncoder)
+    return (*REQUIREMENTS, "transformers") if frozen else REQUIREMENTS
+
+
+def _signature(recipe: Recipe) -> "tuple[ModelSignature, dict[str, Any]]":
+    """(what serving.py takes and gives, an example of it)."""
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import ColSpec, Schema, TensorSpec
+
+    asked: dict[str, tuple[Literal["long", "double", "string"], Any]]  # by name: type and example
+    asked = {"num_samples": ("long", 4), "seed": ("long", 0), "steps": ("long", 10)}
+    match recipe.conditioning:
+        case Unconditional():
+            pass
+        case ClassLabel():
+            asked |= {"label": ("long", 0), "guidance": ("double", 2.0)}
+        case MultiLabel() | Text():
+            asked |= {"prompt": ("string", ""), "guidance": ("double", 1.0)}
+        case _:
+            assert_never(recipe.conditioning)
+    told: list[Literal["label", "prompt"]] = ["label"] if "label" in asked else ["prompt"] if "prompt" in asked else []
+    if is_sound := isinstance(recipe.data, Sound):
+        asked["seconds"] = ("double", 1.0)
+    inputs: list[ColSpec | TensorSpec] = [
+        ColSpec(kind, name, required=name == "num_samples") for name, (kind, _) in asked.items()
+    ]
+    outputs: list[ColSpec | TensorSpec] = [ColSpec("long", name) for name in ("request", "number")]
+    outputs += [ColSpec(asked[name][0], name) for name in told]
+    outputs.append(ColSpec("string", "flac" if is_sound else "png"))
+    example = {name: value for name, (_, value) in asked.items()}
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs)), example
+
+
 def _log_model(recipe: Recipe, run_id: str, model: Path, report: Path) -> tuple[str, str]:
     """Log the pyfunc in its training's run; (address, id) of what MLflow calls a logged model."""
     import mlflow
     import pandas as pd
-    from mlflow.models import ModelSignature
-    from mlflow.types.schema import ColSpec, Schema, TensorSpec
 
-    labelled = isinstance(recipe.conditioning, ClassLabel)
-    integers = ["seed", "steps", *(["label"] if labelled else [])]
-    optional = [ColSpec("long", name, required=False) for name in integers]
-    inputs: list[ColSpec | TensorSpec] = [ColSpec("long", "num_samples"), *optional]
-    if labelled:
-        inputs.append(ColSpec("double", "guidance", required=False))
-    outputs: list[ColSpec | TensorSpec] = [ColSpec("long", name) for name in ("request", "number", "label")]
-    outputs.append(ColSpec("string", "png"))
-    example = {"num_samples": 4, "seed": 0, "steps": 10} | ({"label": 0, "guidance": 2.0} if labelled else {})
+    signature, example = _signature(recipe)
     package = Path(linnet.__file__).parent
     with tempfile.TemporaryDirectory() as scratch, mlflow.start_run(run_id=run_id, log_system_metrics=False):
         whole, sample = Path(scratch) / "recipe.json", Path(scratch) / "sample.json"
@@ -224,9 +263,9 @@ def _log_model(recipe: Recipe, run_id: str, model: Path, report: Path) -> tuple[
                 "sample": str(sample),
             },
             code_paths=[str(package)],
-            signature=ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs)),
+            signature=signature,
             input_example=pd.DataFrame([example]),
-            pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
+            pip_requirements=[f"{name}=={version(name)}" for name in _requirements(recipe)],
         )
     return str(info.model_uri), str(info.model_id)
 

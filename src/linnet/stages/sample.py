@@ -1,8 +1,10 @@
-"""sample: a model in, pictures out."""
+"""sample: a model in, pictures or sounds out."""
 
 import csv
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
+from typing import assert_never
 
 import numpy as np
 import torch
@@ -16,14 +18,18 @@ from linnet.diffusion.schedule import build_schedule
 from linnet.files import ArtifactError, new_folder, read_json, write_text
 from linnet.hashes import folder_hash
 from linnet.progress import Meter, say
-from linnet.recipe import DDPM, Recipe, SampleSection
-from linnet.stages.wiring import Painter, Statistics, chunks, load_painter, load_training_recipe, num_classes
+from linnet.recipe import DDPM, AsTrained, Longer, Recipe, SampleSection, Sound, TrainingRecipe
+from linnet.stages import conditions as conditioning
+from linnet.stages.codec import Statistics, build_codec
+from linnet.stages.conditions import Condition
+from linnet.stages.shown import LOUDNESS, loudness_of, write_example, write_page
+from linnet.stages.wiring import Painter, chunks, load_painter, load_training_recipe
 
-GRID_PICTURES = 64
-NOISING_PICTURES = 2
+GRID_EXAMPLES = 64
+NOISING_EXAMPLES = 2
 NOISING_SNAPSHOTS = 10
 NOISING_STEPS = 100  # ancestral steps of the figure, a snapshot every tenth
-LABEL_STREAM = 0x1ABE1  # with the 0 before it no picture's number, so labels and noise are drawn apart
+CONDITION_STREAM = 0x1ABE1  # with the 0 before it no example's number, so conditions and noise are drawn apart
 
 
 def run(recipe: Recipe, *, model: Path, out: Path, device: torch.device, batch_size: int) -> None:
@@ -37,13 +43,14 @@ def run(recipe: Recipe, *, model: Path, out: Path, device: torch.device, batch_s
         say(f"{out}: already drawn from this model with these settings")
         return
     painter = load_painter(model, weights=section.weights, device=device)
-    labels = draw_labels(painter, read_json(model / Model.statistics, made_by="train"), section)
+    statistics = read_json(model / Model.statistics, made_by="train")
+    conditions = draw_conditions(painter.recipe, statistics, section)
     with new_folder(out) as folder:
         batches = list(chunks(section.num_samples, batch_size))
-        write_samples(painter, section, labels, folder / Samples.images, batches, what="sample: pictures")
-        pages.save_png(folder / Samples.noising, noising_figure(painter, section, labels))
-        _finish(folder, section, inputs, labels, read_json(model / Model.statistics, made_by="train"))
-    say(f"{out}: {section.num_samples} pictures, look at {out / Samples.grid}")
+        write_samples(painter, section, conditions, folder / Samples.examples, batches, what="sample: examples")
+        pages.save_png(folder / Samples.noising, noising_figure(painter, section, conditions))
+        _finish(folder, painter.recipe, section, inputs, conditions, statistics)
+    say(f"{out}: {section.num_samples} samples, look at {out / Samples.page}")
 
 
 def draw_part(
@@ -58,14 +65,14 @@ def draw_part(
     """
     section, inputs = recipe.sample, _inputs(recipe, model)
     painter = load_painter(model, weights=section.weights, device=device)
-    labels = draw_labels(painter, read_json(model / Model.statistics, made_by="train"), section)
+    conditions = draw_conditions(painter.recipe, read_json(model / Model.statistics, made_by="train"), section)
     batches = share(list(chunks(section.num_samples, batch_size)), part, parts)
     with new_folder(out) as folder:
-        what = f"sample: pictures of part {part + 1} of {parts}"
-        write_samples(painter, section, labels, folder / Samples.images, batches, what=what)
+        what = f"sample: examples of part {part + 1} of {parts}"
+        write_samples(painter, section, conditions, folder / Samples.examples, batches, what=what)
         write_text(folder / Samples.numbers, "".join(f"{number}\n" for batch in batches for number in batch))
         if part == 0:
-            pages.save_png(folder / Samples.noising, noising_figure(painter, section, labels))
+            pages.save_png(folder / Samples.noising, noising_figure(painter, section, conditions))
         write_provenance(folder, "sample", [section], inputs)
 
 
@@ -76,7 +83,7 @@ def collect(recipe: Recipe, *, model: Path, parts: list[Path], out: Path) -> Non
         ArtifactError: a part is missing, damaged, twice there, or of another model or other settings.
     """
     section, inputs = recipe.sample, _inputs(recipe, model)
-    found: dict[int, NDArray[np.uint8]] = {}
+    found: dict[int, NDArray[np.generic]] = {}
     noising = None
     for part in parts:
         provenance = check_settings(part, made_by="sample", section=section)
@@ -85,24 +92,24 @@ def collect(recipe: Recipe, *, model: Path, parts: list[Path], out: Path) -> Non
         if provenance["content_hash"] != folder_hash(part):
             raise ArtifactError(f"{part} is damaged: it is not what was written there; run its part again")
         numbers = [int(line) for line in (part / Samples.numbers).read_text().split()]
-        pictures = open_array(part / Samples.images)
-        if found.keys() & set(numbers) or len(numbers) != len(pictures):
+        examples = open_array(part / Samples.examples)
+        if found.keys() & set(numbers) or len(numbers) != len(examples):
             raise ArtifactError(f"{part} does not fit the other parts; run all of them again")
-        found |= dict(zip(numbers, pictures, strict=True))
+        found |= dict(zip(numbers, examples, strict=True))
         noising = part / Samples.noising if (part / Samples.noising).exists() else noising
     if missing := [number for number in range(section.num_samples) if number not in found]:
-        raise ArtifactError(f"{len(missing)} of {section.num_samples} pictures are missing; run the missing parts")
+        raise ArtifactError(f"{len(missing)} of {section.num_samples} samples are missing; run the missing parts")
     statistics = read_json(model / Model.statistics, made_by="train")
-    labels = labels_for(num_classes(load_training_recipe(model)), statistics, section)
+    training = load_training_recipe(model)
+    conditions = draw_conditions(training, statistics, section)
     with new_folder(out) as folder:
-        shape = found[0].shape
-        with ArrayWriter(folder / Samples.images, shape, np.uint8) as writer:
+        with ArrayWriter(folder / Samples.examples, found[0].shape, found[0].dtype.type) as writer:
             for number in range(section.num_samples):
                 writer.append(found[number])
         assert noising is not None, "the first part draws it"
         shutil.copyfile(noising, folder / Samples.noising)
-        _finish(folder, section, inputs, labels, statistics)
-    say(f"{out}: {section.num_samples} pictures from {len(parts)} parts")
+        _finish(folder, training, section, inputs, conditions, statistics)
+    say(f"{out}: {section.num_samples} samples from {len(parts)} parts")
 
 
 def share(batches: list[list[int]], part: int, parts: int) -> list[list[int]]:
@@ -117,60 +124,78 @@ def _inputs(recipe: Recipe, model: Path) -> dict[str, str]:
 
 
 def _finish(
-    folder: Path, section: SampleSection, inputs: dict[str, str], labels: list[int] | None, statistics: Statistics
+    folder: Path,
+    recipe: TrainingRecipe,
+    section: SampleSection,
+    inputs: dict[str, str],
+    conditions: list[Condition] | None,
+    statistics: Statistics,
 ) -> None:
-    """All that follows from the pictures and their labels."""
-    images = np.asarray(open_array(folder / Samples.images), dtype=np.uint8)
-    _write_files(folder, section, images, labels, statistics)
-    pages.save_png(folder / Samples.grid, pages.grid(images[:GRID_PICTURES]))
-    _write_page(folder, section)
+    """All that follows from the samples and their conditions."""
+    codec = build_codec(recipe.data, statistics, torch.device("cpu"))
+    examples = open_array(folder / Samples.examples)
+    prompts = [conditioning.as_text(condition, statistics) for condition in conditions or [None] * len(examples)]
+    _write_files(folder, recipe, section, examples, prompts)
+    pages.save_png(folder / Samples.grid, pages.grid(codec.pictures(np.asarray(examples[:GRID_EXAMPLES]))))
+    write_page(folder, recipe, np.asarray(examples), prompts, title="Samples", lead=_lead(section))
     write_text(folder / Samples.recipe, section.model_dump_json(indent=2) + "\n")
     write_provenance(folder, "sample", [section], inputs)
 
 
-def draw_labels(painter: Painter, statistics: Statistics, section: SampleSection) -> list[int] | None:
-    """One label for each sample, as often as in the training data; None for an unconditional model."""
-    return labels_for(num_classes(painter.recipe), statistics, section)
+def draw_conditions(recipe: TrainingRecipe, statistics: Statistics, section: SampleSection) -> list[Condition] | None:
+    """One condition for each sample, as often as in the training data; None for an unconditional model."""
+    rng = np.random.default_rng([section.seed, 0, CONDITION_STREAM])
+    return conditioning.draw(recipe.conditioning, statistics, rng, section.num_samples)
 
 
-def labels_for(classes: int, statistics: Statistics, section: SampleSection) -> list[int] | None:
-    """The same without a network at hand."""
-    if not classes:
-        return None
-    counts = np.array(statistics["class_counts"], dtype=np.float64)
-    rng = np.random.default_rng([section.seed, 0, LABEL_STREAM])
-    labels: list[int] = rng.choice(len(counts), size=section.num_samples, p=counts / counts.sum()).tolist()
-    return labels
+def num_frames(recipe: TrainingRecipe, section: SampleSection) -> int | None:
+    """Of samples longer than the training examples; None where they are not."""
+    match section.length:
+        case AsTrained():
+            return None
+        case Longer(duration_seconds=seconds):
+            assert isinstance(recipe.data, Sound), "the recipe's check"
+            return 1 + round(seconds * recipe.data.sample_rate_hz / recipe.data.stft.hop_samples)
+        case _:
+            assert_never(section.length)
 
 
 def write_samples(
     painter: Painter,
     section: SampleSection,
-    labels: list[int] | None,
+    conditions: list[Condition] | None,
     path: Path,
     batches: list[list[int]],
     *,
     what: str,
 ) -> None:
-    """uint8 [number of pictures, size, size, 3] at `path`, written batch by batch."""
-    size = painter.recipe.data.image_size_pixels
-    with ArrayWriter(path, (size, size, 3), np.uint8) as writer, Meter(what, sum(map(len, batches))) as meter:
+    """Decoded examples at `path`, written batch by batch."""
+    frames = num_frames(painter.recipe, section)
+    overlap = section.length.overlap_fraction if isinstance(section.length, Longer) else 0.0
+    with ExitStack() as stack:
+        meter = stack.enter_context(Meter(what, sum(map(len, batches))))
+        writer: ArrayWriter | None = None
         for numbers in batches:
             x = painter.draw(
                 section.sampler,
                 seed=section.seed,
                 numbers=numbers,
-                labels=[labels[number] for number in numbers] if labels is not None else None,
+                conditions=[conditions[number] for number in numbers] if conditions is not None else None,
                 guidance_scale=section.guidance_scale,
                 clip_x0=section.clip_x0,
                 precision=section.precision,
+                frames=frames,
+                overlap_fraction=overlap,
             )
-            for picture in painter.standardisation.decode(x):
-                writer.append(picture)
+            decoded = painter.codec.decode(x)
+            if writer is None:
+                writer = stack.enter_context(ArrayWriter(path, decoded.shape[1:], decoded.dtype.type))
+            for example in decoded:
+                writer.append(example)
             meter.advance(len(numbers))
 
 
-def noising_figure(painter: Painter, section: SampleSection, labels: list[int] | None) -> NDArray[np.uint8]:
+def noising_figure(painter: Painter, section: SampleSection, conditions: list[Condition] | None) -> NDArray[np.uint8]:
     """For each picture two rows of ten snapshots: noise becoming a picture, and that picture becoming noise.
 
     Backward: ancestral sampling. Forward: the finished picture, noised to the same timesteps with one noise.
@@ -187,12 +212,12 @@ def noising_figure(painter: Painter, section: SampleSection, labels: list[int] |
         if seen % every == 0 or timestep < 0:
             snapshots.append((timestep, x))
 
-    numbers = list(range(min(NOISING_PICTURES, section.num_samples)))
+    numbers = list(range(min(NOISING_EXAMPLES, section.num_samples)))
     finished = painter.draw(
         DDPM(kind="ddpm", num_steps=num_steps),
         seed=section.seed,
         numbers=numbers,
-        labels=[labels[number] for number in numbers] if labels is not None else None,
+        conditions=[conditions[number] for number in numbers] if conditions is not None else None,
         guidance_scale=section.guidance_scale,
         clip_x0=section.clip_x0,
         precision=section.precision,
@@ -205,33 +230,30 @@ def noising_figure(painter: Painter, section: SampleSection, labels: list[int] |
         for timestep, _ in reversed(snapshots):
             rates = schedule.rates(torch.tensor([timestep], device=finished.device))
             rows.append(diffuse(finished[number], noise[number], *rates)[0])
-    return pages.grid(painter.standardisation.decode(torch.stack(rows)), columns=len(snapshots))
+    pictures = painter.codec.pictures(painter.codec.decode(torch.stack(rows)))
+    return pages.grid(pictures, columns=len(snapshots))
 
 
 def _write_files(
-    folder: Path, section: SampleSection, images: NDArray[np.uint8], labels: list[int] | None, statistics: Statistics
+    folder: Path, recipe: TrainingRecipe, section: SampleSection, examples: NDArray[np.generic], prompts: list[str]
 ) -> None:
     (folder / Samples.files).mkdir()
     with (folder / Samples.manifest).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["number", "seed", "label", "class_name", "file"])
+        is_sound = isinstance(recipe.data, Sound)
+        writer.writerow(["number", "seed", "condition", "file", *(LOUDNESS if is_sound else [])])
         for number in range(section.num_samples):
-            name = f"{Samples.files}/{number:06d}.png" if number < section.num_files else ""
-            if name:
-                pages.save_png(folder / name, images[number])
-            label = labels[number] if labels is not None else ""
-            class_name = statistics["class_names"][label] if isinstance(label, int) else ""
-            writer.writerow([number, section.seed, label, class_name, name])
+            name = ""
+            if number < section.num_files:
+                name = write_example(folder / Samples.files / f"{number:06d}", examples[number], recipe.data)
+                name = f"{Samples.files}/{name}"
+            loudness = [f"{value:.2f}" for value in loudness_of(examples[number])] if is_sound else []
+            writer.writerow([number, section.seed, prompts[number], name, *loudness])
 
 
-def _write_page(folder: Path, section: SampleSection) -> None:
+def _lead(section: SampleSection) -> str:
     sampler = section.sampler
-    page = pages.render(
-        "samples.html",
-        title="Samples",
-        lead=f"The first of {section.num_samples} pictures, {sampler.num_steps} steps of {sampler.kind}, "
-        f"seed {section.seed}, guidance {section.guidance_scale:g}.",
-        grid=pages.inline_file(folder / Samples.grid),
-        noising=pages.inline_file(folder / Samples.noising),
+    return (
+        f"The first of {section.num_samples} samples, {sampler.num_steps} steps of {sampler.kind}, "
+        f"seed {section.seed}, guidance {section.guidance_scale:g}."
     )
-    (folder / Samples.page).write_text(page, encoding="utf-8")

@@ -6,6 +6,7 @@ import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import assert_never
 
 import numpy as np
 import torch
@@ -24,9 +25,22 @@ from linnet.files import (
     write_text,
 )
 from linnet.progress import Meter, say
-from linnet.recipe import ClassLabel, DPMSolver, Recipe, TrainingRecipe, flatten, section_hash
+from linnet.recipe import (
+    ClassLabel,
+    Conditioning,
+    DPMSolver,
+    MultiLabel,
+    Recipe,
+    Text,
+    TrainingRecipe,
+    Unconditional,
+    flatten,
+    section_hash,
+)
+from linnet.stages.codec import Statistics
+from linnet.stages.conditions import counts, known_conditions, label_names
 from linnet.stages.loss import LossComputer
-from linnet.stages.wiring import Painter, Standardisation, Statistics, build_network, num_classes, place, save_weights
+from linnet.stages.wiring import Painter, build_network, place, save_weights
 from linnet.tracking.client import GIT_COMMIT
 from linnet.tracking.run import NoTracker, RunTracker, Tracker
 from linnet.training.checkpoint import CheckpointStore, Mirror
@@ -34,7 +48,7 @@ from linnet.training.distributed import Ranks, joined
 from linnet.training.loop import HistoryRow, TrainState, fit, new_state
 from linnet.training.stopping import stop_on_signals
 
-GRID_PICTURES = 36
+GRID_EXAMPLES = 36
 GRID_SAMPLER = DPMSolver(kind="dpm_solver_pp_2m", num_steps=20)  # only to look at; scores come from [sample]
 
 
@@ -154,13 +168,25 @@ def _check_dataset(recipe: TrainingRecipe, dataset: Path) -> Statistics:
     if provenance["recipe_hash"] != section_hash(recipe.data):
         raise ArtifactError(f"{dataset} was made with other [data] settings; run `linnet preprocess` again")
     statistics: Statistics = read_json(dataset / Dataset.statistics, made_by="preprocess")
-    labels = open_array(dataset / Dataset.labels("train"))
-    if isinstance(recipe.conditioning, ClassLabel) and int(labels.max()) >= recipe.conditioning.num_classes:
-        raise ArtifactError(
-            f"{dataset} has class {int(labels.max()) + 1}, [conditioning] num_classes = "
-            f"{recipe.conditioning.num_classes}; set num_classes = {int(labels.max()) + 1} or more"
-        )
+    _check_conditions(recipe.conditioning, statistics, dataset)
     return statistics
+
+
+def _check_conditions(section: Conditioning, statistics: Statistics, dataset: Path) -> None:
+    match section:
+        case ClassLabel(num_classes=room):
+            field, wanted = "num_classes", 1 + max(number for number, count in enumerate(counts(statistics)) if count)
+        case MultiLabel(num_labels=room):
+            field, wanted = "num_labels", len(label_names(statistics))
+        case Unconditional() | Text():
+            return
+        case _:
+            assert_never(section)
+    if wanted > room:
+        what = "classes" if field == "num_classes" else "labels"
+        raise ArtifactError(
+            f"{dataset} has {wanted} {what}, [conditioning] {field} = {room}; set {field} = {wanted} or more"
+        )
 
 
 def _fit(
@@ -177,11 +203,10 @@ def _fit(
     if saved := ranks.from_first(checkpoints.load(device) if ranks.is_first else None):
         state.load_state_dict(saved)
         _say(ranks, f"train: going on after step {state.step} of {section.num_steps}")
-    standardisation = Standardisation.of(statistics, device)
     compute_loss = LossComputer(
         recipe,
-        standardisation,
-        np.asarray(open_array(dataset / Dataset.images("train"))),
+        statistics,
+        np.asarray(open_array(dataset / Dataset.training_examples(recipe.data))),
         np.asarray(open_array(dataset / Dataset.labels("train"))),
         ranks,
         start_step=state.step,
@@ -192,7 +217,7 @@ def _fit(
         tracker.metrics(values | {"examples_per_second": examples_per_second}, row.step)
 
     def on_grid(step: int, network: nn.Module) -> None:
-        picture = paint_grid(Painter(network, recipe, standardisation, device), statistics)
+        picture = paint_grid(Painter.of(network, recipe, statistics, device), statistics)
         state.grids[step] = torch.frombuffer(bytearray(pages.png(picture)), dtype=torch.uint8)
         tracker.picture("samples", picture, step)
 
@@ -214,22 +239,22 @@ def _fit(
 
 
 def paint_grid(painter: Painter, statistics: Statistics) -> NDArray[np.uint8]:
-    """A sheet of pictures from the same noise every time, so that progress can be followed."""
-    labels = None
-    if num_classes(painter.recipe):
-        present = np.flatnonzero(statistics["class_counts"])
-        labels = present[np.arange(GRID_PICTURES) * len(present) // GRID_PICTURES].tolist()
+    """A sheet of examples from the same noise every time, so that progress can be followed."""
+    section, conditions = painter.recipe.conditioning, None
+    if not isinstance(section, Unconditional):
+        present, known = np.flatnonzero(counts(statistics)), known_conditions(section, statistics)
+        conditions = [known[number] for number in present[np.arange(GRID_EXAMPLES) * len(present) // GRID_EXAMPLES]]
     steps = min(GRID_SAMPLER.num_steps, painter.recipe.diffusion.schedule.num_timesteps)
     x = painter.draw(
         GRID_SAMPLER.model_copy(update={"num_steps": steps}),
         seed=painter.recipe.train.seed,
-        numbers=list(range(GRID_PICTURES)),
-        labels=labels,
+        numbers=list(range(GRID_EXAMPLES)),
+        conditions=conditions,
         guidance_scale=1.0,
         clip_x0=True,
         precision=painter.recipe.train.precision,
     )
-    return pages.grid(painter.standardisation.decode(x))
+    return pages.grid(painter.codec.pictures(painter.codec.decode(x)))
 
 
 def _write_model(model: Path, state: TrainState, recipe: TrainingRecipe, dataset: Path) -> None:

@@ -2,14 +2,12 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self, assert_never
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -17,20 +15,25 @@ from torch import Tensor, nn
 
 from linnet.artifacts import Model, read_provenance
 from linnet.diffusion import objective
-from linnet.diffusion.samplers import NoiseStreams, OnStep, sample
+from linnet.diffusion.samplers import NoiseStreams, OnStep, PredictX0, sample
 from linnet.diffusion.schedule import NoiseSchedule, build_schedule
+from linnet.diffusion.windows import windowed
 from linnet.errors import LinnetError, first_line
 from linnet.files import ArtifactError, read_json
 from linnet.models import NoiseLevel
 from linnet.models.compact_unet import CompactUNet
+from linnet.models.conditioning import ConditionEncoder
+from linnet.models.dit import DiT
 from linnet.models.unet import UNet
-from linnet.recipe import ClassLabel, Precision, SamplerSection, TrainingRecipe, Unconditional
 from linnet.recipe import CompactUNet as CompactUNetSection
+from linnet.recipe import DiffusionTransformer, Precision, SamplerSection, TrainingRecipe
 from linnet.recipe import UNet as UNetSection
+from linnet.stages.codec import Codec, Statistics, build_codec
+from linnet.stages.conditions import Condition, build_encoder
 from linnet.training.loop import autocast
 
-IMAGE_CHANNELS = 3
-Statistics = dict[str, list[float]]
+Weights = Literal["ema", "raw", "untrained"]
+MAX_WINDOWS = 16  # denoised at once, of examples longer than the trained ones
 
 
 class DeviceError(LinnetError):
@@ -54,12 +57,14 @@ def build_network(recipe: TrainingRecipe) -> nn.Module:
     """The untrained network of a recipe, seeded by `train.seed`, on the CPU."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.train.seed)
-        classes = num_classes(recipe)
+        shape, conditioning = recipe.data.shape, recipe.conditioning
         match recipe.model:
             case CompactUNetSection():
-                return CompactUNet(recipe.model, image_channels=IMAGE_CHANNELS, num_classes=classes)
+                return CompactUNet(recipe.model, shape=shape, conditioning=conditioning)
             case UNetSection():
-                return UNet(recipe.model, image_channels=IMAGE_CHANNELS, num_classes=classes)
+                return UNet(recipe.model, shape=shape, conditioning=conditioning)
+            case DiffusionTransformer():
+                return DiT(recipe.model, shape=shape, conditioning=conditioning)
             case _:
                 assert_never(recipe.model)
 
@@ -67,17 +72,6 @@ def build_network(recipe: TrainingRecipe) -> nn.Module:
 def place(network: nn.Module, device: torch.device) -> nn.Module:
     """The network on `device`, its convolutions laid out channels last (faster on CPUs and on tensor cores)."""
     return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]
-
-
-def num_classes(recipe: TrainingRecipe) -> int:
-    """How many classes the network knows; 0 for an unconditional one."""
-    match recipe.conditioning:
-        case Unconditional():
-            return 0
-        case ClassLabel():
-            return recipe.conditioning.num_classes
-        case _:
-            assert_never(recipe.conditioning)
 
 
 def noise_level(kind: NoiseLevel, schedule: NoiseSchedule, timesteps: Tensor) -> Tensor:
@@ -92,40 +86,25 @@ def noise_level(kind: NoiseLevel, schedule: NoiseSchedule, timesteps: Tensor) ->
 
 
 @dataclass(frozen=True)
-class Standardisation:
-    """uint8 pictures <-> what the network sees: mean 0 and standard deviation 1 per channel."""
-
-    mean: Tensor  # [3, 1, 1], of pixels scaled to 0..1
-    std: Tensor
-
-    @classmethod
-    def of(cls, statistics: Statistics, device: torch.device) -> Self:
-        """From the statistics that preprocess computed on the train split."""
-        mean, std = (torch.tensor(statistics[key], device=device)[:, None, None] for key in ("mean", "std"))
-        return cls(mean, std)
-
-    def encode(self, pictures: Tensor) -> Tensor:
-        """uint8 [B, H, W, 3] -> float32 [B, 3, H, W], laid out channels last."""
-        return (pictures.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
-
-    def decode(self, x: Tensor) -> NDArray[np.uint8]:
-        """float32 [B, 3, H, W] -> uint8 [B, H, W, 3], rounded and clipped."""
-        pixels = ((x * self.std + self.mean) * 255).round().clamp(0, 255).to(torch.uint8)
-        return pixels.permute(0, 2, 3, 1).cpu().numpy()
-
-    def clip(self, x: Tensor) -> Tensor:
-        """Bring `x` into the range that real pixels have."""
-        return torch.clamp(x, -self.mean / self.std, (1 - self.mean) / self.std)
-
-
-@dataclass(frozen=True)
 class Painter:
-    """A network with all that is needed to draw pictures from it."""
+    """A network with all that is needed to draw pictures or sounds from it."""
 
     network: nn.Module
     recipe: TrainingRecipe
-    standardisation: Standardisation
+    codec: Codec
+    encoder: ConditionEncoder
     device: torch.device
+
+    @classmethod
+    def of(cls, network: nn.Module, recipe: TrainingRecipe, statistics: Statistics, device: torch.device) -> Self:
+        """With what preprocess measured."""
+        codec, encoder = build_codec(recipe.data, statistics, device), build_encoder(recipe, statistics, device)
+        return cls(network, recipe, codec, encoder, device)
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        """The noise it was trained with."""
+        return build_schedule(self.recipe.diffusion.schedule)
 
     def draw(
         self,
@@ -133,49 +112,73 @@ class Painter:
         *,
         seed: int,
         numbers: list[int],
-        labels: list[int] | None,
+        conditions: Sequence[Condition] | None,
         guidance_scale: float,
         clip_x0: bool,
         precision: Precision,
+        frames: int | None = None,
+        overlap_fraction: float = 0.5,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """Standardised pictures [len(numbers), 3, H, W]; picture n depends on (seed, n) and its label alone."""
-        schedule = build_schedule(self.recipe.diffusion.schedule)
-        size = self.recipe.data.image_size_pixels
-        noise = NoiseStreams(seed, numbers, (IMAGE_CHANNELS, size, size), self.device)
-        label_tensor = torch.tensor(labels, device=self.device) if labels is not None else None
-        predict = self._predictor(schedule, label_tensor, guidance_scale, clip_x0)
+        """Standardised examples [len(numbers), C, H, W]; example n depends on (seed, n) and its condition alone.
+
+        Args:
+            frames: the width W, where it is more than that of a training example: windows that overlap by
+                `overlap_fraction` are denoised together.
+        """
+        channels, height, width = self.recipe.data.shape
+        noise = NoiseStreams(seed, numbers, (channels, height, max(frames or width, width)), self.device)
+        predict = self.predictor(
+            conditions, guidance_scale, clip_x0=clip_x0, precision=precision, overlap_fraction=overlap_fraction
+        )
+        with torch.inference_mode():
+            return sample(sampler, self.schedule, predict, noise, on_step)
+
+    def predictor(
+        self,
+        conditions: Sequence[Condition] | None,
+        guidance_scale: float,
+        *,
+        clip_x0: bool,
+        precision: Precision,
+        overlap_fraction: float,
+    ) -> PredictX0:
+        """(x_t [B, C, H, W], timestep) -> x_0; H and W may be larger than those of a training example.
+
+        Args:
+            conditions: one for each row; None for an unconditional model, or to tell a conditional one nothing.
+        """
         self.network.eval()
-        with torch.inference_mode(), autocast(self.device, precision):
-            return sample(sampler, schedule, predict, noise, on_step)
-
-    def _predictor(
-        self, schedule: NoiseSchedule, labels: Tensor | None, guidance_scale: float, clip_x0: bool
-    ) -> Callable[[Tensor, int], Tensor]:
+        encoded = self.encoder.encode(conditions) if conditions is not None else None
+        is_guided = encoded is not None and guidance_scale != 1
+        nothing = self.encoder.nothing(1) if is_guided else None
         kind: NoiseLevel = self.network.noise_level  # type: ignore[assignment]
-        prediction = self.recipe.diffusion.prediction
+        schedule, prediction = self.schedule, self.recipe.diffusion.prediction
 
-        def ask(x: Tensor, timesteps: Tensor, labels: Tensor | None) -> Tensor:
-            answer: Tensor = self.network(x, noise_level(kind, schedule, timesteps), labels)
+        def ask(x: Tensor, timesteps: Tensor, condition: Tensor | None) -> Tensor:
+            x = x.contiguous(memory_format=torch.channels_last)
+            with autocast(self.device, precision):
+                answer: Tensor = self.network(x, noise_level(kind, schedule, timesteps), condition)
             return answer.float()
 
         def predict_x0(x: Tensor, timestep: int) -> Tensor:
             timesteps = torch.full((len(x),), timestep, device=self.device)
-            x = x.contiguous(memory_format=torch.channels_last)
-            if labels is None or guidance_scale == 1:
-                answer = ask(x, timesteps, labels)
+            condition = None
+            if encoded is not None:  # of a longer example, windows come in turns: one of each example
+                condition = encoded.repeat(len(x) // len(encoded), *[1] * (encoded.ndim - 1))
+            if nothing is None or condition is None:
+                answer = ask(x, timesteps, condition)
             else:
-                no_class = torch.full_like(labels, num_classes(self.recipe))
-                both = ask(torch.cat([x, x]), torch.cat([timesteps, timesteps]), torch.cat([labels, no_class]))
-                with_class, without = both.chunk(2)
-                answer = without + guidance_scale * (with_class - without)  # Ho & Salimans 2022, with their w + 1
+                both = torch.cat([condition, nothing.expand_as(condition)])
+                told, untold = ask(torch.cat([x, x]), torch.cat([timesteps, timesteps]), both).chunk(2)
+                answer = untold + guidance_scale * (told - untold)  # Ho & Salimans 2022, with their w + 1
             x0 = objective.predicted_x0(prediction, answer, x, *schedule.rates(timesteps))
-            return self.standardisation.clip(x0) if clip_x0 else x0
+            return self.codec.clip(x0) if clip_x0 else x0
 
-        return predict_x0
+        return windowed(predict_x0, self.recipe.data.shape[1:], overlap_fraction)
 
 
-def load_painter(model: Path, *, weights: Literal["ema", "raw", "untrained"], device: torch.device) -> Painter:
+def load_painter(model: Path, *, weights: Weights, device: torch.device) -> Painter:
     """The model folder made by train, ready to draw. Raises ArtifactError if it is incomplete or damaged."""
     read_provenance(model, made_by="train")
     recipe = load_training_recipe(model)
@@ -188,7 +191,7 @@ def load_painter(model: Path, *, weights: Literal["ema", "raw", "untrained"], de
         except (OSError, SafetensorError, RuntimeError) as reason:
             raise ArtifactError(f"{path}: cannot be loaded ({first_line(reason)}); train the model again") from None
     network = place(network, device).eval().requires_grad_(False)
-    return Painter(network, recipe, Standardisation.of(statistics, device), device)
+    return Painter.of(network, recipe, statistics, device)
 
 
 def save_weights(path: Path, network: nn.Module) -> None:

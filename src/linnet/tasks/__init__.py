@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, ParamSpec, Protocol, TypeVar
 
 from linnet import storage
-from linnet.artifacts import Dataset, Model, Raw, Registration, Report, Samples, git_commit, read_provenance
+from linnet.artifacts import Dataset, Model, Raw, Registration, Report, Restored, Samples, git_commit, read_provenance
 from linnet.errors import LinnetError, Stopped, explain, public
 from linnet.files import ArtifactError, read_json, write_text
 from linnet.hashes import folder_hash
@@ -22,7 +22,7 @@ from linnet.launch.trainjob import TrainJobSettings
 from linnet.progress import say
 from linnet.recipe import Recipe
 from linnet.recipe_file import parse_recipe
-from linnet.tasks.places import in_cluster, require_shared, work_place
+from linnet.tasks.places import feature_weights, in_cluster, require_shared, work_place
 
 Facts = dict[str, Any]
 P = ParamSpec("P")
@@ -30,6 +30,7 @@ R = TypeVar("R")
 
 TERMINATION_LOG = Path("/dev/termination-log")  # what Kubernetes shows as the reason of a pod's end
 SAMPLE_BATCH = 64
+RESTORE_BATCH = 16
 CHANGED, UNCHANGED = "changed", "unchanged"
 PROMOTE, KEEP = "promote", "keep"
 
@@ -71,7 +72,7 @@ class Plan(NamedTuple):
     pod_gpus: str  # what the pod of `train` gets: little, where it only waits for a TrainJob
     pod_cpu: str
     pod_memory: str
-    weights_hash: str  # of the Inception weights that `evaluate` has to use; "" where the recipe needs none
+    weights_hash: str  # of the feature network that `evaluate` has to use; "" where the recipe needs none
 
 
 @task
@@ -105,7 +106,7 @@ def check(
         f"# {parsed.name}",
         f"- data: `{parsed.data.kind}` from {public(source) or 'the built-in set'}",
         f"- train: {parsed.train.num_steps:,} steps of {parsed.train.batch_size} examples on {num_nodes} node(s)",
-        f"- sample: {parsed.sample.num_samples} pictures in {parts} task(s)",
+        f"- sample: {parsed.sample.num_samples} examples in {parts} task(s)",
         f"- gate: `{parsed.register_.gate.metric}` decides about the champion of `{parsed.register_.model_name}`",
         f"- code: `{git_commit()}`",
     ]
@@ -129,12 +130,11 @@ def _check_place(recipe: Recipe, num_nodes: int, gpus: int) -> None:
 
 
 def _check_weights(recipe: Recipe) -> str:
-    if "inception" not in recipe.evaluate.features:
+    if not {"inception", "vggish", "scripted"} & set(recipe.evaluate.features):
         return ""
-    from linnet.metrics.features import find_inception
+    from linnet.stages.feature_networks import find_feature_weights
 
-    weights = os.environ.get("LINNET_INCEPTION_WEIGHTS")
-    return find_inception(Path(weights) if weights else None, os.environ.get("LINNET_INCEPTION_SHA256"))[1]
+    return find_feature_weights(recipe.evaluate.features, *feature_weights(recipe))
 
 
 @task
@@ -212,7 +212,7 @@ def train(
 
 @task
 def sample(recipe: str, *, model: str, model_hash: str, out: str, part: int, parts: int) -> Facts:
-    """Draw one part of the pictures."""
+    """Draw one part of the samples."""
     from linnet.stages import sample as stage
 
     _verify(model, Model.content_hash(Path(model)), model_hash)
@@ -243,6 +243,27 @@ def collect(recipe: str, *, model: str, model_hash: str, parts: Sequence[Artifac
 
 
 @task
+def restore(recipe: str, *, dataset: str, dataset_hash: str, model: str, model_hash: str, out: str, page: str) -> Facts:
+    """Damage held-out examples and bring them back."""
+    from linnet.stages import restore as stage
+
+    _verify(dataset, Dataset.content_hash(Path(dataset)), dataset_hash)
+    _verify(model, Model.content_hash(Path(model)), model_hash)
+    parsed = _parse(recipe)
+    stage.run(
+        parsed,
+        dataset=Path(dataset),
+        model=Path(model),
+        out=Path(out),
+        device=_device(),
+        batch_size=RESTORE_BATCH,
+    )
+    write_text(Path(page), (Path(out) / Restored.page).read_text(encoding="utf-8"))
+    content = read_provenance(Path(out), made_by="restore")["content_hash"]
+    return {"content_hash": content, "tasks": len(parsed.restore.tasks), **_made_by(out, "restore")}
+
+
+@task
 def evaluate(
     recipe: str,
     *,
@@ -252,6 +273,8 @@ def evaluate(
     model_hash: str,
     samples: str,
     samples_hash: str,
+    restored: str,
+    restored_hash: str,
     weights_hash: str,
     out: str,
     page: str,
@@ -262,16 +285,18 @@ def evaluate(
     _verify(dataset, Dataset.content_hash(Path(dataset)), dataset_hash)
     _verify(model, Model.content_hash(Path(model)), model_hash)
     _verify(samples, folder_hash(Path(samples)), samples_hash)
-    weights = os.environ.get("LINNET_INCEPTION_WEIGHTS")
+    _verify(restored, folder_hash(Path(restored)), restored_hash)
+    parsed = _parse(recipe)
     stage.run(
-        _parse(recipe),
+        parsed,
         dataset=Path(dataset),
         model=Path(model),
         samples=Path(samples),
+        restored=Path(restored),
         out=Path(out),
         device=_device(),
-        inception_weights=Path(weights) if weights else None,
-        inception_sha256=weights_hash or None,
+        feature_weights=feature_weights(parsed)[0],
+        feature_sha256=weights_hash or None,
         batch_size=SAMPLE_BATCH,
         track_run=True,
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from linnet import storage
 from linnet.errors import LinnetError
 from linnet.launch.trainjob import TrainJobSettings
+from linnet.recipe import Recipe
 
 
 class PlaceError(LinnetError):
@@ -34,3 +35,10 @@ def require_shared(work: str, settings: TrainJobSettings) -> None:
         f"{given}: set it in the ConfigMap linnet (deploy/kubernetes/config.yaml) to an s3:// address, or to a folder "
         "of the volume that [volume] in pipelines/cluster.toml mounts"
     )
+
+
+def feature_weights(recipe: Recipe) -> tuple[Path | None, str | None]:
+    """(file, sha256) of the recipe's feature network, as LINNET_INCEPTION_* or LINNET_EMBEDDING_* say."""
+    prefix = "LINNET_EMBEDDING" if recipe.data.kind == "sound" else "LINNET_INCEPTION"
+    path = os.environ.get(f"{prefix}_WEIGHTS")
+    return Path(path) if path else None, os.environ.get(f"{prefix}_SHA256") or None

@@ -6,8 +6,8 @@ import torch
 
 from linnet.progress import say
 from linnet.recipe import Recipe
-from linnet.stages import compare, evaluate, ingest, preprocess, register, sample
-from linnet.tasks import SAMPLE_BATCH, training
+from linnet.stages import compare, evaluate, ingest, preprocess, register, restore, sample
+from linnet.tasks import RESTORE_BATCH, SAMPLE_BATCH, training
 
 
 def run(
@@ -18,7 +18,7 @@ def run(
     build: Path,
     work: Path,
     device: torch.device,
-    inception_weights: Path | None,
+    feature_weights: Path | None,
     only_look: bool,
 ) -> bool:
     """Ingest, compare with the registry, and go from preprocess to register if something changed; whether it did.
@@ -33,19 +33,22 @@ def run(
     if not comparison.changed or only_look:
         return comparison.changed
     folder = build / recipe.name
-    dataset, model, samples, report = (folder / name for name in ("dataset", "model", "samples", "report"))
+    names = ("dataset", "model", "samples", "restored", "report")
+    dataset, model, samples, restored, report = (folder / name for name in names)
     preprocess.run(recipe.data, raw=raw, out=dataset, workers=preprocess.usable_cores())
     training.on_this_machine(recipe, dataset=dataset, out=model, work=str(work), device=device)
     sample.run(recipe, model=model, out=samples, device=device, batch_size=SAMPLE_BATCH)
+    restore.run(recipe, dataset=dataset, model=model, out=restored, device=device, batch_size=RESTORE_BATCH)
     evaluate.run(
         recipe,
         dataset=dataset,
         model=model,
         samples=samples,
+        restored=restored,
         out=report,
         device=device,
-        inception_weights=inception_weights,
-        inception_sha256=None,
+        feature_weights=feature_weights,
+        feature_sha256=None,
         batch_size=SAMPLE_BATCH,
         track_run=True,
     )

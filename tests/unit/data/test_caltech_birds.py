@@ -9,13 +9,13 @@ from linnet.data.caltech_birds import (
     INDEX_FILES,
     Box,
     Index,
-    RawDataError,
     Record,
     find_folder,
     picture_path,
     read_index,
     write_index,
 )
+from linnet.data.raw import RawDataError
 
 TEXTS = {
     "images.txt": "2 002.Wren/b c.jpg\n7 001.Linnet/a.jpg\n",  # an id gap, and no sorted names

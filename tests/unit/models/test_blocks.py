@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from linnet.models.blocks import GROUPS, LabelEmbedding, SelfAttention, SinusoidalEmbedding, geometric_speeds
+from linnet.models.blocks import SelfAttention, SinusoidalEmbedding, TokenAttention, geometric_speeds, timestep_speeds
 
 Array = NDArray[np.float64]
 
@@ -33,19 +33,22 @@ def group_norm(x: Array, groups: int) -> Array:
 
 
 @pytest.mark.parametrize(
-    ("channels", "heads", "head_channels", "affine"), [(16, 4, 4, True), (16, 2, 16, False), (8, 1, 3, True)]
+    ("channels", "heads", "head_channels", "groups", "affine"),
+    [(16, 4, 4, 8, True), (16, 2, 16, 4, False), (8, 1, 3, 8, True)],
 )
 def test_self_attention_is_softmax_of_scaled_dot_products(
-    channels: int, heads: int, head_channels: int, affine: bool
+    channels: int, heads: int, head_channels: int, groups: int, affine: bool
 ) -> None:
-    attention = SelfAttention(channels, heads=heads, head_channels=head_channels, affine_norm=affine).double()
+    attention = SelfAttention(
+        channels, heads=heads, head_channels=head_channels, groups=groups, affine_norm=affine
+    ).double()
     randomise(attention)
     x = torch.randn(2, channels, 3, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     found = array(attention(x))
     w_qkv, b_qkv = array(attention.to_qkv.weight)[:, :, 0, 0], array(attention.to_qkv.bias)  # type: ignore[arg-type]
     w_out, b_out = array(attention.to_out.weight)[:, :, 0, 0], array(attention.to_out.bias)  # type: ignore[arg-type]
     for picture, answer in zip(array(x), found, strict=True):
-        normed = group_norm(picture, GROUPS).reshape(channels, -1)
+        normed = group_norm(picture, groups).reshape(channels, -1)
         if affine:
             normed = normed * array(attention.norm.weight)[:, None] + array(attention.norm.bias)[:, None]
         queries, keys, values = np.split(w_qkv @ normed + b_qkv[:, None], 3)  # each [heads * head_channels, positions]
@@ -61,7 +64,7 @@ def test_self_attention_is_softmax_of_scaled_dot_products(
 
 def test_self_attention_moves_with_its_positions() -> None:
     """No position enters: a permuted picture gives the permuted answer."""
-    attention = SelfAttention(16, heads=2, head_channels=8, affine_norm=True).double()
+    attention = SelfAttention(16, heads=2, head_channels=8, groups=8, affine_norm=True).double()
     randomise(attention)
     generator = torch.Generator().manual_seed(2)
     x = torch.randn(1, 16, 4, 4, generator=generator, dtype=torch.float64)
@@ -101,9 +104,25 @@ def test_sinusoidal_embedding_has_nothing_to_save_or_train() -> None:
     assert not list(embedding.parameters())
 
 
-def test_label_embedding_has_a_row_for_each_class_and_one_for_none() -> None:
-    embedding = LabelEmbedding(5, 4)
-    assert embedding.table.weight.shape == (6, 4)
-    like = torch.zeros(3, 3, 8, 8)
-    assert torch.equal(embedding(torch.tensor([0, 4, 5]), like), embedding.table.weight[[0, 4, 5]])
-    assert torch.equal(embedding(None, like), embedding.table.weight[[5, 5, 5]])
+def test_timestep_speeds_fall_from_one_to_a_ten_thousandth() -> None:
+    assert timestep_speeds(8).tolist() == pytest.approx([1, 1e-1, 1e-2, 1e-3], rel=1e-12)
+
+
+def test_token_attention_is_softmax_of_scaled_dot_products_over_the_seen_tokens() -> None:
+    attention = TokenAttention(12, heads=3).double()
+    randomise(attention)
+    x = torch.randn(2, 5, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    seen = torch.tensor([[True, True, True, False, False], [True, False, True, True, True]])
+    found = array(attention(x, seen))
+    w_qkv, b_qkv = array(attention.to_qkv.weight), array(attention.to_qkv.bias)
+    w_out, b_out = array(attention.to_out.weight), array(attention.to_out.bias)
+    for tokens, looked_at, answer in zip(array(x), seen.numpy(), found, strict=True):
+        queries, keys, values = np.split(tokens @ w_qkv.T + b_qkv, 3, axis=1)
+        mixed = np.empty_like(tokens)
+        for head in range(3):
+            columns = slice(head * 4, head * 4 + 4)
+            weights = np.exp(queries[:, columns] @ keys[:, columns].T / 2) * looked_at
+            mixed[:, columns] = weights / weights.sum(axis=1, keepdims=True) @ values[:, columns]
+        np.testing.assert_allclose(answer, mixed @ w_out.T + b_out, rtol=1e-10, atol=1e-10)
+    everywhere = torch.ones(2, 5, dtype=torch.bool)
+    torch.testing.assert_close(attention(x, None), attention(x, everywhere), rtol=1e-12, atol=1e-12)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from linnet.models.compact_unet import CompactUNet
+from linnet.recipe import ClassLabel, Unconditional
 from linnet.recipe import CompactUNet as Settings
 from linnet.recipe_file import load_recipe
-from linnet.stages.wiring import build_network
 
 RECIPES = Path(__file__).parents[3] / "recipes"
 Injection = Literal["input", "every_block"]
@@ -42,7 +42,12 @@ def settings(injection: Injection, *, heads: tuple[int, ...] = (0, 2, 1)) -> Set
 
 def build(injection: Injection, *, num_classes: int = CLASSES, random_weights: bool = True) -> CompactUNet:
     torch.manual_seed(0)
-    network = CompactUNet(settings(injection), image_channels=3, num_classes=num_classes)
+    conditioning = (
+        ClassLabel(kind="class_label", num_classes=num_classes, dropout=0.1)
+        if num_classes
+        else Unconditional(kind="none")
+    )
+    network = CompactUNet(settings(injection), shape=(3, 16, 16), conditioning=conditioning)
     if random_weights:
         with torch.no_grad():
             for parameter in network.parameters():
@@ -59,8 +64,10 @@ LABELS = torch.tensor([0, 1, 4])
 
 
 def parameters_of(recipe: str, *overrides: str) -> int:
+    whole = load_recipe(RECIPES / f"{recipe}.toml", overrides)
+    assert isinstance(whole.model, Settings)
     with torch.device("meta"):
-        network = build_network(load_recipe(RECIPES / f"{recipe}.toml", overrides))
+        network = CompactUNet(whole.model, shape=whole.data.shape, conditioning=whole.conditioning)
     return sum(parameter.numel() for parameter in network.parameters())
 
 

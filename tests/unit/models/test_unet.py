@@ -3,15 +3,16 @@
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 from torch import Tensor
 
 from linnet.models.unet import UNet
+from linnet.recipe import TDF, ClassLabel, NoFrequencyLayer, Unconditional
 from linnet.recipe import UNet as Settings
 from linnet.recipe_file import load_recipe
-from linnet.stages.wiring import build_network
 
 RECIPES = Path(__file__).parents[3] / "recipes"
 CLASSES = 5
@@ -28,7 +29,26 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def build(*, num_classes: int = CLASSES, dropout: float = 0.0, random_weights: bool = True) -> UNet:
+Injection = Literal["shift", "scale_shift"]
+Resampling = Literal["conv", "biggan"]
+KINDS: list[tuple[Injection, Resampling, bool]] = [
+    ("shift", "conv", False),
+    ("scale_shift", "biggan", False),
+    ("scale_shift", "conv", True),
+    ("shift", "biggan", True),
+]
+
+
+def build(
+    *,
+    injection: Injection = "shift",
+    resampling: Resampling = "conv",
+    frequency_layer: bool = False,
+    num_classes: int = CLASSES,
+    dropout: float = 0.0,
+    side: int = 16,
+    random_weights: bool = True,
+) -> UNet:
     torch.manual_seed(0)
     settings = Settings(
         kind="unet",
@@ -37,9 +57,20 @@ def build(*, num_classes: int = CLASSES, dropout: float = 0.0, random_weights: b
         blocks_per_level=2,
         attention_heads_by_level=(0, 4, 0),
         middle_attention_heads=2,
+        norm_groups=8,
+        timestep_injection=injection,
+        resampling=resampling,
+        frequency_layer=TDF(kind="tdf", bottleneck=4, min_units=3)
+        if frequency_layer
+        else NoFrequencyLayer(kind="none"),
         dropout=dropout,
     )
-    network = UNet(settings, image_channels=3, num_classes=num_classes)
+    conditioning = (
+        ClassLabel(kind="class_label", num_classes=num_classes, dropout=0.1)
+        if num_classes
+        else Unconditional(kind="none")
+    )
+    network = UNet(settings, shape=(3, side, side), conditioning=conditioning)
     if random_weights:
         with torch.no_grad():
             for parameter in network.parameters():
@@ -52,9 +83,40 @@ def pictures(size: int = 16) -> Tensor:
 
 
 def test_parameter_count_of_the_baseline() -> None:
+    recipe = load_recipe(RECIPES / "birds-baseline.toml")
+    assert isinstance(recipe.model, Settings)
     with torch.device("meta"):
-        network = build_network(load_recipe(RECIPES / "birds-baseline.toml"))
+        network = UNet(recipe.model, shape=recipe.data.shape, conditioning=recipe.conditioning)
     assert sum(parameter.numel() for parameter in network.parameters()) == 35_746_307
+
+
+@pytest.mark.parametrize(
+    ("resampling", "frequency_layer", "count"),
+    [
+        ("biggan", NoFrequencyLayer(kind="none"), 34_281_282),
+        ("conv", NoFrequencyLayer(kind="none"), 31_047_426),
+        ("conv", TDF(kind="tdf", bottleneck=16, min_units=16), 31_291_650),
+    ],
+)
+def test_parameter_counts_of_the_vocals_prior(
+    resampling: Resampling, frequency_layer: TDF | NoFrequencyLayer, count: int
+) -> None:
+    settings = Settings(
+        kind="unet",
+        channels=64,
+        channel_multipliers=(1, 1, 2, 2, 4, 4),
+        blocks_per_level=2,
+        attention_heads_by_level=(0, 0, 0, 0, 2, 2),
+        middle_attention_heads=2,
+        norm_groups=32,
+        timestep_injection="scale_shift",
+        resampling=resampling,
+        frequency_layer=frequency_layer,
+        dropout=0.0,
+    )
+    with torch.device("meta"):
+        network = UNet(settings, shape=(2, 512, 512), conditioning=Unconditional(kind="none"))
+    assert sum(parameter.numel() for parameter in network.parameters()) == count
 
 
 def conv(into: int, out: int, side: int) -> int:
@@ -83,10 +145,20 @@ def test_parameter_count_of_another_size_by_hand() -> None:
 
 
 @pytest.mark.parametrize("size", [4, 8, 20, 32])
-def test_starts_at_zero_and_keeps_the_shape(size: int) -> None:
-    untrained = build(random_weights=False)(pictures(size), TIMESTEPS, LABELS)
-    assert torch.equal(untrained, torch.zeros(3, 3, size, size))
-    wide = build()(torch.randn(2, 3, size, 2 * size), TIMESTEPS[:2], LABELS[:2])
+@pytest.mark.parametrize(("injection", "resampling", "frequency_layer"), KINDS)
+def test_starts_at_zero_and_keeps_the_shape(
+    injection: Injection, resampling: Resampling, frequency_layer: bool, size: int
+) -> None:
+    untrained = build(
+        injection=injection,
+        resampling=resampling,
+        frequency_layer=frequency_layer,
+        side=size,
+        random_weights=False,
+    )
+    assert torch.equal(untrained(pictures(size), TIMESTEPS, LABELS), torch.zeros(3, 3, size, size))
+    network = build(injection=injection, resampling=resampling, frequency_layer=frequency_layer, side=size)
+    wide = network(torch.randn(2, 3, size, 2 * size), TIMESTEPS[:2], LABELS[:2])
     assert wide.shape == (2, 3, size, 2 * size)
     assert float(wide.detach().abs().min()) > 0
 
@@ -105,8 +177,11 @@ def test_timestep_embedding_is_the_transformers() -> None:
     assert embedding == pytest.approx([*map(math.sin, angles), *map(math.cos, angles)], abs=1e-6)
 
 
-def test_timestep_and_label_reach_every_pixel() -> None:
-    network = build().eval()
+@pytest.mark.parametrize(("injection", "resampling", "frequency_layer"), KINDS)
+def test_timestep_and_label_reach_every_pixel(
+    injection: Injection, resampling: Resampling, frequency_layer: bool
+) -> None:
+    network = build(injection=injection, resampling=resampling, frequency_layer=frequency_layer).eval()
     with torch.inference_mode():
         base = network(pictures(), TIMESTEPS, LABELS)
         assert float((network(pictures(), TIMESTEPS + 1, LABELS) - base).abs().min()) > 0
@@ -122,16 +197,18 @@ def test_an_unconditional_network_has_no_labels() -> None:
     assert network(pictures(), TIMESTEPS, None).shape == (3, 3, 16, 16)
 
 
-def test_pictures_do_not_see_one_another() -> None:
-    network = build().eval()
+@pytest.mark.parametrize(("injection", "resampling", "frequency_layer"), KINDS)
+def test_pictures_do_not_see_one_another(injection: Injection, resampling: Resampling, frequency_layer: bool) -> None:
+    network = build(injection=injection, resampling=resampling, frequency_layer=frequency_layer).eval()
     with torch.inference_mode():
         whole = network(pictures(), TIMESTEPS, LABELS)
         alone = torch.cat([network(pictures()[[i]], TIMESTEPS[[i]], LABELS[[i]]) for i in range(3)])
     torch.testing.assert_close(whole, alone, rtol=1e-4, atol=1e-4)
 
 
-def test_every_parameter_gets_a_gradient() -> None:
-    network = build()
+@pytest.mark.parametrize(("injection", "resampling", "frequency_layer"), KINDS)
+def test_every_parameter_gets_a_gradient(injection: Injection, resampling: Resampling, frequency_layer: bool) -> None:
+    network = build(injection=injection, resampling=resampling, frequency_layer=frequency_layer)
     network(pictures(), TIMESTEPS, LABELS).square().mean().backward()
     none = [
         name for name, value in network.named_parameters() if value.grad is None or not value.grad.abs().max() > 1e-7
@@ -139,8 +216,9 @@ def test_every_parameter_gets_a_gradient() -> None:
     assert none == []
 
 
-def test_memory_layout_changes_nothing() -> None:
-    network = build().eval()
+@pytest.mark.parametrize(("injection", "resampling", "frequency_layer"), KINDS)
+def test_memory_layout_changes_nothing(injection: Injection, resampling: Resampling, frequency_layer: bool) -> None:
+    network = build(injection=injection, resampling=resampling, frequency_layer=frequency_layer).eval()
     with torch.inference_mode():
         wanted = network(pictures(), TIMESTEPS, LABELS)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from linnet.artifacts import Raw
-from linnet.data.caltech_birds import FOLDER, RawDataError, read_index
+from linnet.data.caltech_birds import FOLDER, read_index
 from linnet.data.download import ArchiveError, DownloadError
+from linnet.data.raw import RawDataError
 from linnet.data.synthetic import SPECIES, make_birds
 from linnet.errors import LinnetError
 from linnet.recipe import CaltechBirds, OfficialSplit
-from linnet.stages import ingest
+from linnet.stages import ingest, repositories
 
 BIRDS = CaltechBirds(
     kind="caltech_birds",
@@ -244,7 +245,7 @@ def test_a_tag_goes_before_a_branch_of_the_same_name(repository: Path, tmp_path:
     for branch, points_to in (("other/v2", "v1"), ("v1", "v2")):  # ls-remote finds other/v2 too when asked for v2
         subprocess.run(["git", "-C", clone, "branch", branch, points_to], check=True)
     for revision in ("v1", "v2"):
-        assert ingest._commit("dvc:", clone.as_uri(), revision) == commit_of(repository, revision)
+        assert repositories.commit_of("dvc:", clone.as_uri(), revision) == commit_of(repository, revision)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from linnet.artifacts import Dataset
-from linnet.data.caltech_birds import FOLDER, RawDataError, read_index
+from linnet.data.caltech_birds import FOLDER, read_index
+from linnet.data.raw import RawDataError
 from linnet.data.synthetic import make_birds
 from linnet.recipe import CaltechBirds, SeededSplit
 from linnet.stages import preprocess

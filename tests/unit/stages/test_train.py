@@ -5,26 +5,32 @@ from torch import Tensor
 
 from linnet.recipe import TrainingRecipe
 from linnet.stages.loss import LossComputer
-from linnet.stages.wiring import Standardisation, build_network
+from linnet.stages.wiring import build_network
 from linnet.training.distributed import Ranks
 from support.tiny import tiny_recipe
 
 CPU = torch.device("cpu")
 UNET = (
     "model={kind='unet', channels=16, channel_multipliers=[1, 2], blocks_per_level=1, "
-    "attention_heads_by_level=[0, 1], middle_attention_heads=1, dropout=0.5}"
+    "attention_heads_by_level=[0, 1], middle_attention_heads=1, norm_groups=8, timestep_injection='shift', "
+    "resampling='conv', frequency_layer={kind='none'}, dropout=0.5}"
 )
 
 
 def losses(recipe: TrainingRecipe, steps: range) -> list[Tensor]:
     images = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)
     labels = np.arange(12, dtype=np.int64) % 8
-    scale = Standardisation.of({"mean": [0.5] * 3, "std": [0.25] * 3}, CPU)
+    statistics = {
+        "mean": [0.5] * 3,
+        "std": [0.25] * 3,
+        "class_names": [str(n) for n in range(8)],
+        "class_counts": [1] * 8,
+    }
     network = build_network(recipe).train()
     with torch.no_grad():
         for parameter in network.parameters():  # the head starts at zero and would hide the rest
             parameter.add_(0.02)
-    compute = LossComputer(recipe, scale, images, labels, Ranks.alone(CPU), start_step=steps.start)
+    compute = LossComputer(recipe, statistics, images, labels, Ranks.alone(CPU), start_step=steps.start)
     return [compute(network, step).detach() for step in steps]
 
 

@@ -14,23 +14,27 @@ from linnet.diffusion.samplers import NoiseStreams, sample
 from linnet.diffusion.schedule import build_schedule
 from linnet.files import PROVENANCE, ArtifactError, write_json
 from linnet.recipe import DDIM, DDPM, DPMSolver, SamplerSection
+from linnet.stages.codec import PictureCodec
 from linnet.stages.wiring import (
     DeviceError,
     Painter,
-    Standardisation,
     build_network,
     chunks,
     load_painter,
     noise_level,
-    num_classes,
     pick_device,
     place,
 )
 from support.tiny import tiny_recipe
 
 CPU = torch.device("cpu")
-STATISTICS = {"mean": [0.48, 0.5, 0.43], "std": [0.23, 0.22, 0.27]}
-STANDARD = Standardisation.of(STATISTICS, CPU)
+STATISTICS = {
+    "mean": [0.48, 0.5, 0.43],
+    "std": [0.23, 0.22, 0.27],
+    "class_names": [f"class {number}" for number in range(8)],
+    "class_counts": [1] * 8,
+}
+STANDARD = PictureCodec.of(STATISTICS, CPU)
 CLASSES = 8
 SOLVER = DPMSolver(kind="dpm_solver_pp_2m", num_steps=4)
 SAMPLERS: list[SamplerSection] = [
@@ -48,13 +52,13 @@ def painter(*overrides: str, gain: float = 1.0) -> Painter:
         for parameter in network.parameters():
             scale = gain * parameter[0].numel() ** -0.5
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
-    return Painter(network, recipe, STANDARD, CPU)
+    return Painter.of(network, recipe, STATISTICS, CPU)
 
 
 def draw(one: Painter, numbers: list[int], labels: list[int] | None, **changes: Any) -> Tensor:
     settings: dict[str, Any] = {"seed": 1, "guidance_scale": 1.0, "clip_x0": False, "precision": "fp32"}
     sampler = changes.pop("sampler", SOLVER)
-    return one.draw(sampler, numbers=numbers, labels=labels, **(settings | changes))
+    return one.draw(sampler, numbers=numbers, conditions=labels, **(settings | changes))
 
 
 # --- pixels -----------------------------------------------------------------------------------------------------------
@@ -67,18 +71,18 @@ def all_values() -> Tensor:
 
 @pytest.mark.parametrize("statistics", [STATISTICS, {"mean": [0.0, 1.0, 0.99], "std": [0.01, 0.5, 1.0]}])
 def test_all_256_values_survive_the_round_trip(statistics: dict[str, list[float]]) -> None:
-    standardisation = Standardisation.of(statistics, CPU)
-    encoded = standardisation.encode(all_values())
+    codec = PictureCodec.of(statistics, CPU)
+    encoded = codec.encode(all_values())
     assert encoded.dtype == torch.float32
     assert encoded.shape == (1, 3, 16, 16)
-    assert np.array_equal(standardisation.decode(encoded), all_values().numpy())
+    assert np.array_equal(codec.decode(encoded), all_values().numpy())
 
 
 def test_encoded_pixels_have_mean_0_and_deviation_1() -> None:
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 200, (4, 8, 8, 3), dtype=np.uint8))
     scaled = pixels.double() / 255
     statistics = {"mean": scaled.mean(dim=(0, 1, 2)).tolist(), "std": scaled.std(dim=(0, 1, 2), correction=0).tolist()}
-    encoded = Standardisation.of(statistics, CPU).encode(pixels).double()
+    encoded = PictureCodec.of(statistics, CPU).encode(pixels).double()
     torch.testing.assert_close(encoded.mean(dim=(0, 2, 3)), torch.zeros(3).double(), rtol=0, atol=1e-6)
     torch.testing.assert_close(encoded.std(dim=(0, 2, 3), correction=0), torch.ones(3).double(), rtol=1e-6, atol=0)
 
@@ -114,11 +118,6 @@ def test_noise_level_is_the_variance_or_the_timestep() -> None:
     assert variance.tolist() == pytest.approx((1 - schedule.alpha_bar[timesteps]).tolist(), rel=1e-6)
     assert noise_level("timestep", schedule, timesteps).tolist() == [0.0, 30.0, 49.0]
     assert variance.dtype == torch.float32
-
-
-def test_an_unconditional_recipe_has_no_classes() -> None:
-    assert num_classes(tiny_recipe().training()) == CLASSES
-    assert num_classes(tiny_recipe("conditioning={kind='none'}").training()) == 0
 
 
 def test_chunks_cover_all_numbers_once() -> None:
@@ -233,7 +232,7 @@ def test_load_painter_takes_the_weights_asked_for(model: Path) -> None:
     pairs = zip(fresh.parameters(), untrained.network.parameters(), strict=True)
     assert all(torch.equal(mine, theirs) for mine, theirs in pairs)
     assert raw.recipe == recipe
-    assert raw.standardisation.mean.flatten().tolist() == pytest.approx(STATISTICS["mean"])
+    assert raw.codec.mean.flatten().tolist() == pytest.approx(STATISTICS["mean"])
     assert not raw.network.training
     assert not any(parameter.requires_grad for parameter in raw.network.parameters())
 

@@ -1,0 +1,269 @@
+"""The raw layout of sound, Hugging Face's audiofolder: metadata.csv with a line for each song, and the audio files.
+
+    file_name,labels,caption,split        <- `file_name` is the one column that must be there
+    flute/0001.ogg,flute|slow,a slow flute,train
+
+Without a metadata.csv every audio file is a song; its folder's name is its one label, in a column called `label`. Where
+no column `split` says it, a folder called train, test, validation, valid or dev does.
+"""
+
+import csv
+import io
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from linnet.artifacts import Raw
+from linnet.data.raw import RawDataError
+from linnet.recipe import OfficialSplit, Sound
+
+METADATA = "metadata.csv"
+FILE_NAME, SPLIT, FOLDER_LABEL = "file_name", "split", "label"  # columns
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif"})
+LONGEST_NAME_BYTES = 255  # of one folder or file on any common file system
+
+SplitName = Literal["", "train", "test"]
+SPLITS: dict[str, SplitName] = {
+    "train": "train",
+    "test": "test",
+    "validation": "test",
+    "valid": "test",
+    "dev": "test",
+}
+
+
+@dataclass(frozen=True)
+class Song:
+    """One line of the metadata. The file that it names may still be missing or damaged."""
+
+    number: int  # 0-based place in metadata.csv, or in the sorted names where there is none
+    file_name: str  # relative to the folder, with /
+    labels: tuple[str, ...]  # each once, in the order of the metadata
+    caption: str
+    split: SplitName  # "" where the source does not say
+
+
+@dataclass(frozen=True)
+class SongIndex:
+    """All songs in the order of their numbers, and what was odd: (file_name, what) each."""
+
+    songs: tuple[Song, ...]
+    notes: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of metadata.csv and the line of the file where it begins."""
+
+    number: int
+    cells: dict[str, str]
+
+
+def read_songs(folder: Path, data: Sound) -> SongIndex:
+    """The songs below `folder`, which holds metadata.csv or audio files, or one inner folder that holds metadata.csv.
+
+    Raises:
+        RawDataError: nothing usable is there, a line or a column makes no sense, or the official split is wanted and
+            some song has none; the message names the line, or the columns that exist.
+    """
+    base = find_folder(folder)
+    files = audio_files(base)
+    path = base / METADATA
+    if path.is_file():
+        columns, lines = read_table(path)
+    else:
+        columns, lines = [FILE_NAME, FOLDER_LABEL], [Line(0, _row_of(name)) for name in files]
+    check_columns(columns, data, where=path)
+    notes: list[tuple[str, str]] = []
+    songs = tuple(_song(number, line, data, notes, path) for number, line in enumerate(lines))
+    _check_names(songs, lines, path)
+    if not any(song.file_name in files for song in songs):
+        raise RawDataError(f"{path} lists {len(songs)} songs, and none of the files is there; ingest the source again")
+    names = {song.file_name for song in songs}
+    notes += [(name, f"in the folder, not in {METADATA}") for name in files if name not in names]
+    return SongIndex(songs, tuple(notes))
+
+
+def find_folder(folder: Path) -> Path:
+    """Where metadata.csv lies: in `folder`, or in the only folder in it (archives often begin with one), however deep.
+
+    Without metadata it is `folder` itself.
+
+    Raises:
+        RawDataError: there is neither metadata.csv nor any audio file.
+    """
+    if not folder.is_dir():
+        raise RawDataError(f"{folder}: no such folder; run `linnet ingest` (or `dvc pull`) first")
+    base = folder
+    while not (base / METADATA).is_file():
+        entries = [path for path in base.iterdir() if not is_hidden(path.name) and path.name != Raw.source]
+        if len(entries) != 1 or not entries[0].is_dir():
+            base = folder  # no metadata: every folder's name says something
+            break
+        base = entries[0]
+    if not (base / METADATA).is_file() and not audio_files(base):
+        raise RawDataError(
+            f"{folder}: neither {METADATA} nor audio files ({' '.join(sorted(AUDIO_SUFFIXES))}) there; "
+            "run `linnet ingest` (or `dvc pull`) first"
+        )
+    return base
+
+
+def song_path(folder: Path, song: Song) -> Path | None:
+    """Where the song lies below `folder` (what `find_folder` gave); None if its name or a link points out of it."""
+    name = PurePosixPath(song.file_name)
+    if name.is_absolute() or ".." in name.parts:
+        return None
+    path = folder / name
+    return path if path.resolve().is_relative_to(folder.resolve()) else None
+
+
+def audio_files(folder: Path) -> dict[str, Path]:
+    """All files with an audio suffix below `folder` by their relative names, sorted; hidden ones are none of it."""
+    found = {path.relative_to(folder): path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES}
+    named = {name.as_posix(): path for name, path in found.items() if not any(map(is_hidden, name.parts))}
+    return {name: named[name] for name in sorted(named) if named[name].is_file()}
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is the system's, not the data's: .DS_Store, ._song.wav, .git."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def check_columns(columns: Sequence[str], data: Sound, *, where: Path) -> None:
+    """Raises RawDataError where the recipe names a column that is not there."""
+    for setting, column in (("labels_column", data.labels_column), ("caption_column", data.caption_column)):
+        if column and column not in columns:
+            exists = ", ".join(name for name in columns if name != FILE_NAME) or "none"
+            raise RawDataError(
+                f"{where}: the recipe says data.{setting} = {column!r}, but there is no such column (there is: "
+                f'{exists}). Set data.{setting} to one of them, or to "" for none.'
+            )
+
+
+def split_of_name(name: str) -> str:
+    """The first folder in a file's name that is called like a split; "" if none is."""
+    return next((part for part in PurePosixPath(name).parent.parts if part in SPLITS), "")
+
+
+def folder_label(name: str) -> str:
+    """The folder a file lies in, as its label; "" for one at the top or directly in a split's folder."""
+    label = PurePosixPath(name).parent.name
+    return "" if label in SPLITS else label
+
+
+def read_table(path: Path) -> tuple[list[str], list[Line]]:
+    """Columns and rows of a CSV file, as strict as CSV can be.
+
+    Raises:
+        RawDataError: no UTF-8, NUL bytes, quotes that do not close, a row of another width, no or twice the same
+            column, no rows; the message names the line.
+    """
+    text = _decode(path)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    columns: list[str] = []
+    lines: list[Line] = []
+    begin = 1
+    try:
+        for cells in reader:
+            if not columns:
+                columns = _header(cells, path)
+            elif cells and len(cells) != len(columns):
+                raise RawDataError(
+                    f"{path}, line {begin}: {len(cells)} cells, the header has {len(columns)}; "
+                    "a cell that holds a comma must stand in double quotes"
+                )
+            elif cells:  # a blank line has none
+                lines.append(Line(begin, dict(zip(columns, cells, strict=True))))
+            begin = reader.line_num + 1
+    except csv.Error as reason:
+        raise RawDataError(f"{path}, line {begin}: {reason}; correct the quotes or the cell there") from None
+    if not lines:
+        raise RawDataError(f"{path} lists no songs")
+    return columns, lines
+
+
+def _decode(path: Path) -> str:
+    content = path.read_bytes()
+    nul = content.find(b"\0")
+    if nul >= 0:
+        raise RawDataError(f"{path}, line {_line_at(content, nul)}: a NUL byte; save the file as text in UTF-8")
+    try:
+        return content.decode("utf-8-sig")  # spreadsheets write a byte order mark
+    except UnicodeDecodeError as reason:
+        line = _line_at(content, reason.start)
+        raise RawDataError(
+            f"{path}, line {line}: byte 0x{content[reason.start]:02x} is no UTF-8; save the file as text in UTF-8"
+        ) from None
+
+
+def _line_at(content: bytes, place: int) -> int:
+    return content.count(b"\n", 0, place) + 1
+
+
+def _header(cells: Sequence[str], path: Path) -> list[str]:
+    columns = [cell.strip() for cell in cells]
+    if FILE_NAME not in columns:
+        raise RawDataError(f"{path}: no column {FILE_NAME!r} in its first line, only: {', '.join(columns)[:200]}")
+    twice = sorted({column for column in columns if columns.count(column) > 1})
+    if twice:
+        raise RawDataError(f"{path}: column {twice[0]!r} stands twice in its first line; rename one")
+    return columns
+
+
+def _row_of(name: str) -> dict[str, str]:
+    return {FILE_NAME: name, FOLDER_LABEL: folder_label(name)}
+
+
+def _song(number: int, line: Line, data: Sound, notes: list[tuple[str, str]], path: Path) -> Song:
+    where = f"{path}, line {line.number}"
+    name = _file_name(line.cells[FILE_NAME], where)
+
+    def text_of(column: str) -> str:
+        text, was_odd = clean(line.cells[column])
+        if was_odd:
+            notes.append((name, f"control characters in {column} became spaces"))
+        return text
+
+    parts = text_of(data.labels_column).split(data.label_separator) if data.labels_column else []
+    labels = tuple(dict.fromkeys(label.strip() for label in parts if label.strip()))
+    if data.labels_column and not labels:
+        notes.append((name, "no labels"))
+    given = line.cells[SPLIT].strip() if SPLIT in line.cells else split_of_name(name)
+    split = SPLITS.get(given.lower(), "")
+    if given and split != given.lower():
+        notes.append((name, f"split {given!r} counts as {split or 'none'}"))
+    if not split and isinstance(data.split, OfficialSplit):
+        raise RawDataError(
+            f"{where}: {name} has no split{f' that we know ({given!r})' if given else ''}, and the recipe wants the "
+            'official one; add a column split with train or test, or set data.split to {kind = "seeded", ...}'
+        )
+    return Song(number, name, labels, text_of(data.caption_column) if data.caption_column else "", split)
+
+
+def _file_name(cell: str, where: str) -> str:
+    name = PurePosixPath(cell.strip()).as_posix() if cell.strip() else ""  # ./a.wav and a.wav are the same file
+    if not name or any(unicodedata.category(letter) == "Cc" for letter in name):
+        raise RawDataError(f"{where}: {cell[:80]!r} is no file name; correct the line or take it out")
+    if any(len(part.encode()) > LONGEST_NAME_BYTES for part in name.split("/")):
+        raise RawDataError(f"{where}: the file name is longer than {LONGEST_NAME_BYTES} bytes; correct the line")
+    return name
+
+
+def clean(text: str) -> tuple[str, bool]:
+    """`text` on one line with single spaces, and whether it held control characters that no text has."""
+    is_odd = any(unicodedata.category(letter) == "Cc" and not letter.isspace() for letter in text)
+    spaced = "".join(" " if unicodedata.category(letter) == "Cc" else letter for letter in text)
+    return " ".join(spaced.split()), is_odd
+
+
+def _check_names(songs: Iterable[Song], lines: Sequence[Line], path: Path) -> None:
+    first: dict[str, int] = {}
+    for song, line in zip(songs, lines, strict=True):
+        if song.file_name in first:
+            raise RawDataError(
+                f"{path}: lines {first[song.file_name]} and {line.number} both name {song.file_name}; take one out"
+            )
+        first[song.file_name] = line.number

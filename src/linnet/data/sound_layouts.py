@@ -1,0 +1,173 @@
+"""Published layouts of sound into ours: audiofolders as they are, several metadata files as one, parquet as files."""
+
+import csv
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from linnet.artifacts import Raw
+from linnet.data.parquet_sound import write_rows
+from linnet.data.published import AUDIOFOLDER, PARQUET, Published, read_published
+from linnet.data.raw import RawDataError
+from linnet.data.sound_folder import (
+    FILE_NAME,
+    FOLDER_LABEL,
+    METADATA,
+    SPLIT,
+    audio_files,
+    check_columns,
+    clean,
+    find_folder,
+    folder_label,
+    is_hidden,
+    read_songs,
+    read_table,
+)
+from linnet.recipe import Sound
+
+JSON_METADATA = "metadata.jsonl"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What to take of an audiofolder: its splits, and what belongs to none of them."""
+
+    splits: Mapping[str, str]  # of audio files, by name; empty: as metadata.csv and the folders' names say
+    left_out: frozenset[str]  # audio files of other splits; metadata may well name them
+
+
+EVERYTHING = Part({}, frozenset())
+
+
+def check(source: Path, data: Sound) -> None:
+    """Whether `source` can be brought into our layout, as far as that shows without copying anything.
+
+    Raises:
+        RawDataError: it cannot.
+    """
+    if not _is_parquet(source) and not _needs_gathering(source):
+        read_songs(source, data)
+
+
+def arrange(source: Path, folder: Path, data: Sound) -> None:
+    """Write what a local folder holds into the empty `folder`, in our layout.
+
+    Raises:
+        RawDataError: it holds neither audio files nor parquet files with audio in them.
+    """
+    if _is_parquet(source):
+        arrange_parquet(source, read_published(source, config=""), folder, data)
+    elif _needs_gathering(source):
+        gather(source, folder, data, EVERYTHING)
+    else:
+        _copy(find_folder(source), folder)
+
+
+def arrange_published(source: Path, published: Published, chosen: Published, folder: Path, data: Sound) -> None:
+    """Write the `chosen` splits of a data set, whose files lie below `source`, into the empty `folder`."""
+    if published.layout == PARQUET:
+        arrange_parquet(source, chosen, folder, data)
+        return
+    assert published.layout == AUDIOFOLDER
+    several = len(published.splits) > 1
+    if not several and not _needs_gathering(source):
+        _copy(find_folder(source), folder)
+        return
+    splits = {name: split for split, names in chosen.splits.items() for name in names} if several else {}
+    everything = {name for names in published.splits.values() for name in names}
+    wanted = {name for names in chosen.splits.values() for name in names}
+    gather(source, folder, data, Part(splits, frozenset(everything - wanted)))
+
+
+def arrange_parquet(source: Path, published: Published, folder: Path, data: Sound) -> None:
+    """Write the rows of the parquet files below `source` into the empty `folder`."""
+    files = {split: [source / name for name in names] for split, names in published.splits.items()}
+    write_rows(files, published.features, folder, data)
+
+
+def gather(source: Path, folder: Path, data: Sound, part: Part) -> None:
+    """Write one metadata.csv of all metadata files below `source`, and copy the audio files.
+
+    Raises:
+        RawDataError: a metadata file makes no sense, or lacks a column that the recipe names.
+    """
+    files = {name: path for name, path in audio_files(source).items() if name not in part.left_out}
+    rows = [row for row in _metadata_rows(source, data) if row[FILE_NAME] not in part.left_out]
+    if not rows:
+        rows = [{FILE_NAME: name, FOLDER_LABEL: folder_label(name)} for name in files]
+    if part.splits:
+        rows = [row | {SPLIT: part.splits.get(row[FILE_NAME], "")} for row in rows]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    check_columns(columns, data, where=source)
+    with (folder / METADATA).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    for name, path in files.items():
+        _copy_file(path, folder / name)
+
+
+def _metadata_rows(source: Path, data: Sound) -> Iterator[dict[str, str]]:
+    for path in _metadata_files(source):
+        below = path.parent.relative_to(source)
+        rows = [line.cells for line in read_table(path)[1]] if path.suffix == ".csv" else _json_rows(path, data)
+        for row in rows:
+            yield row | {FILE_NAME: (below / row[FILE_NAME]).as_posix()}
+
+
+def _json_rows(path: Path, data: Sound) -> Iterator[dict[str, str]]:
+    lines = path.read_bytes().splitlines()
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as reason:  # bytes that are no UTF-8 too
+            raise RawDataError(f"{path}, line {number}: no JSON ({reason}); correct the line") from None
+        if not isinstance(row, dict) or not isinstance(row.get(FILE_NAME), str):
+            raise RawDataError(f"{path}, line {number}: no object with a {FILE_NAME}; correct the line")
+        yield {column: _text_of(value, data.label_separator) for column, value in row.items()}
+
+
+def _text_of(value: Any, separator: str) -> str:
+    match value:
+        case None:
+            return ""
+        case list():
+            return separator.join(_text_of(item, separator) for item in value)
+        case str():
+            return clean(value)[0]
+        case _:
+            return json.dumps(value)
+
+
+def _metadata_files(source: Path) -> list[Path]:
+    found = [path for name in (METADATA, JSON_METADATA) for path in source.rglob(name)]
+    return sorted(path for path in found if not any(map(is_hidden, path.relative_to(source).parts)))
+
+
+def _is_parquet(source: Path) -> bool:
+    """Parquet files, and no audio files that they could be the metadata of."""
+    return next(source.rglob("*.parquet"), None) is not None and not audio_files(source)
+
+
+def _needs_gathering(source: Path) -> bool:
+    """Whether the metadata lies elsewhere than in one metadata.csv at the top."""
+    files = _metadata_files(source)
+    return bool(files) and files != [find_folder(source) / METADATA]
+
+
+def _copy(source: Path, folder: Path) -> None:
+    """All files but hidden ones and source.json: licences and read-me files belong to the data."""
+    for path in sorted(source.rglob("*")):
+        name = path.relative_to(source)
+        if path.is_file() and name.as_posix() != Raw.source and not any(map(is_hidden, name.parts)):
+            _copy_file(path, folder / name)
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)  # bytes only: a read-only source must not make a read-only copy

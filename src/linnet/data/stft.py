@@ -1,0 +1,190 @@
+"""The short-time Fourier transform of windows of sound, and the way back.
+
+What a network is trained on must not depend on how it was stored or batched. So on a CPU all that lies between a
+waveform and its channels is bit for bit the same for an example alone and in a batch: each waveform is transformed by
+itself, |z| is made of correctly rounded operations, and powers are numpy's (torch's differ in the last bit between an
+element in the middle of an array and one near its end).
+"""
+
+import math
+from collections.abc import Callable
+from typing import assert_never
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from linnet.recipe import STFT, ComplexSpectrogram, MagnitudeSpectrogram
+
+FULL_SCALE = 32767  # the int16 of 1.0; -32768 is never used
+SOLVER_STEPS = 40  # of conjugate gradients; the condition number is below 10, so that is far past convergence
+
+
+class Transform:
+    """Waveforms to spectra and back, for one setting of the STFT.
+
+    Measured in float32 with three quarters of overlap: a spectrum with its row of frequency 0, kept or estimated, gives
+    the waveform back to 135 dB. With the row dropped and taken as 0, tones away from the ends of the waveform come back
+    to 3 dB at frequency 0, 15 dB at 1 bin, 46 dB from 2 bins on, 67 dB from 5 bins on and 78 dB from 9.6 bins on. A bin
+    is sample rate / window_samples wide: 9.6 bins are 150 Hz at 16 kHz and 1,024 samples, and 300 Hz at 8 kHz and 256,
+    where 67 dB hold from 156 Hz on. A sound that is cut off at the ends of the waveform has low frequencies there, and
+    loses more: 44 dB over a whole second. So estimate the row.
+    """
+
+    def __init__(self, stft: STFT) -> None:
+        self.stft = stft
+        self._window = torch.hann_window(stft.window_samples, periodic=True, dtype=torch.float64)
+
+    def spectrum(self, waveform: Tensor) -> Tensor:
+        """Linear: float [..., samples] -> complex [..., num_bins, 1 + samples // hop_samples].
+
+        Frame m is centred on sample m * hop_samples; beyond its ends the waveform is taken as silent. The phase counts
+        from the start of the frame's window, so the rows of frequency 0 and of the highest frequency are real.
+        """
+        first = 0 if self.stft.keep_dc else 1
+        return _by_row(lambda row: self._forward(row)[..., first:, :], waveform, last_dimensions=1)
+
+    def waveform(self, spectrum: Tensor, length: int, *, dc: Tensor | None = None) -> Tensor:
+        """The waveform whose spectrum is nearest: complex [..., num_bins, frames] -> float [..., length].
+
+        Least squares (Griffin and Lim 1984, eq. 6), exact for the spectrum of a waveform of that length.
+
+        Args:
+            spectrum: as `spectrum` gives it, or one that no waveform has.
+            length: in samples; 1 + length // hop_samples must be the number of frames.
+            dc: float [..., frames], the row of frequency 0 where the spectra come without it; None takes it as 0.
+        """
+        assert spectrum.shape[-2] == self.stft.num_bins, "the spectrum has the bins of this STFT"
+        assert spectrum.shape[-1] == 1 + length // self.stft.hop_samples, "the frames cover the length"
+        if self.stft.keep_dc:
+            assert dc is None, "the spectrum has its row of frequency 0"
+        else:
+            row = torch.zeros_like(spectrum[..., :1, :]) if dc is None else dc[..., None, :].to(spectrum.dtype)
+            spectrum = torch.cat([row, spectrum], dim=-2)
+        return _by_row(lambda row: self._backward(row, length), spectrum, last_dimensions=2)
+
+    def estimate_dc(self, spectrum: Tensor, length: int) -> Tensor:
+        """The dropped row of frequency 0 from the other rows: complex [..., num_bins, frames] -> float [..., frames].
+
+        Overlapped spectra are redundant: of all rows d, this is the one for which [d; spectrum] lies nearest to the
+        spectra of waveforms of this length. With P the projection on those, (I - P)_00 d = P_01 spectrum, which is
+        solved by conjugate gradients. At an overlap of three quarters its condition number is about 3: the row of a
+        true spectrum comes back exactly, down to a constant, and errors in the other rows grow at most by sqrt(2).
+        """
+        assert not self.stft.keep_dc, "the spectrum has its row of frequency 0"
+        rest = self.waveform(spectrum.to(torch.complex128), length)
+        window = self._window.to(spectrum.device)
+        wanted = self._frames(rest) @ window
+        bands = self._bands(spectrum.shape[-1], length).to(spectrum.device)
+
+        def matrix(d: Tensor) -> Tensor:
+            reach = bands.shape[-1] // 2
+            return d - (F.pad(d, (reach, reach)).unfold(-1, bands.shape[-1], 1) * bands).sum(dim=-1)
+
+        return _conjugate_gradients(matrix, wanted).to(spectrum.real.dtype)
+
+    def _forward(self, waveform: Tensor) -> Tensor:
+        result: Tensor = torch.stft(
+            waveform,
+            self.stft.window_samples,
+            self.stft.hop_samples,
+            window=self._window.to(waveform),
+            center=True,
+            pad_mode="constant",
+            onesided=True,
+            return_complex=True,
+        )
+        return result
+
+    def _backward(self, spectrum: Tensor, length: int) -> Tensor:
+        return torch.istft(
+            spectrum,
+            self.stft.window_samples,
+            self.stft.hop_samples,
+            window=self._window.to(spectrum.real),
+            center=True,
+            onesided=True,
+            length=length,
+        )
+
+    def _frames(self, waveform: Tensor) -> Tensor:
+        """[..., length] -> [..., frames, window_samples], silence beyond the ends."""
+        half = self.stft.window_samples // 2
+        return F.pad(waveform, (half, half)).unfold(-1, self.stft.window_samples, self.stft.hop_samples)
+
+    def _bands(self, num_frames: int, length: int) -> Tensor:
+        """P_00 by its diagonals, float64 [frames, 2 reach + 1]: frequency 0 of frame j from that of frame j + l.
+
+        P_00[j, m] = 1/N sum_n w[n - jH] w[n - mH] / envelope[n], with the envelope sum_m w[n - mH]^2.
+        """
+        size, hop, window = self.stft.window_samples, self.stft.hop_samples, self._window
+        ones = torch.ones(1, 1, num_frames, dtype=torch.float64)
+        envelope = F.conv_transpose1d(ones, (window**2)[None, None], stride=hop)[0, 0, size // 2 :][:length]
+        reach = math.ceil(size / hop) - 1
+        padded = F.pad(window, (reach * hop, reach * hop))
+        shifted = torch.stack([padded[(reach - place) * hop :][:size] for place in range(-reach, reach + 1)], dim=1)
+        return self._frames(1 / envelope) @ (window[:, None] * shifted / size)
+
+
+def as_channels(spectrum: Tensor, representation: ComplexSpectrogram | MagnitudeSpectrogram) -> Tensor:
+    """What a network sees, not yet scaled: complex [..., bins, frames] -> float [..., channels, bins, frames]."""
+    match representation:
+        case ComplexSpectrogram():
+            return torch.stack([spectrum.real, spectrum.imag], dim=-3)
+        case MagnitudeSpectrogram():
+            magnitude = (spectrum.real.square() + spectrum.imag.square()).sqrt()  # abs() is not correctly rounded
+            return _power(magnitude, representation.exponent)[..., None, :, :]
+        case _:
+            assert_never(representation)
+
+
+def as_spectrum(channels: Tensor) -> Tensor:
+    """Real and imaginary part, float [..., 2, bins, frames] -> complex [..., bins, frames]."""
+    return torch.complex(channels[..., 0, :, :].contiguous(), channels[..., 1, :, :].contiguous())
+
+
+def as_magnitude(channels: Tensor, representation: MagnitudeSpectrogram) -> Tensor:
+    """|STFT| of its power, float [..., 1, bins, frames] -> [..., bins, frames]; what is negative counts as silent."""
+    return _power(channels[..., 0, :, :].clamp(min=0), 1 / representation.exponent)
+
+
+def encode_waveform(samples: NDArray[np.floating]) -> tuple[NDArray[np.int16], int]:
+    """Samples in -1..1 as 16 bits, rounded to the nearest, and how many were beyond and are clipped."""
+    assert bool(np.isfinite(samples).all()), "readers reject what is not finite"
+    clipped = int(np.count_nonzero(np.abs(samples) > 1))
+    return np.rint(np.clip(samples, -1, 1) * np.float32(FULL_SCALE)).astype(np.int16), clipped
+
+
+def decode_waveform(samples: NDArray[np.int16]) -> NDArray[np.float32]:
+    """16 bits as samples in -1..1; encoding them again gives the same bits."""
+    return np.divide(samples, np.float32(FULL_SCALE), dtype=np.float32)
+
+
+def _by_row(function: Callable[[Tensor], Tensor], x: Tensor, *, last_dimensions: int) -> Tensor:
+    """`function` over the leading dimensions; on a CPU one by one, so that a result cannot depend on its batch."""
+    leading = x.shape[: x.ndim - last_dimensions]
+    rows = x.reshape(-1, *x.shape[x.ndim - last_dimensions :])
+    result = torch.stack([function(row) for row in rows]) if x.device.type == "cpu" else function(rows)
+    return result.reshape(*leading, *result.shape[1:])
+
+
+def _power(x: Tensor, exponent: float) -> Tensor:
+    if exponent == 1:
+        return x
+    return torch.from_numpy(np.power(x.detach().cpu().double().numpy(), exponent)).to(x)
+
+
+def _conjugate_gradients(matrix: Callable[[Tensor], Tensor], wanted: Tensor) -> Tensor:
+    """Solve matrix(x) = wanted for each row [..., n]; the matrix is symmetric and well conditioned."""
+    x, residual = torch.zeros_like(wanted), wanted
+    direction, size = residual, residual.square().sum(dim=-1, keepdim=True)
+    for _ in range(SOLVER_STEPS):
+        image = matrix(direction)
+        curvature = (direction * image).sum(dim=-1, keepdim=True)
+        step = torch.where(curvature > 0, size / curvature, 0.0)
+        x, residual = x + step * direction, residual - step * image
+        previous, size = size, residual.square().sum(dim=-1, keepdim=True)
+        direction = residual + torch.where(previous > 0, size / previous, 0.0) * direction
+    return x

@@ -1,0 +1,95 @@
+"""How near a restored example comes to the clean one, and what simple interpolation would have reached."""
+
+import torch
+from torch import Tensor
+
+LIMIT_DB = 100.0  # more than 16 bits can tell: what is perfect or hopeless has a number that can be averaged
+FLOOR_DB = -80.0  # of the clean peak: quieter bins are counted as this loud
+
+
+def si_sdr(estimate: Tensor, clean: Tensor) -> Tensor:
+    """Scale-invariant signal-to-distortion ratio of waveforms [B, samples], float64 [B] in dB, through torchmetrics.
+
+    Le Roux et al. 2019, without subtracting means. In -100..100: a perfect estimate has 100. Where silence leaves it
+    undefined: 100 if both are silent, -100 if only one is, because nothing of the one is in the other.
+    """
+    from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
+
+    # Of equal peaks, because torchmetrics adds a small constant to energies: it must not matter how loud they are.
+    ratio = scale_invariant_signal_distortion_ratio(_full_scale(estimate), _full_scale(clean))
+    silent, should_be = ~estimate.any(dim=-1), ~clean.any(dim=-1)
+    ratio = torch.where(silent | should_be, -LIMIT_DB, ratio.clamp(-LIMIT_DB, LIMIT_DB))
+    return torch.where(silent & should_be, LIMIT_DB, ratio)
+
+
+def _full_scale(waveforms: Tensor) -> Tensor:
+    x = waveforms.double()
+    return x / x.abs().amax(dim=-1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
+
+
+def log_spectral_distance(estimate: Tensor, clean: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Distance of magnitude spectrograms [B, F, T], float64 [B] in dB.
+
+    Root mean square over frequency of 20 log10(estimate / clean), then the mean over frames (Gray and Markel 1976).
+    Both are first raised to at least -80 dB of the clean peak; of the estimate's where the clean one is silent, so that
+    two silences are 0 apart.
+
+    Args:
+        estimate: magnitudes, not complex numbers.
+        clean: as `estimate`.
+        mask: boolean, broadcast to [B, F, T]: only bins where it is true count, and only frames that have some.
+    """
+    assert not estimate.is_complex(), "magnitudes"
+    assert not clean.is_complex(), "magnitudes"
+    estimate, clean = estimate.double(), clean.double()
+    peak = clean.amax(dim=(-2, -1), keepdim=True)
+    peak = torch.where(peak > 0, peak, estimate.amax(dim=(-2, -1), keepdim=True))
+    floor = (peak * 10 ** (FLOOR_DB / 20)).clamp(min=torch.finfo(peak.dtype).tiny)
+    square = (20 * torch.log10(torch.maximum(estimate, floor) / torch.maximum(clean, floor))).square()
+    counted = torch.ones_like(square) if mask is None else mask.to(square).expand_as(square)
+    bins = counted.sum(dim=-2)
+    frames = (bins > 0).sum(dim=-1)
+    assert bool((frames > 0).all()), "the mask leaves an example without bins"
+    distance = ((square * counted).sum(dim=-2) / bins.clamp(min=1)).sqrt()
+    return distance.sum(dim=-1) / frames
+
+
+def rmse(estimate: Tensor, clean: Tensor) -> Tensor:
+    """Root mean square error over all but the first dimension, float64 [B], in the unit of the examples."""
+    return (estimate.double() - clean.double()).flatten(1).square().mean(dim=1).sqrt()
+
+
+def psnr(estimate: Tensor, clean: Tensor, *, data_range: float) -> Tensor:
+    """Peak signal-to-noise ratio of pictures [B, C, H, W], float64 [B] in dB, at most 100.
+
+    20 log10(data_range / rmse); `data_range` is from the lowest to the highest possible value: 2 for -1..1.
+    """
+    return (20 * torch.log10(data_range / rmse(estimate, clean))).clamp(max=LIMIT_DB)
+
+
+def interpolate_bins(spectrogram: Tensor, missing: Tensor) -> Tensor:
+    """`spectrogram` [..., F, T] with the bins where `missing` [F] is true drawn straight between their neighbours.
+
+    Beyond the last known bin its value is held. Complex numbers are interpolated as such, real and imaginary part each:
+    where the phases differ they cancel, and the result is too quiet. For the log-spectral distance give magnitudes (any
+    exponent undone), which is the stronger baseline.
+    """
+    return _interpolate(spectrogram, missing, dim=-2)
+
+
+def interpolate_frames(spectrogram: Tensor, missing: Tensor) -> Tensor:
+    """As `interpolate_bins`, over time: `spectrogram` [..., F, T], `missing` [T]."""
+    return _interpolate(spectrogram, missing, dim=-1)
+
+
+def _interpolate(x: Tensor, missing: Tensor, *, dim: int) -> Tensor:
+    assert missing.shape == (x.shape[dim],)
+    known = (~missing.to(x.device)).nonzero().squeeze(1)
+    assert len(known) > 0, "nothing is known"
+    place = torch.arange(x.shape[dim], device=x.device)
+    after = known[torch.searchsorted(known, place).clamp(max=len(known) - 1)]
+    before = known[(torch.searchsorted(known, place, right=True) - 1).clamp(min=0)]
+    weight = ((place - before) / (after - before).clamp(min=1)).to(x.real.dtype)
+    weight = weight[:, None] if dim == -2 else weight
+    low, high = x.index_select(dim, before), x.index_select(dim, after)
+    return low + (high - low) * weight

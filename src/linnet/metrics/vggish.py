@@ -1,0 +1,83 @@
+"""VGGish (Hershey et al. 2017): the network whose embeddings the Frechet audio distance is defined by."""
+
+import torch
+from torch import Tensor, nn
+
+from linnet.metrics.mel import mel_filters, windowed_frames
+
+SAMPLE_RATE_HZ = 16_000
+WINDOW_SAMPLES = 400  # 25 ms
+HOP_SAMPLES = 160  # 10 ms
+FFT_SAMPLES = 512  # the window is padded with zeros
+NUM_BANDS = 64
+LOW_HZ, HIGH_HZ = 125.0, 7500.0
+LOG_OFFSET = 0.01
+PATCH_FRAMES = 96  # 0.96 s from frame to frame
+PATCH_SAMPLES = WINDOW_SAMPLES + (PATCH_FRAMES - 1) * HOP_SAMPLES  # 0.975 s: the least that fills a patch
+EMBEDDING_SIZE = 128
+PATCHES_AT_ONCE = 64  # long sounds have many; the first layer makes 1.5 MB of each
+
+
+class VGGish(nn.Module):
+    """Waveforms in -1..1, float32 [B, samples] at 16 kHz -> embeddings [B, 128].
+
+    A sound's embedding is the mean over its patches of 0.96 s, which do not overlap; what is left over at the end is
+    not looked at, and sounds of less than a patch are padded with zeros. Without the last ReLU and without PCA, as the
+    toolkits of the Frechet audio distance have it. Parameters are named as in the state dict of the common torch port.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            *_convolution(1, 64),
+            nn.MaxPool2d(2),
+            *_convolution(64, 128),
+            nn.MaxPool2d(2),
+            *_convolution(128, 256),
+            *_convolution(256, 256),
+            nn.MaxPool2d(2),
+            *_convolution(256, 512),
+            *_convolution(512, 512),
+            nn.MaxPool2d(2),
+        )
+        self.embeddings = nn.Sequential(
+            nn.Linear(512 * (PATCH_FRAMES // 16) * (NUM_BANDS // 16), 4096),
+            nn.ReLU(),
+            nn.Linear(4096, 4096),
+            nn.ReLU(),
+            nn.Linear(4096, EMBEDDING_SIZE),
+        )
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        patches = log_mel_patches(waveforms)
+        vectors = torch.cat([self._embed(some) for some in torch.split(patches.flatten(0, 1), PATCHES_AT_ONCE)])
+        return vectors.reshape(*patches.shape[:2], -1).mean(dim=1)
+
+    def _embed(self, patches: Tensor) -> Tensor:
+        """[P, 96, 64] -> [P, 128]."""
+        maps: Tensor = self.features(patches[:, None])
+        flat = maps.permute(0, 2, 3, 1).flatten(1)  # channels last: the weights come from TensorFlow
+        vectors: Tensor = self.embeddings(flat)
+        return vectors
+
+
+def log_mel_patches(waveforms: Tensor) -> Tensor:
+    """Float [B, samples] at 16 kHz -> log(mel + 0.01) of magnitudes, [B, patches, 96 frames, 64 bands]."""
+    missing = max(0, PATCH_SAMPLES - waveforms.shape[-1])
+    waveforms = nn.functional.pad(waveforms, (0, missing))
+    frames = windowed_frames(waveforms, window_samples=WINDOW_SAMPLES, hop_samples=HOP_SAMPLES)
+    magnitudes = torch.fft.rfft(frames, n=FFT_SAMPLES).abs()
+    filters = mel_filters(
+        num_bins=FFT_SAMPLES // 2 + 1,
+        sample_rate_hz=SAMPLE_RATE_HZ,
+        num_bands=NUM_BANDS,
+        low_hz=LOW_HZ,
+        high_hz=HIGH_HZ,
+    )
+    log_mel = torch.log(magnitudes @ filters.to(magnitudes) + LOG_OFFSET)
+    count = log_mel.shape[1] // PATCH_FRAMES
+    return log_mel[:, : count * PATCH_FRAMES].reshape(-1, count, PATCH_FRAMES, NUM_BANDS)
+
+
+def _convolution(in_channels: int, out_channels: int) -> tuple[nn.Module, nn.Module]:
+    return nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1), nn.ReLU()

@@ -1,0 +1,89 @@
+"""The Diffusion Transformer of Peebles & Xie (2023): patches as tokens, the timestep through adaLN-zero.
+
+Two things differ from the paper: positions are learnt, and patches become pixels again by a transposed convolution.
+Any height and width will do: the input is padded to whole patches and cropped after; on another grid of patches than
+the trained one, positions are interpolated.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from linnet.models import NoiseLevel
+from linnet.models.blocks import SinusoidalEmbedding, TokenAttention, feed_forward, timestep_speeds, zero
+from linnet.models.conditioning import build_condition_embedding
+from linnet.recipe import Conditioning, Shape
+from linnet.recipe import DiffusionTransformer as Settings
+
+NORM_EPS = 1e-6
+
+
+class DiT(nn.Module):
+    """[B, C, H, W], timestep [B], condition or None -> [B, C, H, W]; starts at zero."""
+
+    noise_level: NoiseLevel = "timestep"
+
+    def __init__(self, settings: Settings, *, shape: Shape, conditioning: Conditioning) -> None:
+        super().__init__()
+        channels, height, width = shape
+        patch, dims = settings.patch_size, settings.width
+        self.patch = patch
+        self.timestep_embedding = SinusoidalEmbedding(timestep_speeds(dims))
+        self.embedding_mlp = nn.Sequential(nn.Linear(dims, dims), nn.SiLU(), nn.Linear(dims, dims))
+        self.condition_embedding = build_condition_embedding(conditioning, dims)
+        self.embed = nn.Conv2d(channels, dims, kernel_size=patch, stride=patch)
+        self.positions = nn.Parameter(torch.randn(dims, -(-height // patch), -(-width // patch)) * 0.02)
+        self.blocks = nn.ModuleList(Block(settings) for _ in range(settings.num_blocks))
+        self.norm = nn.LayerNorm(dims, elementwise_affine=False, eps=NORM_EPS)
+        self.modulation = nn.Linear(dims, 2 * dims)
+        self.head = nn.ConvTranspose2d(dims, channels, kernel_size=patch, stride=patch)
+        zero(self.modulation)
+        zero(self.head)
+
+    def forward(self, x: Tensor, timestep: Tensor, condition: Tensor | None) -> Tensor:
+        height, width = x.shape[2:]
+        embedding = self.embedding_mlp(self.timestep_embedding(timestep))
+        if self.condition_embedding is not None:
+            embedding = embedding + self.condition_embedding(condition, like=x)
+        embedding = F.silu(embedding)
+        patches = self.embed(F.pad(x, (0, -width % self.patch, 0, -height % self.patch)))
+        grid = patches.shape[2:]
+        tokens = (patches + self.positions_on(grid)).flatten(2).transpose(1, 2)  # [B, patches, width]
+        for block in self.blocks:
+            tokens = block(tokens, embedding)
+        shift, scale = self.modulation(embedding)[:, None].chunk(2, dim=2)
+        tokens = self.norm(tokens) * (1 + scale) + shift
+        prediction: Tensor = self.head(tokens.transpose(1, 2).unflatten(2, grid))
+        return prediction[:, :, :height, :width]
+
+    def positions_on(self, grid: torch.Size) -> Tensor:
+        """[width, rows, columns] on a grid of patches; on the trained one exactly what was learnt."""
+        if grid == self.positions.shape[1:]:
+            return self.positions
+        return F.interpolate(self.positions[None], size=grid, mode="bicubic", antialias=False)[0]
+
+
+class Block(nn.Module):
+    """Attention and MLP, each with a norm that the embedding shifts and scales and a gate that it opens (adaLN-zero).
+
+    [B, tokens, width], activated embedding [B, width] -> [B, tokens, width]. The gates start shut: the block starts as
+    the identity.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        width = settings.width
+        self.norm_attention = nn.LayerNorm(width, elementwise_affine=False, eps=NORM_EPS)
+        self.attention = TokenAttention(width, heads=settings.num_heads)
+        self.norm_mlp = nn.LayerNorm(width, elementwise_affine=False, eps=NORM_EPS)
+        self.mlp = feed_forward(width, settings.mlp_ratio * width)
+        self.dropout = nn.Dropout(settings.dropout) if settings.dropout else nn.Identity()
+        self.modulation = nn.Linear(width, 6 * width)
+        zero(self.modulation)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = self.modulation(embedding)[:, None].chunk(6, dim=2)
+        mixed = self.attention(self.norm_attention(x) * (1 + scale_1) + shift_1, seen=None)
+        x = x + gate_1 * self.dropout(mixed)
+        changed: Tensor = x + gate_2 * self.dropout(self.mlp(self.norm_mlp(x) * (1 + scale_2) + shift_2))
+        return changed

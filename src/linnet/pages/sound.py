@@ -1,0 +1,97 @@
+"""Sound on a page: pictures of its spectrum, and players that need no file beside the page."""
+
+import base64
+import io
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+from PIL import Image
+
+from linnet.pages import grid
+
+RANGE_DECIBELS = 80  # from the brightest colour to the darkest
+QUIETEST_TOP_DBFS = -40.0  # sound below this is drawn darker instead of brighter, so that silence is dark
+SILENCE_DBFS = -200.0  # for the logarithm of 0
+WINDOW_SECONDS = 0.032
+# From night to daylight; the lightness rises in even steps, so that equal steps of loudness look equal.
+COLOURS = np.array(
+    [
+        (13, 14, 28),
+        (40, 36, 86),
+        (98, 44, 110),
+        (158, 54, 92),
+        (202, 84, 62),
+        (226, 130, 54),
+        (240, 178, 84),
+        (252, 228, 170),
+    ],
+    dtype=np.float64,
+)
+
+
+def spectrogram_picture(
+    waveform: NDArray[np.floating] | NDArray[np.int16], *, sample_rate_hz: int, height: int = 128, width: int = 320
+) -> NDArray[np.uint8]:
+    """uint8 [height, width, 3]: time to the right, frequency upwards to half the sample rate, brighter is louder.
+
+    The colours span 80 dB below the loudest spot, or below -40 dBFS where that is louder.
+    """
+    levels = _spectrum_dbfs(_as_float(waveform), sample_rate_hz, max_frames=4 * width)
+    return picture_of_decibels(levels, height=height, width=width, top=max(float(levels.max()), QUIETEST_TOP_DBFS))
+
+
+def picture_of_decibels(
+    levels: NDArray[np.floating], *, height: int, width: int, top: float, span: float = RANGE_DECIBELS
+) -> NDArray[np.uint8]:
+    """Levels [bins, frames] as uint8 [height, width, 3], the lowest bin at the bottom; `top` is brightest."""
+    picture = Image.fromarray(np.clip(levels, top - span, top)[::-1].astype(np.float32))
+    resized = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR), dtype=np.float64)
+    places = np.clip((resized - top) / span + 1, 0, 1) * (len(COLOURS) - 1)
+    channels = [np.interp(places, np.arange(len(COLOURS)), COLOURS[:, channel]) for channel in range(3)]
+    return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
+
+
+def spectrogram_sheet(
+    waveforms: NDArray[np.floating] | NDArray[np.int16],
+    *,
+    sample_rate_hz: int,
+    height: int = 96,
+    width: int = 160,
+    columns: int | None = None,
+) -> NDArray[np.uint8]:
+    """Waveforms [N, n] -> one picture with the N spectrograms as tiles."""
+    pictures = [
+        spectrogram_picture(waveform, sample_rate_hz=sample_rate_hz, height=height, width=width)
+        for waveform in waveforms
+    ]
+    return grid(np.stack(pictures), columns=columns)
+
+
+def flac(waveform: NDArray[np.floating] | NDArray[np.int16], sample_rate_hz: int) -> bytes:
+    """The bytes of a FLAC file with these samples [n] at 16 bits; what lies beyond -1..1 is clipped."""
+    samples = waveform if waveform.dtype == np.int16 else np.rint(np.clip(waveform, -1, 1) * 32767).astype(np.int16)
+    stream = io.BytesIO()
+    soundfile.write(stream, samples, sample_rate_hz, format="FLAC", subtype="PCM_16")
+    return stream.getvalue()
+
+
+def inline_audio(waveform: NDArray[np.floating] | NDArray[np.int16], sample_rate_hz: int) -> str:
+    """A `data:` address of the sound, for an <audio> element."""
+    return "data:audio/flac;base64," + base64.b64encode(flac(waveform, sample_rate_hz)).decode("ascii")
+
+
+def _as_float(waveform: NDArray[np.floating] | NDArray[np.int16]) -> NDArray[np.float64]:
+    return waveform.astype(np.float64) / (32767 if waveform.dtype == np.int16 else 1)
+
+
+def _spectrum_dbfs(waveform: NDArray[np.float64], sample_rate_hz: int, *, max_frames: int) -> NDArray[np.float64]:
+    """[bins, frames] in dB, where a sine of full scale has 0."""
+    size = 2 ** max(4, round(np.log2(sample_rate_hz * WINDOW_SECONDS)))
+    hop = max(size // 4, -(-len(waveform) // max_frames))  # of an hour, not every frame is needed
+    padded = np.pad(waveform, size // 2)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]
+    window = np.hanning(size + 1)[:-1]
+    amplitude = np.abs(np.fft.rfft(frames * window, axis=-1)).T / (window.sum() / 2)
+    levels: NDArray[np.float64] = 20 * np.log10(np.maximum(amplitude, 10 ** (SILENCE_DBFS / 20)))
+    return levels

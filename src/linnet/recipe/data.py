@@ -1,0 +1,112 @@
+"""[data]: which files become training arrays, and how."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+
+from linnet.recipe.section import FolderName, Fraction, Section
+
+
+class SeededSplit(Section):
+    """A random split that depends on nothing but the seed and the list of pictures or songs."""
+
+    kind: Literal["seeded"]
+    train_fraction: Annotated[float, Field(gt=0, lt=1)]
+    seed: NonNegativeInt
+
+
+class OfficialSplit(Section):
+    """The data set's own train/test split."""
+
+    kind: Literal["official"]
+
+
+Split = Annotated[SeededSplit | OfficialSplit, Field(discriminator="kind")]
+Shape = tuple[int, int, int]  # channels, height, width
+
+
+class CaltechBirds(Section):
+    """Pictures of birds cropped by their bounding boxes (Caltech-UCSD Birds-200-2011 layout)."""
+
+    kind: Literal["caltech_birds"]
+    folder: FolderName  # below data/
+    image_size_pixels: Annotated[int, Field(ge=8, le=1024, multiple_of=8)]
+    split: Split
+    max_rejected_fraction: Fraction  # of all listed images; beyond it preprocess fails
+
+    @property
+    def shape(self) -> Shape:
+        """Of one example as the network sees it."""
+        return 3, self.image_size_pixels, self.image_size_pixels
+
+
+class STFT(Section):
+    """A short-time Fourier transform with a Hann window."""
+
+    window_samples: Annotated[int, Field(ge=8, le=8192, multiple_of=2)]
+    hop_samples: Annotated[int, Field(ge=1)]
+    keep_dc: bool  # the bin of frequency 0; without it window_samples / 2 bins are left, an even number
+
+    @model_validator(mode="after")
+    def _windows_overlap(self) -> Self:
+        if self.hop_samples * 2 > self.window_samples:
+            raise ValueError(
+                f"hop_samples = {self.hop_samples} is more than half of window_samples = {self.window_samples}: the "
+                "waveform could not be had back. Use a quarter of the window."
+            )
+        return self
+
+    @property
+    def num_bins(self) -> int:
+        """Frequencies of a frame."""
+        return self.window_samples // 2 + (1 if self.keep_dc else 0)
+
+
+class ComplexSpectrogram(Section):
+    """Real and imaginary part as two channels: linear in the waveform, as restoration needs it."""
+
+    kind: Literal["complex"]
+
+
+class MagnitudeSpectrogram(Section):
+    """|STFT|^exponent as one channel; the phase is estimated when sound is made of it."""
+
+    kind: Literal["magnitude"]
+    exponent: Annotated[float, Field(gt=0, le=1)]  # 1: as it is; below 1 lifts what is quiet
+    phase_iterations: PositiveInt  # of Griffin-Lim
+
+
+Representation = Annotated[ComplexSpectrogram | MagnitudeSpectrogram, Field(discriminator="kind")]
+
+
+class Sound(Section):
+    """Windows of recordings as spectrograms (Hugging Face audiofolder layout, or any data set by its id)."""
+
+    kind: Literal["sound"]
+    folder: FolderName  # below data/
+    builtin: Literal["music", "voices"]  # what ingest makes where it is given no source
+    labels_column: str  # of metadata.csv; "" for none. Several labels a song
+    label_separator: Annotated[str, Field(min_length=1, max_length=3)]
+    caption_column: str  # of metadata.csv; "" for none
+    sample_rate_hz: Annotated[int, Field(ge=4000, le=96_000)]
+    stft: STFT
+    representation: Representation
+    num_frames: Annotated[int, Field(ge=2)]
+    stride_frames: PositiveInt  # from the start of one window of a song to the start of the next
+    silence_dbfs: Annotated[float, Field(le=0)]  # windows quieter than this (root mean square) are left out
+    storage: Literal["waveform", "spectrogram"]  # 16-bit samples or finished spectrograms; the same training results
+    split: Split  # of songs: windows of one song never land in both
+    max_rejected_fraction: Fraction  # of all listed songs; beyond it preprocess fails
+
+    @property
+    def shape(self) -> Shape:
+        """Of one example as the network sees it: channels, frequencies, frames."""
+        return (2 if self.representation.kind == "complex" else 1), self.stft.num_bins, self.num_frames
+
+    @property
+    def window_samples(self) -> int:
+        """Of one example's waveform; the first and the last frame are centred on its ends."""
+        return (self.num_frames - 1) * self.stft.hop_samples
+
+
+DataSection = Annotated[CaltechBirds | Sound, Field(discriminator="kind")]

@@ -1,0 +1,32 @@
+"""[diffusion]: the forward process and what is learnt about it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat
+
+from linnet.recipe.section import Section
+
+
+class LinearSchedule(Section):
+    """Noise variances grow linearly (Ho et al. 2020)."""
+
+    kind: Literal["linear"]
+    num_timesteps: Annotated[int, Field(ge=2)]
+    beta_start: Annotated[float, Field(gt=0, lt=1)]
+    beta_end: Annotated[float, Field(gt=0, lt=1)]
+
+
+class CosineSchedule(Section):
+    """The squared cosine signal level (Nichol & Dhariwal 2021, eq. 17)."""
+
+    kind: Literal["cosine"]
+    num_timesteps: Annotated[int, Field(ge=2)]
+    offset: NonNegativeFloat  # their s
+
+
+class DiffusionSection(Section):
+    """The forward process and what the network learns to predict."""
+
+    schedule: Annotated[LinearSchedule | CosineSchedule, Field(discriminator="kind")]
+    prediction: Literal["epsilon", "x0", "v"]
+    loss: Literal["mse", "mae"]

@@ -1,0 +1,67 @@
+"""[train]: how long and how fast."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from linnet.recipe.section import OpenFraction, Section
+
+
+class Adam(Section):
+    """Adam (Kingma & Ba 2015)."""
+
+    kind: Literal["adam"]
+    beta1: OpenFraction
+    beta2: OpenFraction
+
+
+class AdamW(Section):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
+
+    kind: Literal["adamw"]
+    beta1: OpenFraction
+    beta2: OpenFraction
+    weight_decay: NonNegativeFloat
+
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class TrainSection(Section):
+    """How long and how fast."""
+
+    duration_kexamples: PositiveFloat  # thousands of training examples, whatever the batch size
+    batch_size: PositiveInt  # examples per optimizer step, over all ranks
+    learning_rate: PositiveFloat  # peak value, reached after warmup
+    warmup_kexamples: NonNegativeFloat
+    optimizer: Annotated[Adam | AdamW, Field(discriminator="kind")]
+    max_gradient_norm: PositiveFloat
+    ema_decay: OpenFraction  # of the averaged weights, per step
+    horizontal_flip: bool  # of pictures, half of the time
+    precision: Precision
+    seed: NonNegativeInt
+    log_every_steps: PositiveInt
+    grid_every_kexamples: PositiveFloat  # a sheet of EMA samples
+
+    @model_validator(mode="after")
+    def _peak_is_reached(self) -> Self:
+        if self.warmup_kexamples >= self.duration_kexamples:
+            raise ValueError(
+                f"warmup_kexamples is {self.warmup_kexamples:g}, the whole run only duration_kexamples = "
+                f"{self.duration_kexamples:g}: the peak rate is never reached. Lower the warmup or lengthen the run."
+            )
+        if self.num_steps < 1:
+            raise ValueError(
+                f"duration_kexamples = {self.duration_kexamples:g} is less than one batch of {self.batch_size}. "
+                "Lengthen the run or lower batch_size."
+            )
+        return self
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return round(self.duration_kexamples * 1000 / self.batch_size)
+
+    def steps_for(self, kexamples: float) -> int:
+        """`kexamples` thousand examples in optimizer steps, at least one."""
+        return max(1, round(kexamples * 1000 / self.batch_size))

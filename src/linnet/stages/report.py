@@ -1,0 +1,115 @@
+"""The page that evaluate leaves: distances, restorations, samples beside real examples."""
+
+from pathlib import Path
+from typing import Any, assert_never
+
+import numpy as np
+
+from linnet import pages
+from linnet.artifacts import Report
+from linnet.recipe import CaltechBirds, Recipe, Sound
+from linnet.stages.codec import Codec, Stored
+from linnet.stages.shown import players
+
+SHOWN = 64
+SHOWN_SIDE = 64  # pixels of a picture on the page, at least
+SHOWN_SOUNDS = 8
+NEIGHBOUR_PAIRS = 24
+COLUMNS = ("model", "untrained", "noise", "real")
+
+
+def write_report(
+    folder: Path,
+    recipe: Recipe,
+    codec: Codec,
+    metrics: dict[str, Any],
+    sets: dict[str, Stored],
+    pairs: list[tuple[Any, Any]],
+) -> None:
+    """report.html in `folder`.
+
+    Args:
+        sets: model, untrained, noise, real and reference.
+        pairs: samples, each with its nearest training example.
+    """
+    common = {
+        "title": "Evaluation",
+        "columns": COLUMNS,
+        "rows": _rows(metrics),
+        "memory": metrics["memory"],
+        "restorations": _restorations(metrics),
+    }
+    counts = f"{len(sets['model'])} samples, {len(sets['reference'])} real"
+    split = f"of the {recipe.evaluate.reference_split} split"
+    match recipe.data:
+        case CaltechBirds():
+            page = pages.render(
+                "evaluation.html",
+                **common,
+                lead=f"{counts} pictures {split}.",
+                has_inception="fid" in metrics["scores"],
+                samples=_sheet(sets["model"], SHOWN, 16),
+                real=_sheet(_some(sets["reference"], 36, recipe.evaluate.seed), 36, 6),
+                untrained=_sheet(sets["untrained"], 36, 6),
+                neighbours=_sheet(np.stack([picture for pair in pairs for picture in pair]), 2 * len(pairs), 16),
+            )
+        case Sound():
+            data, shown = recipe.data, SHOWN_SOUNDS
+            real = _some(sets["reference"], shown, recipe.evaluate.seed)
+            names = ["a sample", "its nearest in training"]
+            page = pages.render(
+                "sound_evaluation.html",
+                **common,
+                lead=f"{counts} windows of sound {split}.",
+                has_vggish="fad" in metrics["scores"],
+                samples=_players(data, sets["model"][:shown]),
+                real=_players(data, real),
+                untrained=_players(data, sets["untrained"][: shown // 2]),
+                neighbours=[
+                    row
+                    for pair in pairs[: shown // 2]
+                    for row in players(data, np.stack([_cut(sound, pair[1]) for sound in pair]), names)
+                ],
+            )
+        case _:
+            assert_never(recipe.data)
+    (folder / Report.page).write_text(page, encoding="utf-8")
+
+
+def _rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = []
+    for name, score in metrics["scores"].items():
+        interval, context = metrics["intervals"][name], metrics["context"][name]
+        half = (interval["high"] - interval["low"]) / 2
+        cells = [f"{score:.3g} ± {half:.2g}"]
+        cells += [f"{context[column]:.3g}" for column in COLUMNS[1:]]
+        rows.append({"name": name, "cells": cells, "protocol": metrics["protocols"][name]})
+    return rows
+
+
+def _players(data: Sound, waveforms: Stored) -> list[dict[str, Any]]:
+    return players(data, waveforms, [""] * len(waveforms))
+
+
+def _cut(sound: Stored, example: Stored) -> Stored:
+    """A sample, which may be longer than the training examples, as long as one of them."""
+    return sound[: len(example)]
+
+
+def _restorations(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    """How near to the clean examples the restoration, the baseline and the observation are."""
+    return [
+        {"task": task, "metric": metric, **{of: f"{value:.3g}" for of, value in values.items()}}
+        for task, found in metrics["restoration"].items()
+        for metric, values in found.items()
+    ]
+
+
+def _sheet(pictures: Stored, count: int, columns: int) -> str:
+    scale = max(1, SHOWN_SIDE // pictures.shape[1])
+    return pages.inline_png(pages.grid(np.asarray(pictures[:count], dtype=np.uint8), columns=columns), scale=scale)
+
+
+def _some(examples: Stored, count: int, seed: int) -> Stored:
+    rows = np.random.default_rng(seed).permutation(len(examples))[:count]
+    return np.asarray(examples[np.sort(rows)])

@@ -1,0 +1,162 @@
+"""restore: held-out examples are damaged, and the trained model brings back what is missing."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from linnet import pages
+from linnet.artifacts import Dataset, Model, Restored, check_settings, input_hash, is_current, write_provenance
+from linnet.data.arrays import open_array
+from linnet.diffusion.dereverberation import blind_dereverb
+from linnet.diffusion.restoration import ddrm
+from linnet.diffusion.samplers import NoiseStreams, OnStep
+from linnet.files import ArtifactError, new_folder, write_json
+from linnet.progress import Meter, say
+from linnet.recipe import BlindDereverberation, Recipe, RestorationTask, RestoreSection, Sound
+from linnet.stages.baselines import WPE_DELAY, baseline
+from linnet.stages.problems import Problem, build_problem
+from linnet.stages.shown import comparisons
+from linnet.stages.wiring import Painter, chunks, load_painter
+
+OBSERVATION_STREAM = 0x0B5E  # the noise of the observation is not the noise of the sampler
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All in natural units [N, C, H, W]: pixels in 0..1, or spectrograms."""
+
+    clean: Tensor
+    observed: Tensor
+    restored: Tensor
+    baseline: Tensor
+    missing: Tensor  # bool, broadcasts to [C, H, W]
+
+
+def run(recipe: Recipe, *, dataset: Path, model: Path, out: Path, device: torch.device, batch_size: int) -> None:
+    """Try each task of `recipe.restore` on held-out examples of `dataset`, with the model as prior, into `out`.
+
+    Raises:
+        ArtifactError: an input is missing, or they do not belong together.
+    """
+    section = recipe.restore
+    trained = check_settings(model, made_by="train", section=recipe.training())
+    inputs = {"dataset": Dataset.content_hash(dataset), "model": Model.content_hash(model)}
+    if trained["inputs"]["dataset"] != inputs["dataset"]:
+        raise ArtifactError(f"{model} was trained on other data than {dataset}; run `linnet train` again")
+    if is_current(out, input_hash("restore", [section], inputs)):
+        say(f"{out}: already restored with this model and these settings")
+        return
+    painter = load_painter(model, weights=section.weights, device=device)
+    clean = _held_out(recipe, dataset, painter)
+    with new_folder(out) as folder:
+        shown: list[dict[str, Any]] = []
+        for task in section.tasks:
+            outcome = _try(task, section, painter, clean, batch_size)
+            _write(folder / task.name, outcome)
+            examples = comparisons(painter.codec, recipe.data, vars(outcome))
+            shown.append({"name": task.name, "kind": task.kind, "examples": examples})
+        write_json(folder / "tasks.json", [task.model_dump(mode="json") for task in section.tasks])
+        page = pages.render("restored.html", title="Restorations", tasks=shown, is_sound=isinstance(recipe.data, Sound))
+        (folder / Restored.page).write_text(page, encoding="utf-8")
+        write_provenance(folder, "restore", [section], inputs)
+    say(f"{out}: {len(section.tasks)} tasks on {section.num_examples} held-out examples, look at {out / Restored.page}")
+
+
+def _held_out(recipe: Recipe, dataset: Path, painter: Painter) -> Tensor:
+    """Standardised examples of the test split, spread over it."""
+    examples = open_array(dataset / Dataset.examples(recipe.data, "test"))
+    rows = np.linspace(0, len(examples) - 1, min(recipe.restore.num_examples, len(examples))).astype(np.int64)
+    return painter.codec.encode(torch.from_numpy(np.array(examples[rows])).to(painter.device))
+
+
+def _try(
+    task: RestorationTask,
+    section: RestoreSection,
+    painter: Painter,
+    clean: Tensor,
+    batch_size: int,
+) -> Outcome:
+    problem = build_problem(task, painter.codec, painter.recipe.data.shape, seed=section.seed, device=painter.device)
+    y = observe(problem, clean, seed=section.seed)
+    restored = []
+    with Meter(f"restore: {task.name}", section.num_steps * len(list(chunks(len(clean), batch_size)))) as meter:
+        for numbers in chunks(len(clean), batch_size):
+            restored.append(
+                solve(task, section, painter, problem, y[numbers], numbers, on_step=lambda t, x: meter.advance())
+            )
+    observed = problem.operator.pseudo_inverse(y)
+    natural = painter.codec.natural
+    return Outcome(
+        clean=natural(clean),
+        observed=natural(observed) * ~problem.missing,
+        restored=natural(torch.cat(restored)),
+        baseline=baseline(task, painter.recipe.data, natural(observed), problem.missing),
+        missing=problem.missing,
+    )
+
+
+def observe(problem: Problem, clean: Tensor, *, seed: int) -> Tensor:
+    """The damaged observation of standardised examples [B, C, H, W], in the operator's own shape."""
+    y = problem.operator.forward(clean)
+    noise = NoiseStreams(seed ^ OBSERVATION_STREAM, list(range(len(y))), tuple(y.shape[1:]), y.device)
+    return y + problem.noise_std * noise.next()
+
+
+def solve(
+    task: RestorationTask,
+    section: RestoreSection,
+    painter: Painter,
+    problem: Problem,
+    y: Tensor,
+    numbers: list[int],
+    *,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """Standardised restorations [B, C, H, W] of observations y; number n decides the noise of row n.
+
+    A conditional model is told nothing. Examples larger than the trained ones are restored in overlapping windows.
+    """
+    predict = painter.predictor(
+        None, 1.0, clip_x0=False, precision=section.precision, overlap_fraction=section.overlap_fraction
+    )
+    shape = problem.operator.pseudo_inverse(y).shape[1:]
+    noise = NoiseStreams(section.seed, numbers, tuple(shape), painter.device)
+    with torch.inference_mode():
+        if isinstance(task, BlindDereverberation):
+            return blind_dereverb(
+                y,
+                problem.noise_std.reshape(-1),
+                painter.schedule,
+                predict,
+                noise,
+                filter_frames=task.filter_frames,
+                wpe_delay=WPE_DELAY,
+                num_steps=section.num_steps,
+                eta=section.eta,
+                eta_b=section.eta_b,
+                below_noise=section.below_noise,
+                on_step=on_step,
+            )
+        return ddrm(
+            problem.operator,
+            y,
+            float(problem.noise_std.max()),
+            painter.schedule,
+            predict,
+            noise,
+            num_steps=section.num_steps,
+            eta=section.eta,
+            eta_b=section.eta_b,
+            below_noise=section.below_noise,
+            on_step=on_step,
+        )
+
+
+def _write(folder: Path, outcome: Outcome) -> None:
+    folder.mkdir()
+    for name, value in vars(outcome).items():
+        np.save(folder / f"{name}.npy", value.cpu().numpy())
