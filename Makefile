@@ -10,6 +10,10 @@ export DVC_NO_ANALYTICS := 1
 export GIT_PYTHON_REFRESH := quiet
 
 BIRDS ?=
+MUSIC ?=
+VOCALS ?=
+SOURCE ?= $(BIRDS)
+SWEEP ?= sweeps/music-demo.toml
 RECIPE ?= recipes/birds-demo.toml
 ENGINE ?= docker
 ACCELERATOR ?= cuda
@@ -21,8 +25,10 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: $(READY) ## The main job: data to a registered champion; BIRDS=caltech, or an archive or folder of your own
+run: $(READY) ## The main job: data to registered champions; BIRDS, MUSIC, VOCALS: an archive or folder of your own
 	@linnet ingest recipes/birds-demo.toml $(if $(BIRDS),--source "$(BIRDS)")
+	@linnet ingest recipes/music-demo.toml $(if $(MUSIC),--source "$(MUSIC)")
+	@linnet ingest recipes/vocals-demo.toml $(if $(VOCALS),--source "$(VOCALS)")
 	@dvc repro
 	@linnet results build/*
 
@@ -37,8 +43,8 @@ $(READY): requirements.lock pyproject.toml
 	@touch $(READY)
 
 .PHONY: kfp-local
-kfp-local: $(READY) ## The pipeline's DAG on RECIPE, as processes of this machine; BIRDS as of `make run`
-	@python -m pipelines.local $(RECIPE) --runner subprocess --source "$(BIRDS)" $(ARGS)
+kfp-local: $(READY) ## The pipeline's DAG on RECIPE, as processes of this machine; SOURCE of its data
+	@python -m pipelines.local $(RECIPE) --runner subprocess --source "$(SOURCE)" $(ARGS)
 
 .PHONY: image
 image: ## Build the image with ENGINE=docker|podman, ACCELERATOR=cuda|cpu; PUSH=registry/linnet also pushes it
@@ -46,7 +52,7 @@ image: ## Build the image with ENGINE=docker|podman, ACCELERATOR=cuda|cpu; PUSH=
 
 .PHONY: kfp-containers
 kfp-containers: $(READY) image ## The same DAG with every task in a container of the image (DOCKER_HOST may be podman's)
-	@python -m pipelines.local $(RECIPE) --runner containers --image "$$(cat build/image.id)" --source "$(BIRDS)" $(ARGS)
+	@python -m pipelines.local $(RECIPE) --runner containers --image "$$(cat build/image.id)" --source "$(SOURCE)" $(ARGS)
 
 .PHONY: pipeline
 pipeline: $(READY) ## Compile the DAG into pipelines/compiled/
@@ -92,6 +98,14 @@ test-containers: $(READY) ## Tests that build the image and run tasks in it (a d
 .PHONY: describe
 describe: $(READY) ## What RECIPE is and what it will cost here
 	@linnet describe $(RECIPE)
+
+.PHONY: sweep
+sweep: $(READY) ## A grid of experiments over values and seeds, or an Optuna search, as SWEEP says; one table
+	@python -m pipelines.sweep $(SWEEP) $(ARGS)
+
+.PHONY: ui
+ui: $(READY) ## A page to draw from the trained models, at http://127.0.0.1:8501
+	@linnet ui
 
 .PHONY: ui-mlflow
 ui-mlflow: $(READY) ## Open the runs and models of this workspace at http://127.0.0.1:5000

@@ -18,6 +18,7 @@ from diffusers.training_utils import EMAModel
 from numpy.typing import NDArray
 
 from linnet.recipe_file import load_recipe
+from linnet.stages.describe import neutral_statistics
 from linnet.stages.loss import LossComputer
 from linnet.stages.wiring import build_network, place
 from linnet.training.checkpoint import CheckpointStore
@@ -46,8 +47,8 @@ def _linnet_step(images: NDArray[np.uint8]) -> Callable[[], object]:
     overrides = (f"data.image_size_pixels={SIZE}", f"train.batch_size={BATCH}")
     recipe = load_recipe(ROOT / "recipes" / "birds-baseline.toml", overrides).training()
     state = new_state(place(build_network(recipe), CPU), recipe.train, Ranks.alone(CPU))
-    scale = {"mean": [0.5] * 3, "std": [0.5] * 3}
-    loss = LossComputer(recipe, scale, images, np.zeros(len(images), dtype=np.int64), state.ranks, start_step=0)
+    statistics = neutral_statistics(recipe)
+    loss = LossComputer(recipe, statistics, images, np.zeros(len(images), dtype=np.int64), state.ranks, start_step=0)
     checkpoints = CheckpointStore(Path(tempfile.mkdtemp()), every_seconds=1e9)
     state.network.train()
     return lambda: train_step(state, recipe.train, loss, checkpoints)

@@ -405,6 +405,8 @@ def results(
     from linnet.files import read_json
 
     for folder in folders:
+        if not (folder / "dataset").is_dir():
+            continue  # of a sweep, or of the pipeline run here: no results of a recipe
         if not (folder / "registration" / Registration.result).is_file():
             print(f"{folder.name}: not finished, no {folder / 'registration'} yet")
             continue

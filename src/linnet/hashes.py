@@ -39,7 +39,9 @@ def code_hash(module: str) -> str:
 
 def result_code_hash() -> str:
     """Of the code of all stages that decide what a model is and how it scores."""
-    return combined(code_hash(f"linnet.stages.{stage}") for stage in ("preprocess", "train", "sample", "evaluate"))
+    return combined(
+        code_hash(f"linnet.stages.{stage}") for stage in ("preprocess", "train", "sample", "restore", "evaluate")
+    )
 
 
 def combined(hashes: Iterable[str]) -> str:

@@ -101,12 +101,12 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 def _explain(error: ValidationError) -> Iterator[str]:
     """One line per mistake: key, value, nearest valid key, remedy."""
     for detail in error.errors():
-        path = [str(part) for part in detail["loc"]]
-        valid_keys = _valid_keys(path[:-1])
+        location = [str(part) for part in detail["loc"]]
+        valid_keys = _valid_keys(location[:-1])
         tags = _union_tags()
-        path = [part for index, part in enumerate(path) if not (part in tags and index > 0)]
-        if len(path) > 1 and path[-1].isdecimal():  # an entry of a list
-            path[-2:] = [f"{path[-2]}[{path[-1]}]"]
+        path = [part for index, part in enumerate(location) if not (part in tags and index > 0)]
+        for entry in [index for index, part in enumerate(path) if part.isdecimal() and index > 0][::-1]:  # of a list
+            path[entry - 1 : entry + 1] = [f"{path[entry - 1]}[{path[entry]}]"]
         key, table = (path[-1] if path else ""), ".".join(path[:-1])
         place = f"in [{table}]" if table else "at the top"
         given = repr(detail["input"]) if not isinstance(detail["input"], dict) else "a table"
@@ -123,7 +123,7 @@ def _explain(error: ValidationError) -> Iterator[str]:
                 problem = f"kind = {given} is unknown" if detail["type"] == "union_tag_invalid" else "has no 'kind'"
                 name = ".".join(path)
                 close = difflib.get_close_matches(given.strip("'"), expected.replace("'", "").split(", "), n=1)
-                hint = f"did you mean '{close[0]}'?" if close else f"choose one of {expected or _kinds(path)}"
+                hint = f"did you mean '{close[0]}'?" if close else f"choose one of {expected or _kinds(location)}"
                 yield f"[{name}] {problem}; {hint}"
             case "value_error":
                 message = str(detail["ctx"]["error"])
@@ -163,6 +163,8 @@ def _tags_of(section: type[Section]) -> tuple[Any, ...]:
 def _sections_at(path: Sequence[str]) -> list[type[Section]]:
     sections: list[type[Section]] = [Recipe]
     for name in path:
+        if name.isdecimal():  # the place in a list
+            continue
         if tagged := [section for section in sections if name in _tags_of(section)]:
             sections = tagged
             continue

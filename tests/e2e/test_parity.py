@@ -15,8 +15,8 @@ from support.tiny import ROOT, tiny_raw_data, write_tiny_recipe
 
 pytestmark = pytest.mark.e2e
 NAME = "birds-tiny"
-STAGES = ("preprocess", "train", "sample", "evaluate", "register")
-FOLDERS = ("dataset", "model", "samples", "report", "registration")
+STAGES = ("preprocess", "train", "sample", "restore", "evaluate", "register")
+FOLDERS = ("dataset", "model", "samples", "restored", "report", "registration")
 OVERRIDES = ("sample.num_samples=150", "train.precision=bf16", "sample.precision=bf16")  # three batches, two parts
 BIN = Path(sys.executable).parent
 
@@ -59,9 +59,16 @@ def by_kubeflow(folder: Path, raw: Path) -> dict[str, Path]:
     said = run(folder, *command)
     assert "linnet-birds-tiny version 1 is champion" in said
     assert "1 MLflow run(s) closed" in said
-    assert said.count("sample: pictures of part") >= 2
+    assert said.count("sample: examples of part") >= 2
     (made,) = (folder / "build" / "kfp").iterdir()
-    places = ("preprocess/dataset", "train/model", "collect/samples", "evaluate/report", "register/registration")
+    places = (
+        "preprocess/dataset",
+        "train/model",
+        "collect/samples",
+        "restore/restored",
+        "evaluate/report",
+        "register/registration",
+    )
     return {Path(place).name: made / place for place in places}
 
 

@@ -36,8 +36,11 @@ STAGES = {
     "preprocess": Stage((), f"build/{NAME}/dataset", ("data",)),
     "train": Stage(LONG_TRAINING, f"build/{NAME}/model", (f"build/{NAME}/dataset",)),
     "sample": Stage(LONGER, f"build/{NAME}/samples", (f"build/{NAME}/model",)),
+    "restore": Stage(LONGER, f"build/{NAME}/restored", (f"build/{NAME}/dataset", f"build/{NAME}/model")),
     "evaluate": Stage(
-        LONGER, f"build/{NAME}/report", (f"build/{NAME}/dataset", f"build/{NAME}/model", f"build/{NAME}/samples")
+        LONGER,
+        f"build/{NAME}/report",
+        tuple(f"build/{NAME}/{folder}" for folder in ("dataset", "model", "samples", "restored")),
     ),
     "register": Stage(LONGER, f"build/{NAME}/registration", (f"build/{NAME}/model", f"build/{NAME}/report")),
 }
@@ -70,7 +73,7 @@ def test_every_result_is_there(finished: Finished) -> None:
     build = finished.folder / "build" / NAME
     samples = np.load(build / "samples" / "samples.npy")
     assert samples.shape == (12, 16, 16, 3)
-    files = sorted((build / "samples" / "images").iterdir())
+    files = sorted((build / "samples" / "files").iterdir())
     assert [file.name for file in files] == ["000000.png", "000001.png", "000002.png"]
     with Image.open(files[1]) as picture, Image.open(build / "samples" / "noising.png") as noising:
         assert np.array_equal(np.asarray(picture), samples[1])
@@ -80,7 +83,15 @@ def test_every_result_is_there(finished: Finished) -> None:
     for name, score in metrics["scores"].items():
         assert metrics["intervals"][name]["low"] <= score <= metrics["intervals"][name]["high"]
         assert set(metrics["context"][name]) == {"untrained", "noise", "real"}
-    for page in (build / "report" / "report.html", build / "dataset" / "report.html"):
+    assert metrics["restoration"].keys() == {task.name for task in finished.recipe.restore.tasks}
+    for scores in metrics["restoration"].values():
+        assert all(set(values) == {"restored", "baseline", "observed"} for values in scores.values())
+        assert scores
+    for task in finished.recipe.restore.tasks:
+        restored = np.load(build / "restored" / task.name / "restored.npy")
+        assert restored.shape == (2, 3, 16, 16)
+        assert np.isfinite(restored).all()
+    for page in (build / name / "report.html" for name in ("report", "dataset", "samples", "restored")):
         text = page.read_text()
         assert "data:image/png;base64," in text
         assert "http" not in text.replace("http-equiv", "")
@@ -179,18 +190,24 @@ def test_only_sample_settings_changed_retrains_nothing(finished: Finished, tmp_p
     said = linnet(tmp_path, "evaluate", f"{NAME}.toml", *LONGER, "--no-track", status=1)
     assert "samples was made with other settings" in said
     linnet(tmp_path, "evaluate", f"{NAME}.toml", *changed, "--no-track")
+    also_restored = (*changed, "--set", "restore.seed=1")
+    said = linnet(tmp_path, "evaluate", f"{NAME}.toml", *also_restored, "--no-track", status=1)
+    assert "restored was made with other settings than this recipe has; run `linnet restore` again" in said
 
 
 def test_what_does_not_belong_together_is_refused(finished: Finished, tmp_path: Path) -> None:
     shutil.copytree(finished.folder / "build", tmp_path / "build")
     shutil.copytree(finished.folder / "data", tmp_path / "data")
     write_tiny_recipe(tmp_path)
-    for stage in ("sample", "evaluate", "register"):  # a model of 400 steps, a recipe of 24
+    for stage in ("sample", "restore", "evaluate", "register"):  # a model of 400 steps, a recipe of 24
         assert "model was made with other settings" in linnet(tmp_path, stage, f"{NAME}.toml", status=1)
     linnet(tmp_path, "preprocess", f"{NAME}.toml", *LONGER, "--set", "data.split.seed=5")
     split = ("--set", "data.split.seed=5")
     assert "other settings" in linnet(tmp_path, "evaluate", f"{NAME}.toml", *LONGER, *split, "--no-track", status=1)
     assert "trained on other data" in linnet(tmp_path, "evaluate", f"{NAME}.toml", *LONGER, "--no-track", status=1)
+    assert "trained on other data" in linnet(
+        tmp_path, "restore", f"{NAME}.toml", *LONGER, "--set", "restore.seed=1", status=1
+    )
 
 
 def test_damage_is_repaired_by_repeating(finished: Finished, tmp_path: Path) -> None:
@@ -206,6 +223,11 @@ def test_damage_is_repaired_by_repeating(finished: Finished, tmp_path: Path) -> 
     grid.unlink()
     linnet(tmp_path, "sample", f"{NAME}.toml", *LONGER)
     assert grid.is_file()
+    observed = tmp_path / "build" / NAME / "restored" / "upscaled" / "observed.npy"
+    whole = observed.read_bytes()
+    observed.write_bytes(whole[:-1])
+    assert "already" not in linnet(tmp_path, "restore", f"{NAME}.toml", *LONGER)
+    assert observed.read_bytes() == whole
 
 
 @pytest.mark.parametrize(
@@ -216,6 +238,7 @@ def test_damage_is_repaired_by_repeating(finished: Finished, tmp_path: Path) -> 
         (("preprocess", f"{NAME}.toml", "--data", "empty"), 1, "run `linnet ingest`"),
         (("train", f"{NAME}.toml", "--build", "empty"), 1, "run `linnet preprocess` first"),
         (("sample", f"{NAME}.toml", "--build", "empty"), 1, "run `linnet train` first"),
+        (("restore", f"{NAME}.toml", "--build", "empty"), 1, "run `linnet train` first"),
         (("ingest", f"{NAME}.toml", "--source", "nowhere"), 1, "--source nowhere: no such file or folder"),
         (("train", f"{NAME}.toml", "--device", "tpu"), 1, "--device tpu"),
     ],

@@ -100,6 +100,10 @@ TRAIN = (
     "tasks.train(recipe, dataset=at('dataset'), dataset_hash=hash_of(Dataset), dataset_facts={}, out=out, "
     "num_nodes=1, pod_gpus='0')"
 )
+RESTORE = (
+    "tasks.restore(recipe, dataset=at('dataset'), dataset_hash=hash_of(Dataset), model=at('model'), "
+    "model_hash=hash_of(Model), out=out, page=page)"
+)
 KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_ENDPOINT_URL_S3": NOWHERE}
 TRAINJOB = {
     "LINNET_TRAINJOB": json.dumps(
@@ -184,6 +188,8 @@ def test_a_damaged_input_is_refused(finished: Finished, tmp_path: Path) -> None:
         "tasks.preprocess(recipe, raw=at('raw'), raw_hash='0' * 64, out=out, page=page)",
         TRAIN.replace("hash_of(Dataset)", "'0' * 64"),
         "tasks.sample(recipe, model=at('model'), model_hash='0' * 64, out=out, part=0, parts=1)",
+        RESTORE.replace("hash_of(Dataset)", "'0' * 64"),
+        RESTORE.replace("hash_of(Model)", "'0' * 64"),
     ):
         said = run_task(finished, call, tmp_path / "out")
         assert "is not what the task before it made (hash" in said
@@ -211,8 +217,9 @@ def full_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         TRAIN,
         "tasks.sample(recipe, model=at('model'), model_hash=hash_of(Model), out=out, part=0, parts=1)",
         "tasks.collect(recipe, model=at('model'), model_hash=hash_of(Model), parts=[Part], out=out, page=page)",
+        RESTORE,
     ],
-    ids=["ingest a folder", "draw birds", "preprocess", "train", "sample", "collect"],
+    ids=["ingest a folder", "draw birds", "preprocess", "train", "sample", "collect", "restore"],
 )
 def test_a_full_disk_is_one_sentence(finished: Finished, full_disk: Path, call: str) -> None:
     said = run_task(finished, call, full_disk / "out")

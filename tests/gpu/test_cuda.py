@@ -58,7 +58,7 @@ def test_gpu_and_cpu_draw_the_same_pictures(folder: Path) -> None:
             recipe.sample.sampler,
             seed=3,
             numbers=[0, 1, 2],
-            labels=[0, 1, 2],
+            conditions=[0, 1, 2],
             guidance_scale=2.0,
             clip_x0=True,
             precision="fp32",

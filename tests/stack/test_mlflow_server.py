@@ -62,7 +62,7 @@ def test_pipeline_registry_and_serving(tmp_path: Path, monkeypatch: pytest.Monke
     with tracking_server(tmp_path) as (address, _):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
         linnet(tmp_path, "ingest", RECIPE, "--source", "raw")
-        for stage in ("preprocess", "train", "sample", "evaluate"):
+        for stage in ("preprocess", "train", "sample", "restore", "evaluate"):
             assert "does not answer" not in linnet(tmp_path, stage, RECIPE)
         assert "version 1 is champion" in linnet(tmp_path, "register", RECIPE)
         assert not (tmp_path / "mlflow.db").exists()

@@ -8,7 +8,9 @@ from linnet.recipe import flatten
 from linnet.recipe_file import RecipeError, load_recipe, parse_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-BIRDS = (RECIPES / "birds.toml").read_text(encoding="utf-8")
+BIRDS, VOCALS, MUSIC = (
+    (RECIPES / f"{name}.toml").read_text(encoding="utf-8") for name in ("birds", "vocals-demo", "music-demo")
+)
 
 
 def error_of(text: str, *overrides: str) -> str:
@@ -97,18 +99,173 @@ def test_an_unknown_kind_suggests_the_nearest(old: str, new: str, message: str) 
         ("model.widths=[8, 16, 16, 16]", "[model] widths has 8: with one channel a group, group norm would remove"),
         ("model.stem_channels=12", "[model] stem_channels = 12: group norm needs a multiple of 8"),
         ("model.attention_heads_by_level=[0]", "[model] attention_heads_by_level has 1 entries, widths has 4"),
+        ("restore.num_steps=1001", "[restore] num_steps = 1001 is more than [diffusion] num_timesteps = 1000"),
+        (
+            "sample.length={ kind = 'longer', duration_seconds = 2.0, overlap_fraction = 0.5 }",
+            "[sample] length kind = 'longer' is for sound. Use kind = 'as_trained'.",
+        ),
+        (
+            "conditioning={ kind = 'multi_label', num_labels = 4, dropout = 0.1 }",
+            "[conditioning] kind = 'multi_label', but a picture has one class. Use 'class_label', 'text' or 'none'.",
+        ),
+        (
+            'evaluate.features=["log_mel"]',
+            "[evaluate] features has 'log_mel', which [data] kind = 'caltech_birds' does not have. Use some of incep",
+        ),
+        (
+            "restore.tasks=[{ name = 'a', kind = 'known_reverb', reverberation_seconds = 1.0, noise_std = 0.0 }]",
+            "[restore] task 'a' is of another kind than pictures know: denoise, inpaint_pixels, super_resolution.",
+        ),
+        (
+            "restore.tasks=[{ name = 'a', kind = 'super_resolution', factor = 3, noise_std = 0.0 }]",
+            "[restore] task 'a': factor = 3 does not divide pictures of 64 x 64.",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other(override: str, message: str) -> None:
     assert error_of(BIRDS, override).startswith(f"recipes/birds.toml: {message}")
 
 
-def test_the_picture_must_be_divisible_as_often_as_the_network_halves_it() -> None:
+def task(kind: str, values: str, *, noise_std: float = 0.0) -> str:
+    return f"restore.tasks=[{{ name = 'a', kind = '{kind}', noise_std = {noise_std}, {values} }}]"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "data.stft.hop_samples=129",
+            "[data.stft] hop_samples = 129 is more than half of window_samples = 256: the waveform could not be had ba",
+        ),
+        ("data.stft.keep_dc=true", "[data] makes examples of 129 x "),
+        (
+            "conditioning={ kind = 'class_label', num_classes = 4, dropout = 0.1 }",
+            "[conditioning] kind = 'class_label', but a song has several labels or none. Use 'multi_label', 'text' or",
+        ),
+        (
+            "conditioning={ kind = 'multi_label', num_labels = 4, dropout = 0.1 }",
+            "[conditioning] kind = 'multi_label' needs [data] labels_column; it is empty.",
+        ),
+        ("train.horizontal_flip=true", "[train] horizontal_flip = true would play sound backwards. Set it to false."),
+        (
+            'evaluate.features=["thumbnail"]',
+            "[evaluate] features has 'thumbnail', which [data] kind = 'sound' does not have. Use some of log_mel, vggi",
+        ),
+        (
+            'evaluate.features=["log_mel", "vggish", "scripted"]',
+            "[evaluate] features has both 'vggish' and 'scripted'; one weights file can be given.",
+        ),
+        (
+            task("super_resolution", "factor = 2"),
+            "[restore] task 'a' is of another kind than sound know: bandwidth_extension, blind_dereverberation, de",
+        ),
+        (
+            task("inpaint_bins", "low_hz = 500.0, high_hz = 500.0"),
+            "[restore.tasks[0]] the band from low_hz = 500 to high_hz = 500 is empty.",
+        ),
+        (
+            task("inpaint_bins", "low_hz = 4000.0, high_hz = 5000.0"),
+            "[restore] task 'a': 4000 Hz is beyond what sample_rate_hz = 8000 holds, 4000 Hz.",
+        ),
+        (
+            task("bandwidth_extension", "cutoff_hz = 4000.0"),
+            "[restore] task 'a': 4000 Hz is beyond what sample_rate_hz = 8000 holds, 4000 Hz.",
+        ),
+        (
+            task("inpaint_frames", "start_seconds = 60.0, gap_seconds = 0.5"),
+            "[restore] task 'a': the gap ends at 60.5 s, an example is 0.",
+        ),
+        (
+            task("blind_dereverberation", "reverberation_seconds = 0.3, filter_frames = 1000"),
+            "[restore] task 'a': filter_frames = 1000 is more than num_frames = ",
+        ),
+        (
+            "restore.tasks=[{ name = 'a', kind = 'denoise', noise_std = 0.1 }, "
+            "{ name = 'b', kind = 'denoise', noise_std = 0.1 }, { name = 'a', kind = 'denoise', noise_std = 0.2 }]",
+            "[restore] two tasks have the name 'a': their scores could not be told apart.",
+        ),
+        (
+            "model.channel_multipliers=[1, 2]",
+            "[model] attention_heads_by_level has 4 entries, channel_multipliers has 2: give one entry per level.",
+        ),
+        ("model.middle_attention_heads=5", "[model] 5 attention heads do not divide a level of "),
+        ("model.attention_heads_by_level=[3, 0, 0, 0]", "[model] 3 attention heads do not divide a level of "),
+        ("model.norm_groups=5", "[model] norm_groups = 5 does not divide a level of "),
+    ],
+)
+def test_settings_of_sound_that_contradict_each_other(override: str, message: str) -> None:
+    assert error_of(VOCALS, override).startswith(f"recipes/birds.toml: {message}")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "data.labels_column=",
+            "[conditioning] kind = 'text' needs [data] labels_column or caption_column; both are empty.",
+        ),
+        ("model.num_heads=3", "[model] num_heads = 3 does not divide width = 128."),
+        ("conditioning.encoder.num_heads=3", "[conditioning.encoder] num_heads = 3 does not divide width = 64."),
+        (
+            "restore.tasks=[{ name = 'a', kind = 'denoise', noise_std = 0.1 }]",
+            "[restore] task 'a' is of another kind than magnitude spectrograms know: bandwidth_extension, inpaint_b",
+        ),
+        (
+            task("bandwidth_extension", "cutoff_hz = 1000.0", noise_std=0.1),
+            "[restore] task 'a': noise does not add in magnitude spectrograms. Set noise_std = 0.0.",
+        ),
+    ],
+)
+def test_settings_of_magnitudes_and_words_that_contradict_each_other(override: str, message: str) -> None:
+    assert error_of(MUSIC, override).startswith(f"recipes/birds.toml: {message}")
+
+
+def test_a_channel_a_group_would_forget_the_timestep() -> None:
+    message = "recipes/birds.toml: [model] norm_groups = 16 must divide channels = 16 and be less: with one channel a"
+    assert error_of(VOCALS, "model.channels=16", "model.norm_groups=16").startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "messages"),
+    [
+        (
+            "{ name = 'a', kind = 'denoise', noise_sdt = 0.1 }",
+            [
+                "key 'noise_std' is missing in [restore.tasks[0]]; add it (a recipe has no defaults)",
+                "unknown key 'noise_sdt' in [restore.tasks[0]]; did you mean 'noise_std'?",
+            ],
+        ),
+        (
+            "{ name = 'a', kind = 'denoise', noise_std = 0.1 }, { name = 'b', kind = 'denoise', noise_std = 0.0 }",
+            ["noise_std = 0.0 in [restore.tasks[1]]: it should be greater than 0"],
+        ),
+        (
+            "{ name = 'a', kind = 'denoize', noise_std = 0.1 }",
+            ["[restore.tasks[0]] kind = 'denoize' is unknown; did you mean 'denoise'?"],
+        ),
+        (
+            "{ name = 'a', noise_std = 0.1 }",
+            [
+                "[restore.tasks[0]] has no 'kind'; choose one of 'denoise', 'inpaint_pixels', 'inpaint_bins', "
+                "'inpaint_frames', 'bandwidth_extension', 'super_resolution', 'known_reverb', 'blind_dereverberation'"
+            ],
+        ),
+    ],
+)
+def test_a_mistake_in_a_list_of_tables_names_the_entry(tasks: str, messages: list[str]) -> None:
+    assert error_of(VOCALS, f"restore.tasks=[{tasks}]").splitlines() == [f"recipes/birds.toml: {m}" for m in messages]
+
+
+def test_an_example_must_be_divisible_as_often_as_the_network_halves_it() -> None:
     five_levels = ("model.widths=[16, 16, 16, 16, 16]", "model.attention_heads_by_level=[0, 0, 0, 0, 0]")
-    assert "image_size_pixels = 40 cannot be halved 4 times" in error_of(
-        BIRDS, *five_levels, "data.image_size_pixels=40"
+    assert error_of(BIRDS, *five_levels, "data.image_size_pixels=40") == (
+        "recipes/birds.toml: [data] makes examples of 40 x 40, and 40 cannot be halved 4 times, as the 5 levels of "
+        "[model] do. Use multiples of 16 or fewer levels."
     )
     assert parse_recipe(BIRDS, where="", overrides=[*five_levels, "data.image_size_pixels=48"]).data.folder == "birds"
+    assert "128 x 60, and 60 cannot be halved 3 times, as the 4 levels" in error_of(VOCALS, "data.num_frames=60")
+    padded = parse_recipe(MUSIC, where="", overrides=["data.num_frames=61", "restore.tasks=[]"])  # by the DiT
+    assert padded.data.shape == (1, 128, 61)
 
 
 def test_overrides_are_applied_and_checked(tmp_path: Path) -> None:

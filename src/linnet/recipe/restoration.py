@@ -102,6 +102,7 @@ class RestoreSection(Section):
 
     tasks: Annotated[tuple[RestorationTask, ...], Field(strict=False)]  # tried on held-out examples; may be none
     num_examples: PositiveInt
+    num_draws: PositiveInt  # restorations of each example that are averaged: pixels, or magnitudes in decibels
     num_steps: PositiveInt
     eta: Fraction  # fresh noise where nothing was observed, and below the noise of the observation
     eta_b: Fraction  # trust in the observation above its noise

@@ -22,6 +22,7 @@ from linnet.recipe import (
 
 Statistics = dict[str, Any]  # statistics.json
 Stored = NDArray[Any]  # uint8 pictures [N, H, W, 3] or int16 waveforms [N, samples]
+TINY = 1e-12  # a magnitude far below the rounding of 16 bits, so that logarithms exist
 PHASE_SEED = 0  # Griffin-Lim starts from the same phases every time
 
 
@@ -46,6 +47,9 @@ class Codec(Protocol):
 
     def standardised(self, natural: Tensor) -> Tensor:
         """The way back."""
+
+    def average(self, draws: Tensor) -> Tensor:
+        """[K, B, C, H, W] -> [B, C, H, W]: what several guesses at the same example agree on."""
 
     def pictures(self, examples: Stored) -> NDArray[np.uint8]:
         """Decoded examples as pictures [N, height, width, 3]: spectrograms, where they are sound."""
@@ -95,6 +99,10 @@ class PictureCodec:
     def standardised(self, natural: Tensor) -> Tensor:
         """The way back."""
         return (natural - self.mean) / self.std
+
+    def average(self, draws: Tensor) -> Tensor:
+        """The mean, which has the least squared error."""
+        return draws.mean(dim=0)
 
     def pictures(self, examples: Stored) -> NDArray[np.uint8]:
         """They are."""
@@ -157,6 +165,23 @@ class SoundCodec:
     def standardised(self, natural: Tensor) -> Tensor:
         """The way back."""
         return (natural - self.mean) / self.scale
+
+    def average(self, draws: Tensor) -> Tensor:
+        """The mean of the magnitudes in decibels, which has the least log-spectral error, with the first draw's phase.
+
+        A mean of complex numbers whose phases differ would be too quiet.
+        """
+        if len(draws) == 1:
+            return draws[0]
+        natural = self.natural(draws)
+        match self.data.representation:
+            case ComplexSpectrogram():
+                magnitude = as_spectrum(natural).abs()[:, :, None].clamp(min=TINY)
+                return self.standardised(natural[0] * (magnitude.log().mean(dim=0).exp() / magnitude[0]))
+            case MagnitudeSpectrogram():
+                return self.standardised(natural.clamp(min=TINY).log().mean(dim=0).exp())
+            case _:
+                assert_never(self.data.representation)
 
     def pictures(self, examples: Stored) -> NDArray[np.uint8]:
         """Spectrograms of waveforms [N, samples]."""

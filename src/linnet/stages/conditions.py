@@ -54,7 +54,7 @@ def _texts_of_song(labels: Sequence[str], caption: str, count: int, rng: np.rand
     everything = ", ".join(labels)
     found = [everything or caption] + ([caption] if caption else [])
     while len(found) < count:
-        if caption and len(found) % 2:
+        if caption and (len(found) % 2 or not labels):
             found.append(caption)
         else:
             size = int(rng.integers(1, len(labels) + 1)) if labels else 0
@@ -67,8 +67,8 @@ def known_conditions(section: Conditioning, statistics: Statistics) -> list[Cond
     match section:
         case Unconditional():
             return [None] * len(counts(statistics))
-        case ClassLabel():
-            return list(range(len(counts(statistics))))
+        case ClassLabel(num_classes=room):  # classes beyond have no training example: train checks
+            return [number if number < room else None for number in range(len(counts(statistics)))]
         case MultiLabel():
             return [tuple(song["labels"]) for song in statistics["songs"]]
         case Text():
@@ -126,14 +126,18 @@ def parse_prompt(section: Conditioning, statistics: Statistics, prompt: str) -> 
 def _find_class(names: list[str], prompt: str) -> int:
     if prompt.isdecimal() and int(prompt) < len(names):
         return int(prompt)
-    wanted = prompt.strip().casefold()
-    found = [number for number, name in enumerate(names) if wanted in name.casefold().replace("_", " ")]
-    found += [number for number, name in enumerate(names) if wanted == name.casefold() and number not in found]
+    wanted, known = _folded(prompt), [_folded(name) for name in names]
+    found = [number for number, name in enumerate(known) if wanted == name]  # also where it is a part of others
+    found = found or [number for number, name in enumerate(known) if wanted in name]
     if len(found) == 1:
         return found[0]
     near = [names[number] for number in found[:5]] or difflib.get_close_matches(prompt, names, n=5, cutoff=0.3)
     what = "several classes" if found else "no class"
     raise PromptError(f"'{prompt}' names {what} of this model; near it are {', '.join(near) or 'none'}")
+
+
+def _folded(name: str) -> str:
+    return " ".join(name.casefold().replace("_", " ").split())
 
 
 class TrainingConditions:

@@ -239,7 +239,7 @@ def _median_seconds(work: Callable[[], object], device: torch.device) -> float:
 def _project(recipe: Recipe, step_seconds: float, draw_seconds: float) -> dict[str, float]:
     section = recipe.train
     grids = math.ceil(section.num_steps / section.steps_for(section.grid_every_kexamples))
-    samples = recipe.sample.num_samples
+    samples, restore = recipe.sample.num_samples, recipe.restore
     solver: SamplerSection = recipe.sample.sampler
     return {
         "train": STAGE_START_SECONDS
@@ -247,7 +247,7 @@ def _project(recipe: Recipe, step_seconds: float, draw_seconds: float) -> dict[s
         + grids * GRID_EXAMPLES * GRID_SAMPLER.num_steps * draw_seconds,
         "sample": STAGE_START_SECONDS + (samples * solver.num_steps + NOISING_EXAMPLES * NOISING_STEPS) * draw_seconds,
         "restore": STAGE_START_SECONDS
-        + len(recipe.restore.tasks) * recipe.restore.num_examples * recipe.restore.num_steps * draw_seconds,
+        + len(restore.tasks) * restore.num_examples * restore.num_draws * restore.num_steps * draw_seconds,
         "evaluate": STAGE_START_SECONDS + samples * UNTRAINED_STEPS * draw_seconds,
     }
 

@@ -1,6 +1,7 @@
 """draw: samples of a trained model on request, outside the pipeline: any prompt, any seed, any length."""
 
 import csv
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from linnet.artifacts import Model, Samples
 from linnet.errors import LinnetError
 from linnet.files import new_folder, read_json
 from linnet.progress import Meter, say
-from linnet.recipe import DataSection, SampleSection, Sound
+from linnet.recipe import DataSection, Longer, SampleSection, Sound
 from linnet.stages.codec import Stored
 from linnet.stages.conditions import parse_prompt
 from linnet.stages.sample import num_frames
 from linnet.stages.shown import write_example, write_page
 from linnet.stages.wiring import Painter, chunks, load_painter
+
+OVERLAP = 0.5  # of windows, where the recipe draws none that are longer than a training example
 
 
 class DrawError(LinnetError):
@@ -44,19 +47,23 @@ def run(section: SampleSection, wish: Wish, *, model: Path, out: Path, device: t
         PromptError: a prompt makes none.
         ArtifactError: `model` is no whole model folder.
     """
+    _check_out(out)
     painter = load_painter(model, weights=section.weights, device=device)
     recipe = painter.recipe
     statistics = read_json(model / Model.statistics, made_by="train")
     asked = [parse_prompt(recipe.conditioning, statistics, prompt) for prompt in wish.prompts]
     conditions = [condition for condition in asked for _ in range(wish.count)]
     prompts = [prompt for prompt in wish.prompts for _ in range(wish.count)] or [""] * wish.count
-    guidance = section.guidance_scale if wish.guidance_scale is None else wish.guidance_scale
     if not conditions and wish.guidance_scale not in (None, 1.0):
-        raise DrawError(f"--guidance {guidance:g} needs a prompt to be guided to")
+        raise DrawError(f"--guidance {wish.guidance_scale:g} needs a prompt to be guided to")
+    guidance = section.guidance_scale if wish.guidance_scale is None else wish.guidance_scale
+    guidance = guidance if conditions else 1.0
     steps = wish.num_steps or section.sampler.num_steps
     if steps > recipe.diffusion.schedule.num_timesteps:
         raise DrawError(f"--steps {steps}: this model knows at most {recipe.diffusion.schedule.num_timesteps}")
-    frames = num_frames(recipe, section) if wish.seconds is None else _frames(recipe.data, wish.seconds)
+    frames, samples = num_frames(recipe, section), None
+    if wish.seconds is not None:
+        frames, samples = _length(recipe.data, wish.seconds)
     sampler = section.sampler.model_copy(update={"num_steps": steps})
     found = []
     with Meter("draw: examples", len(prompts)) as meter:
@@ -70,18 +77,27 @@ def run(section: SampleSection, wish: Wish, *, model: Path, out: Path, device: t
                 clip_x0=section.clip_x0,
                 precision=section.precision,
                 frames=frames,
+                overlap_fraction=section.length.overlap_fraction if isinstance(section.length, Longer) else OVERLAP,
             )
-            found.append(painter.codec.decode(x))
+            found.append(painter.codec.decode(x)[:, :samples] if samples else painter.codec.decode(x))
             meter.advance(len(numbers))
     lead = f"{steps} steps of {sampler.kind}, seed {wish.seed}, guidance {guidance:g}."
     _write(out, painter, np.concatenate(found), prompts, wish.seed, lead)
     say(f"{out}: {len(prompts)} samples, look at {out / Samples.page}")
 
 
-def _frames(data: DataSection, seconds: float) -> int:
+def _length(data: DataSection, seconds: float) -> tuple[int, int]:
+    """(frames to draw, samples of them to keep): a model draws whole frames, and a training example at least."""
     if not isinstance(data, Sound):
         raise DrawError("--seconds is for sound; this model draws pictures")
-    return 1 + round(seconds * data.sample_rate_hz / data.stft.hop_samples)
+    samples = max(1, round(seconds * data.sample_rate_hz))
+    return 1 + math.ceil(samples / data.stft.hop_samples), samples
+
+
+def _check_out(out: Path) -> None:
+    """What lies at `out` is replaced: raises DrawError where that would be somebody's own folder."""
+    if out.exists() and not (out / Samples.manifest).is_file():
+        raise DrawError(f"--out {out}: is there already, and was not drawn by linnet; give a new folder")
 
 
 def _write(out: Path, painter: Painter, examples: Stored, prompts: list[str], seed: int, lead: str) -> None:

@@ -33,6 +33,12 @@ class Problem:
     operator: LinearOperator
     noise_std: Tensor  # broadcasts to [C, H, W]; 0, or 1 where rows of the operator are scaled by their noise
     missing: Tensor  # bool, broadcasts to [C, H, W]: what the observation says nothing about
+    row_scale: Tensor  # broadcasts to y
+    has_room: bool
+
+    def as_observed(self, y: Tensor) -> Tensor:
+        """Y [B, ...] as people would see or hear it, in the shape of x: the room is left in it, means fill blocks."""
+        return y / self.row_scale if self.has_room else self.operator.pseudo_inverse(y)
 
 
 def build_problem(task: RestorationTask, codec: Codec, shape: Shape, *, seed: int, device: torch.device) -> Problem:
@@ -44,9 +50,11 @@ def build_problem(task: RestorationTask, codec: Codec, shape: Shape, *, seed: in
     missing = _missing(task, codec, shape, rng).to(device)
     operator = _operator(task, codec, shape, missing, rng, device)
     noise_std = noise_rows(codec, task.noise_std)
+    has_room = isinstance(task, KnownReverb | BlindDereverberation)
     if task.noise_std == 0 or isinstance(task, BlindDereverberation):  # a filter that is not known cannot be whitened
-        return Problem(operator, noise_std, missing)
-    return Problem(RowScaled(operator, 1 / noise_std), torch.ones_like(noise_std), missing)
+        return Problem(operator, noise_std, missing, torch.ones_like(noise_std), has_room)
+    scale = 1 / noise_std
+    return Problem(RowScaled(operator, scale), torch.ones_like(noise_std), missing, scale, has_room)
 
 
 def noise_rows(codec: Codec, noise_std: float) -> Tensor:

@@ -1,5 +1,7 @@
 """repair: a recording or picture of one's own, brought back with the trained model as prior, at any length or size."""
 
+import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
@@ -10,26 +12,36 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from linnet.data.griffin_lim import KnownBins
 from linnet.data.sound_files import UnreadableSound, read_sound
+from linnet.data.stft import as_channels
 from linnet.diffusion.operators import FrequencyConvolution, Mask, RowScaled
 from linnet.errors import LinnetError
-from linnet.files import new_folder
+from linnet.files import new_folder, write_json
 from linnet.progress import Meter, say
 from linnet.recipe import (
+    BandwidthExtension,
     BlindDereverberation,
     CaltechBirds,
+    ComplexSpectrogram,
+    InpaintBins,
+    InpaintFrames,
     InpaintPixels,
     KnownReverb,
+    MagnitudeSpectrogram,
     RestorationTask,
     RestoreSection,
     Sound,
     SuperResolution,
 )
 from linnet.stages.codec import PictureCodec, SoundCodec, to_samples
-from linnet.stages.problems import Problem, build_problem, noise_rows
+from linnet.stages.problems import build_problem
 from linnet.stages.restore import solve
 from linnet.stages.shown import write_example
 from linnet.stages.wiring import Painter, load_painter
+
+RESULT = "repair.json"  # what was done, beside the restored file
+RIDGE = 1e-3  # of a frame's energy
 
 
 class RepairError(LinnetError):
@@ -54,6 +66,7 @@ def run(
         RepairError: the file, or what goes with it, does not fit the task or the model.
         ArtifactError: `model` is no whole model folder.
     """
+    _check_out(out)
     painter = load_painter(model, weights=section.weights, device=device)
     match painter.recipe.data:
         case Sound():
@@ -64,9 +77,16 @@ def run(
             assert_never(painter.recipe.data)
     with new_folder(out) as folder:
         name = write_example(folder / given.file.stem, restored, painter.recipe.data)
+        write_json(folder / RESULT, {"file": str(given.file), "task": task.model_dump(mode="json"), "notes": notes})
     for note in notes:
         say(f"{given.file}: {note}")
     say(f"{out / name}")
+
+
+def _check_out(out: Path) -> None:
+    """What lies at `out` is replaced: raises RepairError where that would be somebody's own folder."""
+    if out.exists() and not (out / RESULT).is_file():
+        raise RepairError(f"--out {out}: is there already, and was not made by linnet repair; give a new folder")
 
 
 def _repair_sound(
@@ -74,11 +94,15 @@ def _repair_sound(
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     codec = painter.codec
     assert isinstance(codec, SoundCodec)
+    task = _widened(task, data)
     samples, notes = _read(given.file, data)
-    natural = _channels(codec, samples).to(painter.device)
-    gain = _gain(codec, natural)
+    spectrum = _spectrum(codec, samples).to(painter.device)
+    natural = as_channels(spectrum, data.representation)
+    shape = (natural.shape[1], natural.shape[2], natural.shape[3])
+    missing = build_problem(task, codec, shape, seed=section.seed, device=painter.device).missing
+    _check_missing(given, task, data, missing, len(samples))
+    gain = _gain(codec, natural, missing)
     x = codec.standardised(natural * gain)
-    shape = (x.shape[1], x.shape[2], x.shape[3])
     loud = task.model_copy(update={"noise_std": task.noise_std * gain})
     problem = build_problem(loud, codec, shape, seed=section.seed, device=painter.device)
     if isinstance(task, KnownReverb):
@@ -86,22 +110,38 @@ def _repair_sound(
             raise RepairError("known_reverb needs --impulse-response: a recording of the room's answer to a click")
         room, _ = _read(given.impulse_response, data)
         filters = room_filters(codec, torch.from_numpy(room), max_taps=shape[-1]).to(painter.device)
-        scale = _row_scale(codec, loud)
-        problem = Problem(RowScaled(FrequencyConvolution(filters), scale), problem.noise_std, problem.missing)
-        y = x * scale
+        operator = RowScaled(FrequencyConvolution(filters), problem.row_scale)
+        problem = dataclasses.replace(problem, operator=operator)
+        y = x * problem.row_scale
     elif isinstance(task, BlindDereverberation):
         y = x
     else:
         y = problem.operator.forward(x)
-    with Meter(f"restore: {task.kind}", section.num_steps) as meter:
+    with Meter(f"restore: {task.kind}", section.num_draws * section.num_steps) as meter:
         restored = solve(task, section, painter, problem, y, [0], on_step=lambda t, x: meter.advance())
-    waveform = codec.waveform(codec.natural(restored) / gain)[:, : len(samples)]
+    known = KnownBins(spectrum, ~missing[0])
+    waveform = codec.waveform(codec.natural(restored) / gain, known=known)[:, : len(samples)]
     return to_samples(waveform)[0], notes
 
 
-def _row_scale(codec: SoundCodec | PictureCodec, task: RestorationTask) -> Tensor:
-    rows = noise_rows(codec, task.noise_std)
-    return 1 / rows if task.noise_std else torch.ones_like(rows)
+def _widened(task: RestorationTask, data: Sound) -> RestorationTask:
+    """A gap in a recording reaches into every frame whose window touches it: none of those was observed."""
+    if not isinstance(task, InpaintFrames):
+        return task
+    half = data.stft.window_samples / 2 / data.sample_rate_hz
+    gap = {"start_seconds": task.start_seconds - half, "gap_seconds": task.gap_seconds + 2 * half}
+    return task.model_copy(update=gap)
+
+
+def _check_missing(given: Given, task: RestorationTask, data: Sound, missing: Tensor, num_samples: int) -> None:
+    """Raises RepairError where a task would restore nothing of a recording, or has nothing of it to go by."""
+    takes_away = isinstance(task, InpaintBins | InpaintFrames | BandwidthExtension)
+    if takes_away and (bool(missing.all()) or not bool(missing.any())):
+        raise RepairError(
+            f"{given.file}: {task.kind} would restore {'all' if missing.any() else 'nothing'} of it. It is "
+            f"{num_samples / data.sample_rate_hz:.3g} s long, and this model knows frequencies up to "
+            f"{data.sample_rate_hz / 2:g} Hz: give a task that lies within"
+        )
 
 
 def _read(path: Path, data: Sound) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -112,34 +152,57 @@ def _read(path: Path, data: Sound) -> tuple[np.ndarray, tuple[str, ...]]:
     return recording.samples, recording.notes
 
 
-def _channels(codec: SoundCodec, samples: np.ndarray) -> Tensor:
-    """[1, C, F, T] of a whole recording, with silence after it up to a whole frame and to a training example."""
+def _spectrum(codec: SoundCodec, samples: np.ndarray) -> Tensor:
+    """[1, F, T] of a whole recording, with silence after it up to a whole frame and to a training example."""
     hop = codec.data.stft.hop_samples
     length = max(-(-len(samples) // hop) * hop, codec.data.window_samples)
     waveform = F.pad(torch.from_numpy(samples), (0, length - len(samples)))[None]
-    return codec.channels_of(waveform)
+    return codec.transform.spectrum(waveform)
 
 
-def _gain(codec: SoundCodec, natural: Tensor) -> float:
-    """What makes the recording as loud as the training examples were on average; 1 for magnitudes."""
-    if codec.data.representation.kind == "magnitude":
-        return 1.0
-    level = float(codec.standardised(natural).square().mean().sqrt())
+def _gain(codec: SoundCodec, natural: Tensor, missing: Tensor) -> float:
+    """What makes the observed part of a recording [1, C, F, T] as loud as training examples were there on average."""
+    observed = (~missing).expand_as(natural)
+    match codec.data.representation:
+        case ComplexSpectrogram():
+            level = float(codec.standardised(natural)[observed].square().mean().sqrt())
+        case MagnitudeSpectrogram():
+            level = float(natural[observed].mean() / codec.mean.expand_as(natural)[observed].mean())
+        case _:
+            assert_never(codec.data.representation)
     return 1 / level if level > 0 else 1.0
 
 
 def room_filters(codec: SoundCodec, impulse_response: Tensor, *, max_taps: int) -> Tensor:
-    """Complex [F, K]: how each frequency's frames are mixed by a room, from its answer to a click.
+    """Complex [F, K]: how each frequency's frames are mixed by a room, from its answer h to a click.
 
-    The convolutive transfer function without cross-bands (Talmon et al. 2009): the STFT of the answer over that of the
-    click at the same place. The click is where the answer is loudest.
+    The convolutive transfer function without cross-bands (Talmon et al. 2009) that predicts the STFT of reverberant
+    white noise best. With c the window's autocorrelation, frames every H samples and g[k, q] the filters turned by
+    exp(-2 pi i k q H / N), it solves sum_p c[(q - p) H] g[k, p] = sum_l h[l] c[l - q H] exp(-2 pi i k l / N). Where
+    frames have too little energy to tell, it is drawn to the answer of no room. The click is where h is loudest.
     """
-    click = int(impulse_response.abs().argmax())
-    answer = impulse_response[click:] / impulse_response[click]
-    hop = codec.data.stft.hop_samples
-    length = -(-len(answer) // hop) * hop
-    spectrum = codec.transform.spectrum(F.pad(answer, (0, length - len(answer)))[None])[0]
-    return spectrum[:, :max_taps]  # the click itself, at sample 0, has the spectrum 1 in frame 0
+    stft, click = codec.data.stft, int(impulse_response.abs().argmax())
+    size, hop = stft.window_samples, stft.hop_samples
+    answer = (impulse_response[click:] / impulse_response[click]).double()
+    taps = min(-(-(len(answer) + size) // hop), max_taps)
+    window = torch.hann_window(size, dtype=torch.float64)
+    correlation = F.conv1d(window[None, None], window[None, None], padding=size - 1)[0, 0]  # its middle is lag 0
+    frames = F.pad(answer, (size - 1, taps * hop + size)).unfold(0, 2 * size - 1, hop)[:taps] * correlation
+    folded = frames[:, :size] + F.pad(frames[:, size:], (0, 1))  # exp(-2 pi i k l / N) repeats after N samples
+    bins = torch.arange(size // 2 + 1 - stft.num_bins, size // 2 + 1)[:, None]
+    turn = _turn(bins * torch.arange(taps) * hop, size)
+    wanted = torch.fft.rfft(folded).T[bins[:, 0]] * turn * _turn(-bins * (size - 1), size)
+    lags = F.pad(correlation[size - 1 :: hop], (0, taps))[:taps]
+    gram = lags[(torch.arange(taps)[:, None] - torch.arange(taps)).abs()]
+    loaded = gram + RIDGE * lags[0] * torch.eye(taps, dtype=torch.float64)
+    direct = F.one_hot(torch.tensor(0), taps).double()
+    solved: Tensor = direct + torch.linalg.solve(loaded.to(wanted.dtype), (wanted - gram @ direct).T).T
+    return solved * turn.conj()
+
+
+def _turn(samples: Tensor, size: int) -> Tensor:
+    """exp(-2 pi i samples / size), complex128."""
+    return torch.exp(-2j * math.pi * (samples % size).double() / size)
 
 
 def _repair_picture(
@@ -159,16 +222,15 @@ def _repair_picture(
     shape = (3, tall, wide)
     problem = build_problem(task, codec, shape, seed=section.seed, device=painter.device)
     x = codec.encode(pixels)
-    scale = _row_scale(codec, task)
     if isinstance(task, InpaintPixels):
         if given.mask is None:
             raise RepairError("inpaint_pixels needs --mask: a picture of the same size, white where pixels are missing")
         missing = (_open(given.mask)[..., 0] > 127).to(painter.device)
         if missing.shape[1:] != x.shape[2:]:
             raise RepairError(f"{given.mask} and {given.file} differ in size")
-        problem = Problem(RowScaled(Mask(~missing), scale), problem.noise_std, missing)
-    y = x * scale if isinstance(task, SuperResolution) else problem.operator.forward(x)
-    with Meter(f"restore: {task.kind}", section.num_steps) as meter:
+        problem = dataclasses.replace(problem, operator=RowScaled(Mask(~missing), problem.row_scale), missing=missing)
+    y = x * problem.row_scale if isinstance(task, SuperResolution) else problem.operator.forward(x)
+    with Meter(f"restore: {task.kind}", section.num_draws * section.num_steps) as meter:
         restored = solve(task, section, painter, problem, y, [0], on_step=lambda t, x: meter.advance())
     return codec.decode(restored)[0], ()
 

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from linnet import pages
 from linnet.artifacts import Dataset, Model, Restored, check_settings, input_hash, is_current, write_provenance
-from linnet.data.arrays import open_array
+from linnet.data.arrays import ArrayWriter, open_array
 from linnet.diffusion.dereverberation import blind_dereverb
 from linnet.diffusion.restoration import ddrm
 from linnet.diffusion.samplers import NoiseStreams, OnStep
 from linnet.files import ArtifactError, new_folder, write_json
 from linnet.progress import Meter, say
-from linnet.recipe import BlindDereverberation, Recipe, RestorationTask, RestoreSection, Sound
+from linnet.recipe import BlindDereverberation, KnownReverb, Recipe, RestorationTask, RestoreSection, Sound
 from linnet.stages.baselines import WPE_DELAY, baseline
 from linnet.stages.problems import Problem, build_problem
 from linnet.stages.shown import comparisons
@@ -83,18 +83,21 @@ def _try(
     problem = build_problem(task, painter.codec, painter.recipe.data.shape, seed=section.seed, device=painter.device)
     y = observe(problem, clean, seed=section.seed)
     restored = []
-    with Meter(f"restore: {task.name}", section.num_steps * len(list(chunks(len(clean), batch_size)))) as meter:
+    with Meter(
+        f"restore: {task.name}", section.num_draws * section.num_steps * len(list(chunks(len(clean), batch_size)))
+    ) as meter:
         for numbers in chunks(len(clean), batch_size):
             restored.append(
                 solve(task, section, painter, problem, y[numbers], numbers, on_step=lambda t, x: meter.advance())
             )
-    observed = problem.operator.pseudo_inverse(y)
     natural = painter.codec.natural
+    observed, inverted = natural(problem.as_observed(y)), natural(problem.operator.pseudo_inverse(y))
+    start = inverted if isinstance(task, KnownReverb) else observed
     return Outcome(
         clean=natural(clean),
-        observed=natural(observed) * ~problem.missing,
+        observed=observed * ~problem.missing,
         restored=natural(torch.cat(restored)),
-        baseline=baseline(task, painter.recipe.data, natural(observed), problem.missing),
+        baseline=baseline(task, painter.recipe.data, start, problem.missing),
         missing=problem.missing,
     )
 
@@ -118,8 +121,25 @@ def solve(
 ) -> Tensor:
     """Standardised restorations [B, C, H, W] of observations y; number n decides the noise of row n.
 
-    A conditional model is told nothing. Examples larger than the trained ones are restored in overlapping windows.
+    A conditional model is told nothing. Examples larger than the trained ones are restored in overlapping windows. With
+    `section.num_draws` above 1 that many restorations are averaged.
     """
+    draws = [
+        _draw(task, section, painter, problem, y, [number * section.num_draws + draw for number in numbers], on_step)
+        for draw in range(section.num_draws)
+    ]
+    return painter.codec.average(torch.stack(draws))
+
+
+def _draw(
+    task: RestorationTask,
+    section: RestoreSection,
+    painter: Painter,
+    problem: Problem,
+    y: Tensor,
+    numbers: list[int],
+    on_step: OnStep | None,
+) -> Tensor:
     predict = painter.predictor(
         None, 1.0, clip_x0=False, precision=section.precision, overlap_fraction=section.overlap_fraction
     )
@@ -159,4 +179,7 @@ def solve(
 def _write(folder: Path, outcome: Outcome) -> None:
     folder.mkdir()
     for name, value in vars(outcome).items():
-        np.save(folder / f"{name}.npy", value.cpu().numpy())
+        array = value.cpu().numpy()
+        with ArrayWriter(folder / f"{name}.npy", array.shape[1:], array.dtype.type) as writer:  # np.save hides errnos
+            for row in array:
+                writer.append(row)

@@ -92,7 +92,7 @@ def collect(recipe: Recipe, *, model: Path, parts: list[Path], out: Path) -> Non
         if provenance["content_hash"] != folder_hash(part):
             raise ArtifactError(f"{part} is damaged: it is not what was written there; run its part again")
         numbers = [int(line) for line in (part / Samples.numbers).read_text().split()]
-        examples = open_array(part / Samples.examples)
+        examples = open_array(part / Samples.examples) if numbers else np.empty(0)  # without a batch there is none
         if found.keys() & set(numbers) or len(numbers) != len(examples):
             raise ArtifactError(f"{part} does not fit the other parts; run all of them again")
         found |= dict(zip(numbers, examples, strict=True))
@@ -155,7 +155,8 @@ def num_frames(recipe: TrainingRecipe, section: SampleSection) -> int | None:
             return None
         case Longer(duration_seconds=seconds):
             assert isinstance(recipe.data, Sound), "the recipe's check"
-            return 1 + round(seconds * recipe.data.sample_rate_hz / recipe.data.stft.hop_samples)
+            frames = 1 + round(seconds * recipe.data.sample_rate_hz / recipe.data.stft.hop_samples)
+            return frames if frames > recipe.data.num_frames else None
         case _:
             assert_never(section.length)
 

@@ -1,5 +1,6 @@
 """Examples as files and pages: what people look at and listen to."""
 
+import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,7 +38,9 @@ def encode_example(file: BinaryIO, example: NDArray[Any], data: DataSection) -> 
         case Sound():
             import soundfile
 
-            soundfile.write(file, example, data.sample_rate_hz, format="FLAC", subtype="PCM_16")
+            stream = io.BytesIO()  # soundfile would hide what a full disk says
+            soundfile.write(stream, example, data.sample_rate_hz, format="FLAC", subtype="PCM_16")
+            file.write(stream.getvalue())
         case _:
             assert_never(data)
 

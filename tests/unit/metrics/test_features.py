@@ -12,8 +12,8 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from linnet.metrics import features
 from linnet.metrics.features import INCEPTION_FILE, Inception, WeightsError, extract, load_inception, texture, thumbnail
-from linnet.recipe import Features
-from linnet.stages.evaluate import distance_names
+from linnet.recipe import PictureFeatures
+from linnet.stages.feature_networks import distance_names
 
 CPU = torch.device("cpu")
 UNREACHABLE = "http://127.0.0.1:9/" + INCEPTION_FILE
@@ -87,7 +87,7 @@ def test_texture_of_red_and_blue_stripes_is_the_spread_of_colour_differences() -
 
 
 @pytest.mark.parametrize(("kind", "dims"), [("thumbnail", 108), ("texture", 96)])
-def test_batches_change_no_bit(kind: Features, dims: int) -> None:
+def test_batches_change_no_bit(kind: PictureFeatures, dims: int) -> None:
     whole = torch.cat(list(extract(kind, pictures(13), batch_size=13, device=CPU, inception=None)))
     assert whole.shape == (13, dims)
     assert whole.dtype == torch.float64

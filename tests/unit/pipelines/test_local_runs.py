@@ -95,4 +95,4 @@ def test_a_volume_in_place_of_s3_reaches_tasks_and_nodes(tmp_path: Path) -> None
     settings = load_cluster(path).trainjob()
     assert (settings.volume_claim, settings.volume_mount_path) == ("linnet-work", "/mnt/linnet")
     assert settings.gpus_per_node == 8
-    assert [secret.secret for secret in settings.secrets] == ["linnet-s3", "linnet-mlflow"]
+    assert [secret.secret for secret in settings.secrets] == ["linnet-s3", "linnet-mlflow", "linnet-huggingface"]

@@ -13,16 +13,17 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from linnet.models.blocks import SelfAttention
-from linnet.recipe import Recipe
+from linnet.models.blocks import SelfAttention, TokenAttention
+from linnet.models.text import PARTS_PER_WORD
+from linnet.recipe import ClassLabel, Recipe, Text, TrainedTextEncoder, Unconditional
 from linnet.recipe_file import load_recipe
 from linnet.stages import describe
 from linnet.stages.evaluate import UNTRAINED_STEPS
-from linnet.stages.wiring import build_network, num_classes
-from support.tiny import tiny_recipe
+from linnet.stages.wiring import build_network
+from support.tiny import tiny_music_recipe, tiny_recipe, tiny_sound_recipe
 
 RECIPES = Path(__file__).parents[3] / "recipes"
-NAMES = ["birds", "birds-baseline", "birds-compact", "birds-demo"]
+NAMES = ["birds", "birds-baseline", "birds-compact", "birds-demo", "vocals", "vocals-demo", "music-text", "music-demo"]
 CPU = torch.device("cpu")
 
 
@@ -41,6 +42,12 @@ def counted_by_hooks(network: nn.Module) -> Iterator[dict[str, int]]:
 
         return hook
 
+    def on_transposed(name: str) -> Any:
+        def hook(layer: nn.ConvTranspose2d, given: tuple[Tensor], _: object) -> None:
+            found[name] = 2 * given[0].numel() * layer.out_channels * math.prod(layer.kernel_size)
+
+        return hook
+
     def on_linear(name: str) -> Any:
         def hook(layer: nn.Linear, _: object, output: Tensor) -> None:
             found[name] = 2 * output.numel() * layer.in_features
@@ -54,7 +61,19 @@ def counted_by_hooks(network: nn.Module) -> Iterator[dict[str, int]]:
 
         return hook
 
-    kinds = {nn.Conv2d: on_conv, nn.Linear: on_linear, SelfAttention: on_attention}
+    def on_tokens(name: str) -> Any:
+        def hook(layer: TokenAttention, _: object, output: Tensor) -> None:
+            found[name] = 2 * 2 * output.shape[1] ** 2 * output.shape[2]
+
+        return hook
+
+    kinds = {
+        nn.Conv2d: on_conv,
+        nn.ConvTranspose2d: on_transposed,
+        nn.Linear: on_linear,
+        SelfAttention: on_attention,
+        TokenAttention: on_tokens,
+    }
     handles = [
         layer.register_forward_hook(kinds[type(layer)](name))
         for name, layer in network.named_modules()
@@ -66,9 +85,13 @@ def counted_by_hooks(network: nn.Module) -> Iterator[dict[str, int]]:
 
 
 def example(recipe: Recipe, device: str) -> tuple[Tensor, Tensor, Tensor | None]:
-    size = recipe.data.image_size_pixels
-    labels = torch.zeros(1, dtype=torch.int64, device=device) if num_classes(recipe.training()) else None
-    return torch.zeros(1, 3, size, size, device=device), torch.full((1,), 0.5, device=device), labels
+    condition: Tensor | None = None
+    match recipe.conditioning:
+        case ClassLabel():
+            condition = torch.zeros(1, dtype=torch.int64, device=device)
+        case Text(encoder=TrainedTextEncoder(max_words=words)):
+            condition = torch.zeros(1, words, PARTS_PER_WORD, dtype=torch.int64, device=device)
+    return torch.zeros(1, *recipe.data.shape, device=device), torch.full((1,), 0.5, device=device), condition
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -81,15 +104,15 @@ def test_flops_are_those_of_a_count_by_hand(name: str) -> None:
         network(*example(recipe, "meta"))
     forward, both = describe.count_flops(recipe.training())
     assert forward == pytest.approx(sum(found.values()), rel=0.02)
-    needless = found["stem"]  # the picture needs no gradient
-    if not num_classes(recipe.training()):
+    needless = found["embed" if "embed" in found else "stem"]  # the noisy example needs no gradient
+    if isinstance(recipe.conditioning, Unconditional):
         needless += found.get("embedding_mlp.0", 0)  # nor does the noise level
     assert both == pytest.approx(3 * sum(found.values()) - needless, rel=0.02)
 
 
-def test_flops_are_those_of_a_real_training_example() -> None:
+@pytest.mark.parametrize("recipe", [recipe_of("birds-demo"), tiny_sound_recipe(), tiny_music_recipe()])
+def test_flops_are_those_of_a_real_training_example(recipe: Recipe) -> None:
     """torch's counter knows attention as two matrix products, which on a CPU have to be asked for."""
-    recipe = recipe_of("birds-demo")
     network = build_network(recipe.training())
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         loss = network(*example(recipe, "cpu")).square().mean()
@@ -133,7 +156,7 @@ def test_run_says_what_the_recipe_says(described: describe.Description) -> None:
 
 
 def test_run_projects_times_and_memory(described: describe.Description) -> None:
-    assert list(described.projected_hours_by_stage) == ["train", "sample", "evaluate"]
+    assert list(described.projected_hours_by_stage) == ["train", "sample", "restore", "evaluate"]
     assert all(0 < hours < 0.05 for hours in described.projected_hours_by_stage.values())
     assert described.projected_hours == pytest.approx(sum(described.projected_hours_by_stage.values()))
     assert 2**26 < described.projected_memory_bytes < 2**36
@@ -155,13 +178,29 @@ def test_unconditional_pictures_come_without_labels() -> None:
     assert described.examples == 104
 
 
+@pytest.mark.parametrize(
+    ("recipe", "stored"),
+    [
+        (tiny_sound_recipe(), 2 * 15 * 16),  # 16 frames 16 samples apart, of 2 bytes
+        (tiny_sound_recipe("data.storage=spectrogram"), 4 * 2 * 32 * 16),
+        (tiny_music_recipe(), 2 * 15 * 16 + 8),  # and the number of the song
+    ],
+)
+def test_sound_is_described_too(recipe: Recipe, stored: int) -> None:
+    described = describe.run(recipe, device=CPU)
+    assert described.model == recipe.model.kind
+    assert described.bytes_per_example == stored
+    assert all(0 < hours < 0.05 for hours in described.projected_hours_by_stage.values())
+
+
 def test_projection_grows_with_the_work() -> None:
     """Twice the training, twice the samples: with a second a step and a picture, the sums are known."""
-    recipe = tiny_recipe()  # 24 steps, 12 samples in 5 steps, grids every 10 steps
+    recipe = tiny_recipe("restore.num_draws=5")  # 24 steps, 12 samples in 5 steps, grids every 10 steps
     start = describe.STAGE_START_SECONDS
     seconds = describe._project(recipe, step_seconds=1.0, draw_seconds=0.0)
-    assert seconds == {"train": start + 24, "sample": start, "evaluate": start}
+    assert seconds == {"train": start + 24, "sample": start, "restore": start, "evaluate": start}
     drawn = describe._project(recipe, step_seconds=0.0, draw_seconds=1.0)
     assert drawn["train"] == start + 3 * 36 * 20
     assert drawn["sample"] == start + 12 * 5 + 2 * 100
+    assert drawn["restore"] == start + 2 * 2 * 5 * 3  # tasks, examples, draws, steps
     assert drawn["evaluate"] == start + 12 * UNTRAINED_STEPS

@@ -156,7 +156,7 @@ def test_the_page_shows_the_numbers_and_refers_to_nothing_outside(dataset: Path)
 
 def test_an_empty_split_is_an_error_and_leaves_nothing(raw: Path, tmp_path: Path) -> None:
     nobody = SeededSplit(kind="seeded", train_fraction=0.01, seed=0)
-    with pytest.raises(RawDataError, match="0 pictures to train on and 48 to test on, both must be 2 or more"):
+    with pytest.raises(RawDataError, match="0 examples to train on and 48 to test on, both must be 2 or more"):
         preprocess.run(birds(nobody), raw=raw, out=tmp_path / "out", workers=1)
     assert list(tmp_path.iterdir()) == []
 

@@ -76,7 +76,7 @@ def dataset(damaged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rejected(path: Path) -> list[tuple[int, str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         head, *rows = csv.reader(file)
-    assert head == ["image_id", "name", "reason"]
+    assert head == ["number", "name", "reason"]
     return [(int(number), name, reason) for number, name, reason in rows]
 
 
@@ -105,7 +105,7 @@ def test_all_others_are_there_and_keep_their_split(dataset: Path) -> None:
 
 def test_one_reject_past_the_limit_fails_and_keeps_the_list(damaged: Path, dataset: Path, tmp_path: Path) -> None:
     message = (
-        rf"9 of 24 pictures were rejected, the recipe allows max_rejected_fraction = 0\.374 "
+        rf"9 of 24 listed files were rejected, the recipe allows max_rejected_fraction = 0\.374 "
         rf"\(2 x not a whole picture \(cannot identify image file\); .*All are listed in {tmp_path}/out-rejected\.csv"
     )
     with pytest.raises(RawDataError, match=message):
@@ -118,6 +118,6 @@ def test_a_set_without_one_usable_picture_is_an_error(tmp_path: Path) -> None:
     make_birds(tmp_path / "raw", per_species=1)
     for path in (tmp_path / "raw").rglob("*.jpg"):
         path.write_bytes(b"")
-    with pytest.raises(RawDataError, match="0 pictures to train on and 0 to test on"):
+    with pytest.raises(RawDataError, match="0 examples to train on and 0 to test on"):
         preprocess.run(birds(1.0), raw=tmp_path / "raw", out=tmp_path / "out", workers=1)
     assert not (tmp_path / "out").exists()

@@ -11,7 +11,7 @@ from linnet.files import ArtifactError
 from linnet.hashes import folder_hash
 from linnet.recipe import Recipe
 from linnet.stages import preprocess, sample, train
-from support.tiny import tiny_raw_data, tiny_recipe
+from support.tiny import tiny_music_recipe, tiny_raw_data, tiny_recipe
 
 CPU = torch.device("cpu")
 BATCH = 4  # of 12 samples: three batches
@@ -63,11 +63,20 @@ def test_batches_are_shared_out_whole_evenly_and_once() -> None:
     assert sample.share(batches[:1], 0, 4) + sample.share(batches[:1], 3, 4) == batches[:1]
 
 
+@pytest.mark.parametrize(("seconds", "frames"), [(0.05, 26), (0.032, 17), (0.03, None), (0.01, None)])
+def test_samples_are_never_shorter_than_a_training_example(seconds: float, frames: int | None) -> None:
+    """16 frames 2 ms apart last 30 ms."""
+    longer = f"{{ kind = 'longer', duration_seconds = {seconds}, overlap_fraction = 0.5 }}"
+    recipe = tiny_music_recipe(f"sample.length={longer}")
+    assert sample.num_frames(recipe.training(), recipe.sample) == frames
+    assert sample.num_frames(recipe.training(), tiny_recipe().sample) is None
+
+
 def test_parts_that_do_not_fit_are_refused(recipe: Recipe, model: Path, tmp_path: Path) -> None:
     made = draw(recipe, model, tmp_path, 3)
     out = tmp_path / "joined"
     for parts, words in (
-        (made[:2], "4 of 12 pictures are missing; run the missing parts"),
+        (made[:2], "4 of 12 samples are missing; run the missing parts"),
         ([*made, made[0]], "does not fit the other parts"),
     ):
         with pytest.raises(ArtifactError, match=words):

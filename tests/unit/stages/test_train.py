@@ -17,14 +17,14 @@ UNET = (
 )
 
 
-def losses(recipe: TrainingRecipe, steps: range) -> list[Tensor]:
+def losses(recipe: TrainingRecipe, steps: range, *, empty_classes: int = 0) -> list[Tensor]:
     images = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)
     labels = np.arange(12, dtype=np.int64) % 8
     statistics = {
         "mean": [0.5] * 3,
         "std": [0.25] * 3,
-        "class_names": [str(n) for n in range(8)],
-        "class_counts": [1] * 8,
+        "class_names": [str(n) for n in range(8 + empty_classes)],
+        "class_counts": [1] * 8 + [0] * empty_classes,
     }
     network = build_network(recipe).train()
     with torch.no_grad():
@@ -56,3 +56,9 @@ def test_training_leaves_the_global_generator_alone() -> None:
 def test_another_seed_is_another_run() -> None:
     first, other = (losses(tiny_recipe(f"train.seed={seed}").training(), range(2)) for seed in (0, 1))
     assert first != other
+
+
+def test_classes_without_examples_need_no_room() -> None:
+    """The data set names eleven, its train split has pictures of the eight that the recipe makes room for."""
+    recipe = tiny_recipe().training()
+    assert losses(recipe, range(2), empty_classes=3) == losses(recipe, range(2))

@@ -232,6 +232,7 @@ def test_load_painter_takes_the_weights_asked_for(model: Path) -> None:
     pairs = zip(fresh.parameters(), untrained.network.parameters(), strict=True)
     assert all(torch.equal(mine, theirs) for mine, theirs in pairs)
     assert raw.recipe == recipe
+    assert isinstance(raw.codec, PictureCodec)
     assert raw.codec.mean.flatten().tolist() == pytest.approx(STATISTICS["mean"])
     assert not raw.network.training
     assert not any(parameter.requires_grad for parameter in raw.network.parameters())

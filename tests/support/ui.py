@@ -1,0 +1,53 @@
+"""Models for the page that were really trained, if only for four steps."""
+
+from pathlib import Path
+
+import torch
+
+from linnet.artifacts import Samples
+from linnet.files import write_text
+from linnet.recipe import Recipe
+from linnet.stages import preprocess, train
+from linnet.stages.conditions import Condition
+from linnet.ui import drawing
+from linnet.ui.drawing import Asked
+from linnet.ui.trained import Built, TrainedModel, load_model
+
+CPU = torch.device("cpu")
+SHORT = ("train.duration_kexamples=0.016", "train.warmup_kexamples=0.004", "train.grid_every_kexamples=0.016")
+
+
+def train_tiny(build: Path, recipe: Recipe, raw: Path) -> Path:
+    folder = build / recipe.name
+    if not (build / "dataset").exists():
+        preprocess.run(recipe.data, raw=raw, out=build / "dataset", workers=1)
+    train.run(
+        recipe,
+        dataset=build / "dataset",
+        out=folder / "model",
+        work=build / ".work",
+        mirror=None,
+        device=CPU,
+        checkpoint_every_seconds=1e9,
+        keep_checkpoint=False,
+        track=False,
+    )
+    return folder
+
+
+def write_section(folder: Path, recipe: Recipe) -> None:
+    """As `linnet sample` leaves it."""
+    (folder / "samples").mkdir()
+    write_text(folder / "samples" / Samples.recipe, recipe.sample.model_dump_json())
+
+
+def built(build: Path, name: str) -> TrainedModel:
+    return load_model(Built(build / name / "model"), CPU)
+
+
+def asked(model: TrainedModel, condition: Condition = None, *, count: int = 2, seed: int = 3) -> Asked:
+    return Asked(condition, count, seed, 5, 1.5, drawing.seconds_of(model))
+
+
+def nothing(fraction: float) -> None:
+    pass

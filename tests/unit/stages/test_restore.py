@@ -1,0 +1,207 @@
+"""restore: what was observed stays, what was missing is made by the prior, and nobody else's example has a say."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from linnet.artifacts import Dataset, Restored
+from linnet.data.arrays import open_array
+from linnet.files import ArtifactError
+from linnet.hashes import folder_hash
+from linnet.recipe import (
+    BlindDereverberation,
+    ComplexSpectrogram,
+    Denoise,
+    InpaintBins,
+    KnownReverb,
+    Recipe,
+    RestorationTask,
+)
+from linnet.stages import restore
+from linnet.stages.problems import Problem, build_problem
+from linnet.stages.restoration_scores import measure_restorations
+from linnet.stages.wiring import Painter
+from support.sound_models import CPU, Made, made
+from support.tiny import tiny_sound_recipe
+
+BAND = InpaintBins(name="band", kind="inpaint_bins", low_hz=1000.0, high_hz=2000.0, noise_std=0.0)
+NOISY = Denoise(name="noisy", kind="denoise", noise_std=0.02)
+ROOM = KnownReverb(name="room", kind="known_reverb", reverberation_seconds=0.01, noise_std=0.0)
+BLIND = BlindDereverberation(
+    name="blind", kind="blind_dereverberation", reverberation_seconds=0.01, filter_frames=4, noise_std=0.0
+)
+
+
+@pytest.fixture(scope="module", params=["voices", "music"])
+def either(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return made(request.param, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def voices(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return made("voices", tmp_path_factory)
+
+
+def held_out(one: Made, count: int) -> Tensor:
+    stored = open_array(one.dataset / Dataset.waveforms("test"))
+    return one.codec.encode(torch.from_numpy(np.array(stored[:count])))
+
+
+def solved(
+    one: Made, task: RestorationTask, clean: Tensor, numbers: list[int], *, num_draws: int = 1
+) -> tuple[Problem, Tensor]:
+    """The restoration of these rows of `clean`, told apart by their numbers."""
+    painter = one.painter()
+    section = one.recipe.restore.model_copy(update={"num_draws": num_draws})
+    problem = build_problem(task, painter.codec, one.sound.shape, seed=section.seed, device=CPU)
+    y = restore.observe(problem, clean, seed=section.seed)
+    return problem, restore.solve(task, section, painter, problem, y[numbers], numbers)
+
+
+def test_what_was_observed_without_noise_stays_to_the_bit(either: Made) -> None:
+    clean = held_out(either, 2)
+    problem, restored = solved(either, BAND, clean, [0, 1])
+    missing = problem.missing.expand_as(clean)
+    assert torch.equal(restored[~missing], clean[~missing])
+    assert not torch.isclose(restored[missing], clean[missing], atol=1e-3).all(), "the prior has not seen it"
+    assert bool(torch.isfinite(restored).all())
+
+
+def test_the_mean_of_several_draws_keeps_it_too(either: Made) -> None:
+    """To rounding; and it is another answer where something was missing."""
+    clean = held_out(either, 2)
+    problem, one = solved(either, BAND, clean, [0, 1])
+    _, several = solved(either, BAND, clean, [0, 1], num_draws=3)
+    missing = problem.missing.expand_as(clean)
+    torch.testing.assert_close(several[~missing], clean[~missing], rtol=1e-4, atol=1e-4)
+    assert not torch.isclose(several[missing], one[missing], atol=1e-3).all()
+
+
+def test_a_known_room_is_undone_where_it_let_anything_through(voices: Made) -> None:
+    clean = held_out(voices, 2)
+    problem, restored = solved(voices, ROOM, clean, [0, 1])
+    y = problem.operator.forward(clean)
+    assert (problem.operator.forward(restored) - y).norm() < 1e-4 * y.norm()
+    assert (y - clean).norm() > 0.1 * clean.norm(), "or there was no room"
+
+
+@pytest.mark.parametrize("task", [BAND, NOISY, ROOM, BLIND], ids=lambda task: task.kind)
+def test_a_restoration_does_not_depend_on_its_batch(voices: Made, task: RestorationTask) -> None:
+    clean = held_out(voices, 3)
+    _, together = solved(voices, task, clean, [0, 1, 2])
+    apart = torch.cat([solved(voices, task, clean, [number])[1] for number in range(3)])
+    torch.testing.assert_close(together, apart, rtol=1e-3, atol=1e-3)
+    assert (together[0] - together[1]).norm() > 0.1 * together[0].norm()
+
+
+class Oracle(nn.Module):
+    """A network that has learnt one example by heart."""
+
+    noise_level = "timestep"
+
+    def __init__(self, clean: Tensor) -> None:
+        super().__init__()
+        self.clean = clean
+
+    def forward(self, x: Tensor, level: Tensor, condition: Tensor | None) -> Tensor:
+        return self.clean.expand_as(x)
+
+
+def test_noise_is_taken_off_by_a_prior_that_knows_the_answer(voices: Made) -> None:
+    """The solver believes the prior below the noise of the observation, at every frequency in its own units."""
+    clean = held_out(voices, 1)
+    recipe = tiny_sound_recipe("diffusion.prediction=x0").training()
+    painter = Painter.of(Oracle(clean), recipe, voices.statistics, CPU)
+    problem = build_problem(NOISY, painter.codec, voices.sound.shape, seed=0, device=CPU)
+    y = restore.observe(problem, clean, seed=0)
+    section = voices.recipe.restore.model_copy(update={"num_steps": 40})
+    before = problem.operator.pseudo_inverse(y) - clean
+    after = restore.solve(NOISY, section, painter, problem, y, [0]) - clean
+    left, put = ((x.double().square().mean(dim=(0, 1, 3)).sqrt()) for x in (after, before))
+    assert bool((left < 0.3 * put).all())
+
+
+@pytest.fixture(scope="module")
+def results(either: Made, tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, Path]:
+    """The whole stage."""
+    out = tmp_path_factory.mktemp("restored") / "out"
+    restore.run(either.recipe, dataset=either.dataset, model=either.model, out=out, device=CPU, batch_size=2)
+    return either.recipe, out
+
+
+def test_every_task_leaves_its_five_arrays(either: Made, results: tuple[Recipe, Path]) -> None:
+    recipe, out = results
+    for task in recipe.restore.tasks:
+        folder = out / task.name
+        clean, observed, restored, baseline, missing = (
+            torch.tensor(open_array(folder / name))
+            for name in (Restored.clean, Restored.observed, Restored.restored, Restored.baseline, Restored.missing)
+        )
+        assert clean.shape == observed.shape == restored.shape == baseline.shape == (2, *either.sound.shape)
+        gone = missing.expand_as(clean)
+        if task.noise_std == 0:
+            for name, found in (("observed", observed), ("restored", restored), ("baseline", baseline)):
+                torch.testing.assert_close(found[~gone], clean[~gone], rtol=1e-4, atol=1e-5, msg=f"{task.name} {name}")
+        assert not observed[gone].any()
+        assert (baseline - clean).norm() > 0
+    assert json.loads((out / "tasks.json").read_text())[0]["name"] == recipe.restore.tasks[0].name
+
+
+def test_clean_examples_are_those_of_the_test_split(either: Made, results: tuple[Recipe, Path]) -> None:
+    recipe, out = results
+    stored = open_array(either.dataset / Dataset.waveforms("test"))
+    clean = np.load(out / recipe.restore.tasks[0].name / Restored.clean)
+    expected = either.codec.channels(torch.from_numpy(np.array(stored[[0, len(stored) - 1]])))
+    torch.testing.assert_close(torch.from_numpy(clean), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_page_plays_them_and_needs_nothing_else(results: tuple[Recipe, Path]) -> None:
+    recipe, out = results
+    page = (out / Restored.page).read_text(encoding="utf-8")
+    assert page.count("data:audio/flac;base64,") == len(recipe.restore.tasks) * 2 * 4
+    assert "http" not in page.replace("http-equiv", "")
+    assert all(task.name in page for task in recipe.restore.tasks)
+
+
+def test_a_repeat_does_nothing_and_another_model_is_refused(
+    either: Made, results: tuple[Recipe, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, out = results
+    before = folder_hash(out, leave_out=())
+    restore.run(recipe, dataset=either.dataset, model=either.model, out=out, device=CPU, batch_size=1)
+    assert "already restored" in capsys.readouterr().err
+    assert folder_hash(out, leave_out=()) == before
+    other = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": 5})})
+    with pytest.raises(ArtifactError, match="made with other settings"):
+        restore.run(other, dataset=either.dataset, model=either.model, out=tmp_path / "x", device=CPU, batch_size=1)
+
+
+def test_scores_say_how_near_each_came(either: Made, results: tuple[Recipe, Path]) -> None:
+    recipe, out = results
+    scores = measure_restorations(recipe, out)
+    is_complex = isinstance(either.sound.representation, ComplexSpectrogram)
+    assert set(scores) == {task.name for task in recipe.restore.tasks}
+    for found in scores.values():
+        assert set(found) == ({"lsd", "si_sdr"} if is_complex else {"lsd"})
+        assert all(set(values) == {"restored", "baseline", "observed"} for values in found.values())
+    band = scores["missing_band"]["lsd"]
+    assert band["observed"] > band["baseline"] > 0, "silence is further from the clean band than a straight line"
+
+
+def test_a_perfect_restoration_has_no_distance(either: Made, results: tuple[Recipe, Path], tmp_path: Path) -> None:
+    recipe, out = results
+    for task in recipe.restore.tasks:
+        (tmp_path / task.name).mkdir()
+        for name in (Restored.clean, Restored.observed, Restored.baseline, Restored.missing):
+            (tmp_path / task.name / name).write_bytes((out / task.name / name).read_bytes())
+        (tmp_path / task.name / Restored.restored).write_bytes((out / task.name / Restored.clean).read_bytes())
+    for found in measure_restorations(recipe, tmp_path).values():
+        assert found["lsd"]["restored"] == 0
+        assert found["lsd"]["observed"] > 0
+        if "si_sdr" in found:
+            assert found["si_sdr"]["restored"] == 100
+            assert found["si_sdr"]["observed"] < 100
