@@ -391,7 +391,8 @@ def ui(
     if importlib.util.find_spec("streamlit") is None:
         raise NoStreamlitError("linnet ui needs streamlit: pip install 'linnet[ui]'")
     script = Path(__file__).parent / "ui" / "app.py"
-    options = [f"--server.port={port}", "--server.headless=true", "--browser.gatherUsageStats=false"]
+    options = [f"--server.port={port}", "--server.address=127.0.0.1", "--server.headless=true"]
+    options += ["--server.fileWatcherType=none", "--client.toolbarMode=minimal", "--browser.gatherUsageStats=false"]
     command = [sys.executable, "-m", "streamlit", "run", str(script), *options, "--", "--build", str(build)]
     raise typer.Exit(subprocess.run(command, check=False).returncode)
 

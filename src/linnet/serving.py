@@ -33,7 +33,7 @@ from linnet.files import read_json
 from linnet.recipe import ClassLabel, SampleSection, Sound, Unconditional
 from linnet.stages.codec import Statistics
 from linnet.stages.conditions import Condition, parse_prompt
-from linnet.stages.sample import num_frames
+from linnet.stages.sample import Length, length_of
 from linnet.stages.shown import encode_example
 from linnet.stages.wiring import Painter, chunks, load_painter, pick_device
 
@@ -79,7 +79,7 @@ class SampleModel(PythonModel):
             raise _refusal(f"guidance = {guidance:g} needs a label or a prompt to be guided to")
         if not (np.isfinite(guidance) and guidance >= 0):
             raise _refusal(f"guidance = {guidance:g}: give a number of 0 or more")
-        frames = self._frames(given)
+        length = self._length(given)
         rows = []
         for numbers in chunks(count, BATCH_SIZE):
             x = painter.draw(
@@ -90,9 +90,10 @@ class SampleModel(PythonModel):
                 guidance_scale=guidance,
                 clip_x0=section.clip_x0,
                 precision=section.precision,
-                frames=frames,
+                frames=length.frames,
+                overlap_fraction=length.overlap_fraction,
             )
-            for number, example in zip(numbers, painter.codec.decode(x), strict=True):
+            for number, example in zip(numbers, painter.codec.decode(x)[:, : length.samples], strict=True):
                 stream = io.BytesIO()
                 encode_example(stream, example, painter.recipe.data)
                 content = base64.b64encode(stream.getvalue()).decode("ascii")
@@ -125,16 +126,16 @@ class SampleModel(PythonModel):
                     raise _refusal(str(reason)) from None
                 return condition, [str(prompt or "")]
 
-    def _frames(self, given: dict[str, Any]) -> int | None:
+    def _length(self, given: dict[str, Any]) -> Length:
         recipe = self._painter.recipe
         if "seconds" not in given:
-            return num_frames(recipe, self._section)
+            return length_of(recipe, self._section, None)
         if not isinstance(recipe.data, Sound):
             raise _refusal("seconds: this model draws pictures")
         seconds = float(given["seconds"])
         if not 0 < seconds <= MAX_SECONDS:
             raise _refusal(f"seconds = {seconds:g}: give more than 0 and at most {MAX_SECONDS:g}")
-        return 1 + round(seconds * recipe.data.sample_rate_hz / recipe.data.stft.hop_samples)
+        return length_of(recipe, self._section, seconds)
 
 
 def output_columns(painter: Painter) -> list[str]:

@@ -87,7 +87,7 @@ def test_every_result_is_there(finished: Finished) -> None:
 def test_all_pages_hold_what_they_show(finished: Finished) -> None:
     for stage in ("dataset", "samples", "restored", "report"):
         page = (finished.build / stage / "report.html").read_text(encoding="utf-8")
-        assert "data:audio/flac;base64," in page, stage
+        assert "data:audio/wav;base64," in page, stage
         assert "data:image/png;base64," in page, stage
         assert "http" not in page.replace("http-equiv", ""), stage
         assert "src='" not in page.replace("src='data:", ""), stage

@@ -68,17 +68,17 @@ def spectrogram_sheet(
     return grid(np.stack(pictures), columns=columns)
 
 
-def flac(waveform: NDArray[np.floating] | NDArray[np.int16], sample_rate_hz: int) -> bytes:
-    """The bytes of a FLAC file with these samples [n] at 16 bits; what lies beyond -1..1 is clipped."""
+def wav(waveform: NDArray[np.floating] | NDArray[np.int16], sample_rate_hz: int) -> bytes:
+    """The bytes of a WAV file with these samples [n] at 16 bits; what lies beyond -1..1 is clipped."""
     samples = waveform if waveform.dtype == np.int16 else np.rint(np.clip(waveform, -1, 1) * 32767).astype(np.int16)
     stream = io.BytesIO()
-    soundfile.write(stream, samples, sample_rate_hz, format="FLAC", subtype="PCM_16")
+    soundfile.write(stream, samples, sample_rate_hz, format="WAV", subtype="PCM_16")
     return stream.getvalue()
 
 
 def inline_audio(waveform: NDArray[np.floating] | NDArray[np.int16], sample_rate_hz: int) -> str:
-    """A `data:` address of the sound, for an <audio> element."""
-    return "data:audio/flac;base64," + base64.b64encode(flac(waveform, sample_rate_hz)).decode("ascii")
+    """A `data:` address of the sound, for an <audio> element; WAV, because Chromium does not play short FLAC."""
+    return "data:audio/wav;base64," + base64.b64encode(wav(waveform, sample_rate_hz)).decode("ascii")
 
 
 def _as_float(waveform: NDArray[np.floating] | NDArray[np.int16]) -> NDArray[np.float64]:

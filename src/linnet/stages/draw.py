@@ -1,7 +1,6 @@
 """draw: samples of a trained model on request, outside the pipeline: any prompt, any seed, any length."""
 
 import csv
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +12,12 @@ from linnet.artifacts import Model, Samples
 from linnet.errors import LinnetError
 from linnet.files import new_folder, read_json
 from linnet.progress import Meter, say
-from linnet.recipe import DataSection, Longer, SampleSection, Sound
+from linnet.recipe import SampleSection, Sound
 from linnet.stages.codec import Stored
 from linnet.stages.conditions import parse_prompt
-from linnet.stages.sample import num_frames
+from linnet.stages.sample import length_of
 from linnet.stages.shown import write_example, write_page
 from linnet.stages.wiring import Painter, chunks, load_painter
-
-OVERLAP = 0.5  # of windows, where the recipe draws none that are longer than a training example
 
 
 class DrawError(LinnetError):
@@ -61,9 +58,9 @@ def run(section: SampleSection, wish: Wish, *, model: Path, out: Path, device: t
     steps = wish.num_steps or section.sampler.num_steps
     if steps > recipe.diffusion.schedule.num_timesteps:
         raise DrawError(f"--steps {steps}: this model knows at most {recipe.diffusion.schedule.num_timesteps}")
-    frames, samples = num_frames(recipe, section), None
-    if wish.seconds is not None:
-        frames, samples = _length(recipe.data, wish.seconds)
+    if wish.seconds is not None and not isinstance(recipe.data, Sound):
+        raise DrawError("--seconds is for sound; this model draws pictures")
+    length = length_of(recipe, section, wish.seconds)
     sampler = section.sampler.model_copy(update={"num_steps": steps})
     found = []
     with Meter("draw: examples", len(prompts)) as meter:
@@ -76,22 +73,14 @@ def run(section: SampleSection, wish: Wish, *, model: Path, out: Path, device: t
                 guidance_scale=guidance,
                 clip_x0=section.clip_x0,
                 precision=section.precision,
-                frames=frames,
-                overlap_fraction=section.length.overlap_fraction if isinstance(section.length, Longer) else OVERLAP,
+                frames=length.frames,
+                overlap_fraction=length.overlap_fraction,
             )
-            found.append(painter.codec.decode(x)[:, :samples] if samples else painter.codec.decode(x))
+            found.append(painter.codec.decode(x)[:, : length.samples])
             meter.advance(len(numbers))
     lead = f"{steps} steps of {sampler.kind}, seed {wish.seed}, guidance {guidance:g}."
     _write(out, painter, np.concatenate(found), prompts, wish.seed, lead)
     say(f"{out}: {len(prompts)} samples, look at {out / Samples.page}")
-
-
-def _length(data: DataSection, seconds: float) -> tuple[int, int]:
-    """(frames to draw, samples of them to keep): a model draws whole frames, and a training example at least."""
-    if not isinstance(data, Sound):
-        raise DrawError("--seconds is for sound; this model draws pictures")
-    samples = max(1, round(seconds * data.sample_rate_hz))
-    return 1 + math.ceil(samples / data.stft.hop_samples), samples
 
 
 def _check_out(out: Path) -> None:

@@ -1,10 +1,11 @@
 """sample: a model in, pictures or sounds out."""
 
 import csv
+import math
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ GRID_EXAMPLES = 64
 NOISING_EXAMPLES = 2
 NOISING_SNAPSHOTS = 10
 NOISING_STEPS = 100  # ancestral steps of the figure, a snapshot every tenth
+USUAL_OVERLAP = 0.5  # of windows, where the recipe draws none that are longer than a training example
 CONDITION_STREAM = 0x1ABE1  # with the 0 before it no example's number, so conditions and noise are drawn apart
 
 
@@ -161,6 +163,27 @@ def num_frames(recipe: TrainingRecipe, section: SampleSection) -> int | None:
             assert_never(section.length)
 
 
+class Length(NamedTuple):
+    """How long samples become."""
+
+    frames: int | None  # drawn; None: as many as a training example has
+    samples: int | None  # kept of a waveform; None: all
+    overlap_fraction: float  # of windows, where there are several
+
+
+def length_of(recipe: TrainingRecipe, section: SampleSection, seconds: float | None) -> Length:
+    """What the recipe's length means, or `seconds` of sound where somebody asks for them.
+
+    A model draws whole frames, and a training example at least; what is beyond `seconds` is cut off.
+    """
+    overlap = section.length.overlap_fraction if isinstance(section.length, Longer) else USUAL_OVERLAP
+    if seconds is None:
+        return Length(num_frames(recipe, section), None, overlap)
+    assert isinstance(recipe.data, Sound), "the caller refuses seconds of pictures"
+    samples = max(1, round(seconds * recipe.data.sample_rate_hz))
+    return Length(1 + math.ceil(samples / recipe.data.stft.hop_samples), samples, overlap)
+
+
 def write_samples(
     painter: Painter,
     section: SampleSection,
@@ -171,8 +194,7 @@ def write_samples(
     what: str,
 ) -> None:
     """Decoded examples at `path`, written batch by batch."""
-    frames = num_frames(painter.recipe, section)
-    overlap = section.length.overlap_fraction if isinstance(section.length, Longer) else 0.0
+    length = length_of(painter.recipe, section, None)
     with ExitStack() as stack:
         meter = stack.enter_context(Meter(what, sum(map(len, batches))))
         writer: ArrayWriter | None = None
@@ -185,8 +207,8 @@ def write_samples(
                 guidance_scale=section.guidance_scale,
                 clip_x0=section.clip_x0,
                 precision=section.precision,
-                frames=frames,
-                overlap_fraction=overlap,
+                frames=length.frames,
+                overlap_fraction=length.overlap_fraction,
             )
             decoded = painter.codec.decode(x)
             if writer is None:

@@ -57,7 +57,7 @@ def test_every_prompt_gets_its_samples(music: Made, tmp_path: Path) -> None:
     assert [row["file"] for row in rows] == [f"{number:06d}.flac" for number in range(4)]
     assert {row["seed"] for row in rows} == {"0"}
     page = (tmp_path / "out" / Samples.page).read_text(encoding="utf-8")
-    assert page.count("data:audio/flac;base64,") == 4
+    assert page.count("data:audio/wav;base64,") == 4
     assert "a bell" in page
     assert "http" not in page.replace("http-equiv", "")
 

@@ -162,7 +162,7 @@ def test_clean_examples_are_those_of_the_test_split(either: Made, results: tuple
 def test_the_page_plays_them_and_needs_nothing_else(results: tuple[Recipe, Path]) -> None:
     recipe, out = results
     page = (out / Restored.page).read_text(encoding="utf-8")
-    assert page.count("data:audio/flac;base64,") == len(recipe.restore.tasks) * 2 * 4
+    assert page.count("data:audio/wav;base64,") == len(recipe.restore.tasks) * 2 * 4
     assert "http" not in page.replace("http-equiv", "")
     assert all(task.name in page for task in recipe.restore.tasks)
 

@@ -77,7 +77,7 @@ def test_the_table_says_what_was_asked_for(either: Made, samples: Path) -> None:
 
 def test_the_page_plays_without_anything_beside_it(samples: Path) -> None:
     page = (samples / Samples.page).read_text(encoding="utf-8")
-    assert page.count("data:audio/flac;base64,") == 12
+    assert page.count("data:audio/wav;base64,") == 12
     assert "data:image/png;base64," in page
     assert "http" not in page.replace("http-equiv", "")
 
@@ -121,11 +121,11 @@ def test_a_longer_piece_of_two_examples_keeps_their_conditions_apart(music: Made
     words = ["flute, minor, fast, melody", "bell, major, slow, drums"]
     common: dict[str, Any] = {"seed": 0, "guidance_scale": 2.0, "clip_x0": True, "precision": "fp32", "frames": 40}
     both = painter.draw(section.sampler, numbers=[0, 1], conditions=words, **common)
-    for number in range(2):
-        alone = painter.draw(section.sampler, numbers=[number], conditions=[words[number]], **common)
-        torch.testing.assert_close(both[number], alone[0], rtol=1e-3, atol=1e-3)
+    alone = [
+        painter.draw(section.sampler, numbers=[number], conditions=[words[number]], **common) for number in range(2)
+    ]
     swapped = painter.draw(section.sampler, numbers=[0, 1], conditions=words[::-1], **common)
-    assert (swapped - both).norm() > 1e-3 * both.norm()
+    assert (both - torch.cat(alone)).norm() < 0.05 * (both - swapped).norm(), "rounding, and no other words"
 
 
 # --- evaluate ---------------------------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ def test_restorations_are_scored_beside_baseline_and_observation(either: Made, r
             assert all(np.isfinite(value) for value in values.values())
     page = (report / Report.page).read_text(encoding="utf-8")
     assert all(task.name in page for task in either.recipe.restore.tasks)
-    assert "data:audio/flac;base64," in page
+    assert "data:audio/wav;base64," in page
     assert "http" not in page.replace("http-equiv", "")
 
 

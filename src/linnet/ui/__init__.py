@@ -1,0 +1,1 @@
+"""A page in the browser: draw from trained models, compare, listen, look. Needs `pip install 'linnet[ui]'`."""
