@@ -73,7 +73,7 @@ def _one(
         return torch.cat([t[:first], bins])
 
     ahead = torch.cat([torch.zeros_like(start[:first]), start])
-    previous = ahead
+    previous = fitting(ahead)
     for _ in range(iterations):
         consistent = whole.spectrum(whole.waveform(fitting(ahead), length))
         ahead = consistent + ACCELERATION * (consistent - previous)

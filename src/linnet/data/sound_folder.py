@@ -9,6 +9,7 @@ no column `split` says it, a folder called train, test, validation, valid or dev
 
 import csv
 import io
+import os
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -117,7 +118,9 @@ def song_path(folder: Path, song: Song) -> Path | None:
     if name.is_absolute() or ".." in name.parts:
         return None
     path = folder / name
-    return path if path.resolve().is_relative_to(folder.resolve()) else None
+    # realpath, because Path.resolve raises on a link to itself
+    real = Path(os.path.realpath(path))
+    return path if real.is_relative_to(os.path.realpath(folder)) else None
 
 
 def audio_files(folder: Path) -> dict[str, Path]:

@@ -193,6 +193,13 @@ class Recipe(TrainingRecipe):
             )
         if isinstance(self.sample.length, Longer) and not isinstance(self.data, Sound):
             raise ValueError("[sample] length kind = 'longer' is for sound. Use kind = 'as_trained'.")
+        if isinstance(self.data, Sound) and isinstance(self.sample.length, Longer):
+            seconds = self.data.window_samples / self.data.sample_rate_hz
+            if self.sample.length.duration_seconds < seconds:
+                raise ValueError(
+                    f"[sample] length duration_seconds = {self.sample.length.duration_seconds:g} is less than a "
+                    f"training example has, {seconds:.3g} s. Use kind = 'as_trained' or a longer duration."
+                )
         for name, steps in (("sample", self.sample.sampler.num_steps), ("restore", self.restore.num_steps)):
             if steps > self.diffusion.schedule.num_timesteps:
                 raise ValueError(
@@ -263,11 +270,22 @@ def _check_reach(task: Task, data: DataSection) -> None:
     if not isinstance(data, Sound):
         return
     nyquist, seconds = data.sample_rate_hz / 2, data.window_samples / data.sample_rate_hz
+    width_hz = data.sample_rate_hz / data.stft.window_samples
+    lowest = 0.0 if data.stft.keep_dc else width_hz
     match task:
         case InpaintBins(low_hz=edge) | BandwidthExtension(cutoff_hz=edge) if edge >= nyquist:
             raise ValueError(
                 f"[restore] task '{task.name}': {edge:g} Hz is beyond what sample_rate_hz = {data.sample_rate_hz} "
                 f"holds, {nyquist:g} Hz."
+            )
+        case InpaintBins(low_hz=low, high_hz=high) if high - low < width_hz or (low <= lowest and high > nyquist):
+            raise ValueError(
+                f"[restore] task '{task.name}': a band from {low:g} to {high:g} Hz takes away nothing or everything. "
+                f"Bins are {width_hz:g} Hz wide and reach to {nyquist:g} Hz."
+            )
+        case BandwidthExtension(cutoff_hz=cutoff) if cutoff <= lowest:
+            raise ValueError(
+                f"[restore] task '{task.name}': above {cutoff:g} Hz is everything; the lowest bin has {lowest:g} Hz."
             )
         case InpaintFrames(start_seconds=start, gap_seconds=gap) if start + gap >= seconds:
             raise ValueError(

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from linnet.data.frequency_scales import noise_floor
 from linnet.data.griffin_lim import KnownBins, griffin_lim
 from linnet.data.stft import FULL_SCALE, Transform, as_channels, as_magnitude, as_spectrum, encode_waveform
 from linnet.errors import LinnetError
@@ -22,7 +23,7 @@ from linnet.recipe import (
 
 Statistics = dict[str, Any]  # statistics.json
 Stored = NDArray[Any]  # uint8 pictures [N, H, W, 3] or int16 waveforms [N, samples]
-TINY = 1e-12  # a magnitude far below the rounding of 16 bits, so that logarithms exist
+THUMBNAIL_SIDE = 32
 PHASE_SEED = 0  # Griffin-Lim starts from the same phases every time
 
 
@@ -53,6 +54,9 @@ class Codec(Protocol):
 
     def pictures(self, examples: Stored) -> NDArray[np.uint8]:
         """Decoded examples as pictures [N, height, width, 3]: spectrograms, where they are sound."""
+
+    def thumbnails(self, examples: Stored) -> NDArray[np.uint8]:
+        """The same no larger than needed to find like ones."""
 
 
 def build_codec(data: DataSection, statistics: Statistics, device: torch.device) -> Codec:
@@ -107,6 +111,10 @@ class PictureCodec:
     def pictures(self, examples: Stored) -> NDArray[np.uint8]:
         """They are."""
         return np.asarray(examples, dtype=np.uint8)
+
+    def thumbnails(self, examples: Stored) -> NDArray[np.uint8]:
+        """They are small already."""
+        return self.pictures(examples)
 
 
 class SoundCodec:
@@ -174,19 +182,25 @@ class SoundCodec:
         if len(draws) == 1:
             return draws[0]
         natural = self.natural(draws)
+        floor = noise_floor(self.data.stft, self.data.representation)  # below it all is silence, however many decibels
         match self.data.representation:
             case ComplexSpectrogram():
-                magnitude = as_spectrum(natural).abs()[:, :, None].clamp(min=TINY)
+                magnitude = as_spectrum(natural).abs()[:, :, None].clamp(min=floor)
                 return self.standardised(natural[0] * (magnitude.log().mean(dim=0).exp() / magnitude[0]))
             case MagnitudeSpectrogram():
-                return self.standardised(natural.clamp(min=TINY).log().mean(dim=0).exp())
+                return self.standardised(natural.clamp(min=floor).log().mean(dim=0).exp())
             case _:
                 assert_never(self.data.representation)
 
     def pictures(self, examples: Stored) -> NDArray[np.uint8]:
         """Spectrograms of waveforms [N, samples]."""
         rate = self.data.sample_rate_hz
-        return np.stack([spectrogram_picture(row / np.float32(FULL_SCALE), sample_rate_hz=rate) for row in examples])
+        return np.stack([spectrogram_picture(row, sample_rate_hz=rate) for row in examples])
+
+    def thumbnails(self, examples: Stored) -> NDArray[np.uint8]:
+        """Spectrograms of waveforms [N, samples], few pixels each."""
+        rate, side = self.data.sample_rate_hz, THUMBNAIL_SIDE
+        return np.stack([spectrogram_picture(row, sample_rate_hz=rate, height=side, width=side) for row in examples])
 
 
 def to_samples(waveform: Tensor) -> NDArray[np.int16]:

@@ -249,9 +249,10 @@ def _distances(recipe: Recipe, real: Tensor) -> tuple[Callable[[Tensor], float],
 def _memory(codec: Codec, drawn: Stored, train: Stored, test: Stored) -> tuple[dict[str, float], list[tuple[Any, Any]]]:
     """How near samples and held-out examples come to the training examples, and pairs to look at or listen to."""
     mirrored = isinstance(codec, PictureCodec)
-    known = codec.pictures(train)
-    distance, rows = nearest(codec.pictures(drawn[:MEMORY_QUERIES]), known, mirrored=mirrored)
-    real_distance, _ = nearest(codec.pictures(test[:MEMORY_QUERIES]), known, mirrored=mirrored)
+    known = codec.thumbnails(train)
+    as_long = drawn[:MEMORY_QUERIES, : train.shape[1]]  # a sample may be longer than the training examples
+    distance, rows = nearest(codec.thumbnails(as_long), known, mirrored=mirrored)
+    real_distance, _ = nearest(codec.thumbnails(test[:MEMORY_QUERIES]), known, mirrored=mirrored)
     closest = np.argsort(distance, kind="stable")[:NEIGHBOUR_PAIRS]
     pairs = [(drawn[place], train[rows[place]]) for place in closest]
     medians = {"sample_median": float(np.median(distance)), "real_median": float(np.median(real_distance))}
