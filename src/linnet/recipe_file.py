@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import tomlkit
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from linnet.errors import LinnetError
 from linnet.recipe import Recipe, RestorationTask, Section, check_task
@@ -74,11 +75,16 @@ def parse_task(text: str, recipe: Recipe) -> RestorationTask:
         task = TypeAdapter[RestorationTask](RestorationTask).validate_python(values)
         check_task(task, recipe.data)
     except ValidationError as error:
-        places = [(".".join(str(part) for part in detail["loc"][1:]), detail["msg"]) for detail in error.errors()]
-        raise RecipeError("\n".join(f"--task: {place or 'kind'}: {message}" for place, message in places)) from None
+        raise RecipeError("\n".join(f"--task: {_mistake(detail)}" for detail in error.errors())) from None
     except ValueError as reason:
         raise RecipeError(f"--task: {reason}") from None
     return task
+
+
+def _mistake(detail: ErrorDetails) -> str:
+    place = ".".join(str(part) for part in detail["loc"][1:])
+    message = str(detail["ctx"]["error"]) if detail["type"] == "value_error" else detail["msg"]
+    return f"{place}: {message}" if place else message
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:

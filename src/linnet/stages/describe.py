@@ -35,7 +35,7 @@ from linnet.recipe import (
 from linnet.stages.codec import Statistics
 from linnet.stages.evaluate import UNTRAINED_STEPS
 from linnet.stages.loss import LossComputer
-from linnet.stages.sample import NOISING_EXAMPLES, NOISING_STEPS, draw_conditions, num_frames
+from linnet.stages.sample import NOISING_EXAMPLES, NOISING_STEPS, draw_conditions, length_of
 from linnet.stages.train import GRID_EXAMPLES, GRID_SAMPLER
 from linnet.stages.wiring import Painter, build_network, place
 from linnet.training.checkpoint import CheckpointStore
@@ -157,9 +157,9 @@ def neutral_statistics(recipe: TrainingRecipe) -> Statistics:
     """What preprocess would measure on some data of no importance."""
     channels, bins, _ = recipe.data.shape
     if isinstance(recipe.data, Sound):
-        song = {"name": "", "labels": ["one", "two"], "caption": "three words here"}
+        song = {"name": "", "labels": ["one"], "caption": "three words here"}
         scales = {"mean": [0.0] * bins, "scale": [1.0] * bins, "peak": [10.0] * bins}
-        return scales | {"songs": [song], "song_counts": [1], "label_names": ["one", "two"]}
+        return scales | {"songs": [song], "song_counts": [1], "label_names": ["one"]}
     classes = {"class_names": ["one"], "class_counts": [1]}
     return {"mean": [0.5] * channels, "std": [0.25] * channels} | classes
 
@@ -201,6 +201,7 @@ def _time_drawing(recipe: TrainingRecipe, whole: Recipe, device: torch.device) -
     count = min(DRAW_BATCH, whole.sample.num_samples)
     steps = min(MEASURED_DRAW_STEPS, recipe.diffusion.schedule.num_timesteps)
     sampler = DPMSolver(kind="dpm_solver_pp_2m", num_steps=steps)
+    length = length_of(recipe, whole.sample, None)
 
     def draw() -> None:
         painter.draw(
@@ -211,7 +212,8 @@ def _time_drawing(recipe: TrainingRecipe, whole: Recipe, device: torch.device) -
             guidance_scale=whole.sample.guidance_scale,
             clip_x0=whole.sample.clip_x0,
             precision=whole.sample.precision,
-            frames=num_frames(recipe, whole.sample),
+            frames=length.frames,
+            overlap_fraction=length.overlap_fraction,
         )
 
     return _median_seconds(draw, device) / count / steps

@@ -4,6 +4,7 @@ All talk with the server happens in one background thread behind a bounded queue
 training nothing: what it did not take is counted and said at the end, and the files in the model folder hold it all.
 """
 
+import importlib
 import os
 import queue
 import threading
@@ -102,7 +103,10 @@ class RunTracker:
     ) -> None:
         if kind is not None:
             self._status = "KILLED" if issubclass(kind, (KeyboardInterrupt, Stopped)) else "FAILED"
-        patience = self._closing_seconds if self._opened.is_set() else min(self._closing_seconds, UNREACHED_SECONDS)
+        patience = self._closing_seconds
+        if not self._opened.is_set() and shown_uri().startswith("http"):  # a new local store takes seconds to make
+            importlib.import_module("mlflow")  # on a busy machine that alone takes longer than a dead server deserves
+            patience = min(patience, UNREACHED_SECONDS)
         self._deadline = time.monotonic() + patience
         self._closing.set()
         self._thread.join(patience)
