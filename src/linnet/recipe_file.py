@@ -83,8 +83,9 @@ def parse_task(text: str, recipe: Recipe) -> RestorationTask:
 
 def _mistake(detail: ErrorDetails) -> str:
     place = ".".join(str(part) for part in detail["loc"][1:])
-    message = str(detail["ctx"]["error"]) if detail["type"] == "value_error" else detail["msg"]
-    return f"{place}: {message}" if place else message
+    if detail["type"] == "value_error":
+        return str(detail["ctx"]["error"])
+    return f"{place or 'kind'}: {detail['msg']}"
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:
