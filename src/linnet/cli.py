@@ -50,7 +50,7 @@ InceptionWeights = Annotated[
 ]
 EmbeddingWeights = Annotated[
     Path | None,
-    typer.Option(envvar="LINNET_EMBEDDING_WEIGHTS", help="File with the sound embedding of [evaluate] features."),
+    typer.Option(envvar="LINNET_EMBEDDING_WEIGHTS", help="File with the sound embedding of \\[evaluate] features."),
 ]
 Track = Annotated[bool, typer.Option(help="Log to MLflow (MLFLOW_TRACKING_URI, or mlflow.db in this folder).")]
 
@@ -196,7 +196,7 @@ def restore(
     device: Device = "auto",
     batch_size: BatchSize = 16,
 ) -> None:
-    """Damage held-out examples as [restore] says and bring them back with the trained model; a page to compare."""
+    """Damage held-out examples as the recipe says and bring them back with the trained model; a page to compare."""
     from linnet.stages import restore as stage
 
     loaded = load_recipe(recipe, overrides or ())
@@ -218,7 +218,7 @@ def repair(
     task: Annotated[
         str,
         typer.Option(
-            help="The name of a task of the recipe's [restore], or one of your own, such as "
+            help="The name of a task of the recipe's \\[restore], or one of your own, such as "
             "\"{kind='bandwidth_extension', cutoff_hz=4000.0}\"."
         ),
     ],

@@ -71,6 +71,8 @@ def parse_task(text: str, recipe: Recipe) -> RestorationTask:
     if not isinstance(values, dict):
         raise RecipeError(f"--task {text!r}: no task of the recipe ({names}) and no TOML table, such as {EXAMPLE_TASK}")
     values = {"name": "repair", "noise_std": 0.0} | values
+    if values.get("kind") in ("known_reverb", "blind_dereverberation"):
+        values = {"reverberation_seconds": 1.0} | values  # of made-up rooms only; here the room is a real one
     try:
         task = TypeAdapter[RestorationTask](RestorationTask).validate_python(values)
         check_task(task, recipe.data)

@@ -108,7 +108,7 @@ def random_weights(net: Published, *, seed: int) -> Weights:
 def run(net: Published, weights: Weights, x: Tensor, timesteps: Tensor, labels: Tensor | None = None) -> Tensor:
     """The published network's answer, in the precision of `weights`."""
     half = net.model_channels // 2
-    speeds = torch.exp(-math.log(10_000) * torch.arange(half, dtype=torch.float64) / half)
+    speeds = torch.exp(-math.log(10_000) * torch.arange(half, dtype=torch.float32) / half)
     angles = timesteps[:, None].double() * speeds.float().double()  # speeds have single precision in both networks
     embedding = torch.cat([torch.cos(angles), torch.sin(angles)], dim=1).to(x.dtype)
     embedding = _linear(weights, "time_embed.2", F.silu(_linear(weights, "time_embed.0", embedding)))

@@ -172,6 +172,7 @@ def dataset_values() -> dict[str, Any]:
             "test_count": 8,
             "songs": [HOSTILE] * 7,
             "seconds": 90.0,
+            "unused_seconds": 1.5,
             "silent_windows": 2,
             "round_trip": {"signal_to_error_db": 41.26, "with_estimated_dc_db": 98.16},
         },

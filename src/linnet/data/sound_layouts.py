@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from linnet.data.sound_folder import (
     read_songs,
     read_table,
 )
+from linnet.progress import say
 from linnet.recipe import Sound
 
 JSON_METADATA = "metadata.jsonl"
@@ -162,9 +164,12 @@ def _needs_gathering(source: Path) -> bool:
 
 def _copy(source: Path, folder: Path) -> None:
     """All files but hidden ones and source.json: licences and read-me files belong to the data."""
+    top = os.path.realpath(source)
     for path in sorted(source.rglob("*")):
         name = path.relative_to(source)
-        if path.is_file() and name.as_posix() != Raw.source and not any(map(is_hidden, name.parts)):
+        if not Path(os.path.realpath(path)).is_relative_to(top):
+            say(f"{path}: a link to a file outside of {source}; left out")
+        elif path.is_file() and name.as_posix() != Raw.source and not any(map(is_hidden, name.parts)):
             _copy_file(path, folder / name)
 
 

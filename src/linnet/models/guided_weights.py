@@ -29,6 +29,9 @@ class GuidedWeightsError(LinnetError):
     """The checkpoint does not belong to a network with these settings."""
 
 
+PUBLISHED_GROUPS = 32
+
+
 @dataclass(frozen=True)
 class Move:
     """One tensor's way from the published network into ours."""
@@ -53,6 +56,11 @@ def from_guided_diffusion(
     if not isinstance(settings.frequency_layer, NoFrequencyLayer):
         raise GuidedWeightsError(
             "[model] frequency_layer: the published network has none. Use frequency_layer = { kind = 'none' }."
+        )
+    if settings.norm_groups != PUBLISHED_GROUPS:
+        raise GuidedWeightsError(
+            f"[model] norm_groups = {settings.norm_groups}: the published network has {PUBLISHED_GROUPS}. The tensors "
+            "would fit, and compute something else."
         )
     network = _network(state, settings)
     moves = [

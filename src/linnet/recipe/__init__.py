@@ -200,6 +200,12 @@ class Recipe(TrainingRecipe):
                     f"[sample] length duration_seconds = {self.sample.length.duration_seconds:g} is less than a "
                     f"training example has, {seconds:.3g} s. Use kind = 'as_trained' or a longer duration."
                 )
+        is_cosine = isinstance(self.diffusion.schedule, CosineSchedule)
+        if is_cosine and self.diffusion.prediction == "epsilon" and not self.sample.clip_x0:
+            raise ValueError(
+                "[diffusion] prediction = 'epsilon' on a cosine schedule divides by almost no signal in the first "
+                "steps of sampling. Use prediction = 'v' or [sample] clip_x0 = true."
+            )
         for name, steps in (("sample", self.sample.sampler.num_steps), ("restore", self.restore.num_steps)):
             if steps > self.diffusion.schedule.num_timesteps:
                 raise ValueError(

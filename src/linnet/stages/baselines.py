@@ -26,7 +26,7 @@ from linnet.recipe import (
     SuperResolution,
 )
 
-WPE_TAPS, WPE_DELAY, WPE_ITERATIONS = 10, 2, 3
+WPE_TAPS, WPE_ITERATIONS = 10, 3
 
 
 def baseline(task: RestorationTask, data: DataSection, observed: Tensor, missing: Tensor) -> Tensor:
@@ -49,10 +49,16 @@ def baseline(task: RestorationTask, data: DataSection, observed: Tensor, missing
             small = F.avg_pool2d(observed, factor)
             return F.interpolate(small, scale_factor=float(factor), mode="bicubic", align_corners=False)
         case BlindDereverberation():
-            dry = wpe(as_spectrum(observed), taps=WPE_TAPS, delay=WPE_DELAY, iterations=WPE_ITERATIONS)
+            dry = wpe(as_spectrum(observed), taps=WPE_TAPS, delay=wpe_delay(data), iterations=WPE_ITERATIONS)
             return as_channels(dry, ComplexSpectrogram(kind="complex"))
         case _:
             assert_never(task)
+
+
+def wpe_delay(data: DataSection) -> int:
+    """Frames over which dry sound is correlated with itself, because their windows overlap."""
+    assert isinstance(data, Sound), "the recipe's check"
+    return max(1, data.stft.window_samples // data.stft.hop_samples - 1)
 
 
 def _interpolate(

@@ -189,7 +189,9 @@ def _measure(
     section = recipe.evaluate
     scores, intervals, context, protocols = {}, {}, {}, {}
     for features in section.features:
-        real, *others = _features(features, recipe.data, [reference, *vars(sets).values()], device, network)
+        length = reference.shape[1]
+        pieces = [_pieces(recipe.data, examples, length) for examples in (reference, *vars(sets).values())]
+        real, *others = _features(features, recipe.data, pieces, device, network)
         compared = dict(zip(vars(sets), others, strict=True))
         size = min(section.kernel_subset_size, len(reference), len(sets.model))
         of_subsets = f"; {section.kernel_subsets} subsets of {size}"
@@ -202,9 +204,21 @@ def _measure(
             intervals[name] = vars(jackknife(distance, scores[name], compared["model"]))
             protocols[name] = (
                 f"{protocol(features, recipe.data, network)}; {len(sets.model)} samples against {len(reference)} "
-                f"{section.reference_split}" + detail
+                f"{section.reference_split}{_in_pieces(recipe.data, reference)}" + detail
             )
     return {"scores": scores, "intervals": intervals, "context": context, "protocols": protocols}
+
+
+def _in_pieces(data: DataSection, reference: Stored) -> str:
+    return f", in pieces of {reference.shape[1] / data.sample_rate_hz:.3g} s" if isinstance(data, Sound) else ""
+
+
+def _pieces(data: DataSection, examples: Stored, length: int) -> Stored:
+    """Waveforms in pieces as long as the reference's: what is averaged over time depends on how long it is."""
+    if not isinstance(data, Sound):
+        return examples
+    count = examples.shape[1] // length
+    return np.concatenate([examples[:, place * length : (place + 1) * length] for place in range(count)])
 
 
 def _features(

@@ -28,6 +28,7 @@ FULL_SCALE = 32767  # as in data/stft.py, which imports torch
 ROUND_TRIP_WINDOWS = 32
 SHOWN_SOUNDS = 12
 DURATION_BINS = 30
+SIXTEEN_BITS_HOLD = ("PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW", "VORBIS", "OPUS", "MPEG_LAYER_III")
 CONVERTED = "converted.csv"  # what was changed on the way, song by song
 SCHEMA = pa.schema(
     [
@@ -51,6 +52,7 @@ class Windows:
     num_silent: int
     seconds: float
     notes: tuple[str, ...]
+    unused_seconds: float  # at its end
 
 
 @dataclass
@@ -59,6 +61,7 @@ class Tally:
 
     seconds: dict[int, float] = field(default_factory=dict)  # by number of the song
     num_silent: int = 0
+    unused_seconds: float = 0.0
     converted: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -78,6 +81,7 @@ def prepare(data: Sound, *, raw: Path, folder: Path, workers: int) -> Prepared:
         "song_counts": [song_counts[song.number] for song in index.songs],
         "seconds": sum(tally.seconds.values()),
         "silent_windows": tally.num_silent,
+        "unused_seconds": tally.unused_seconds,
     }
     if counts["train"]:
         statistics |= _measure(data, folder)
@@ -136,6 +140,7 @@ def _write_windows(
             counts[song.number] += len(windows.samples) if split == "train" else 0
             tally.seconds[song.number] = windows.seconds
             tally.num_silent += windows.num_silent
+            tally.unused_seconds += windows.unused_seconds
             tally.converted += [(song.file_name, note) for note in windows.notes]
     return counts
 
@@ -157,13 +162,22 @@ def _read_song(source: Path, song: Song, data: Sound) -> Windows | str:
         return str(reason)
     if not cut.starts:
         return f"silent: nothing in it is louder than silence_dbfs = {data.silence_dbfs:g}"
+    holds = recording.encoding.endswith(SIXTEEN_BITS_HOLD)
+    rounded = () if holds else (f"{recording.encoding} rounded to 16 bits",)
     return Windows(
         samples=np.rint(cut.samples * np.float32(FULL_SCALE)).astype(np.int16),
         starts=np.asarray(cut.starts, dtype=np.int64),
         num_silent=cut.num_silent,
         seconds=len(recording.samples) / data.sample_rate_hz,
-        notes=(*recording.notes, *cut.notes),
+        notes=(*recording.notes, *rounded, *cut.notes),
+        unused_seconds=_unused_samples(data, len(recording.samples)) / data.sample_rate_hz,
     )
+
+
+def _unused_samples(data: Sound, count: int) -> int:
+    """Samples at the end of a song of `count` that no window reaches."""
+    stride = data.stride_frames * data.stft.hop_samples
+    return max(count - data.window_samples, 0) % stride
 
 
 def _manifest_rows(song: Song, split: str, first_row: int, windows: Windows) -> pa.Table:

@@ -67,6 +67,7 @@ def run(
         ArtifactError: `model` is no whole model folder.
     """
     _check_out(out)
+    _check_given(given, task)
     painter = load_painter(model, weights=section.weights, device=device)
     match painter.recipe.data:
         case Sound():
@@ -81,6 +82,14 @@ def run(
     for note in notes:
         say(f"{given.file}: {note}")
     say(f"{out / name}")
+
+
+def _check_given(given: Given, task: RestorationTask) -> None:
+    """Raises RepairError for a file that the task has no use for."""
+    if given.impulse_response is not None and not isinstance(task, KnownReverb):
+        raise RepairError(f"--impulse-response is for known_reverb; this task is {task.kind}")
+    if given.mask is not None and not isinstance(task, InpaintPixels):
+        raise RepairError(f"--mask is for inpaint_pixels; this task is {task.kind}")
 
 
 def _check_out(out: Path) -> None:
@@ -109,11 +118,17 @@ def _repair_sound(
         if given.impulse_response is None:
             raise RepairError("known_reverb needs --impulse-response: a recording of the room's answer to a click")
         room, _ = _read(given.impulse_response, data)
+        if not room.any():
+            raise RepairError(f"{given.impulse_response}: is silent; give a recording of the room's answer to a click")
         filters = room_filters(codec, torch.from_numpy(room), max_taps=shape[-1]).to(painter.device)
         operator = RowScaled(FrequencyConvolution(filters), problem.row_scale)
         problem = dataclasses.replace(problem, operator=operator)
         y = x * problem.row_scale
     elif isinstance(task, BlindDereverberation):
+        if task.filter_frames > shape[-1]:
+            raise RepairError(
+                f"{given.file}: filter_frames = {task.filter_frames} is more than its {shape[-1]} frames; give fewer"
+            )
         y = x
     else:
         y = problem.operator.forward(x)

@@ -17,7 +17,7 @@ from linnet.diffusion.samplers import NoiseStreams, OnStep
 from linnet.files import ArtifactError, new_folder, write_json
 from linnet.progress import Meter, say
 from linnet.recipe import BlindDereverberation, KnownReverb, Recipe, RestorationTask, RestoreSection, Sound
-from linnet.stages.baselines import WPE_DELAY, baseline
+from linnet.stages.baselines import baseline, wpe_delay
 from linnet.stages.problems import Problem, build_problem
 from linnet.stages.shown import comparisons
 from linnet.stages.wiring import Painter, chunks, load_painter
@@ -122,13 +122,15 @@ def solve(
     """Standardised restorations [B, C, H, W] of observations y; number n decides the noise of row n.
 
     A conditional model is told nothing. Examples larger than the trained ones are restored in overlapping windows. With
-    `section.num_draws` above 1 that many restorations are averaged.
+    `section.num_draws` above 1 that many restorations are averaged: as the codec does where something is missing and
+    phases differ, plainly where everything was observed.
     """
     draws = [
         _draw(task, section, painter, problem, y, [number * section.num_draws + draw for number in numbers], on_step)
         for draw in range(section.num_draws)
     ]
-    return painter.codec.average(torch.stack(draws))
+    found = torch.stack(draws)
+    return painter.codec.average(found) if bool(problem.missing.any()) else found.mean(dim=0)
 
 
 def _draw(
@@ -154,7 +156,7 @@ def _draw(
                 predict,
                 noise,
                 filter_frames=task.filter_frames,
-                wpe_delay=WPE_DELAY,
+                wpe_delay=wpe_delay(painter.recipe.data),
                 num_steps=section.num_steps,
                 eta=section.eta,
                 eta_b=section.eta_b,

@@ -31,13 +31,13 @@ REJECTED = {  # what its reason begins with
 }
 CONVERTED_NOTES = {
     "eight_bit.wav": set(),
-    "twenty_four_bit.wav": set(),
+    "twenty_four_bit.wav": {"WAV PCM_24 rounded to 16 bits"},
     "eight_channels.wav": {"mixed 8 channels to 1"},
     "slow.wav": {"resampled from 4000 Hz to 8000 Hz"},
     "cd.wav": {"resampled from 44100 Hz to 8000 Hz"},
     "studio.wav": {"resampled from 192000 Hz to 8000 Hz"},
     "padded.wav": {"padded with silence from 200 to 240 samples"},
-    "too_loud.wav": {"scaled down from a peak of 3 to 1"},
+    "too_loud.wav": {"WAV FLOAT rounded to 16 bits", "scaled down from a peak of 3 to 1"},
     "no_labels.wav": {"no labels"},
     "<script>alert(1)</script>.wav": set(),
 }
