@@ -130,7 +130,8 @@ SOUND_TASKS = """restore.tasks=[
     { name = "f", kind = "blind_dereverberation", reverberation_seconds = 0.3, filter_frames = 2, noise_std = 0.0 },
 ]"""
 MUSIC_CHANGES: Changes = SOUND_CHANGES | {
-    "data.builtin": "voices", "data.labels_column": "", "data.stft.keep_dc": True, "data.num_frames": 127,
+    "data.builtin": "voices", "data.storage": "waveform", "data.labels_column": "",
+    "data.stft.keep_dc": True, "data.num_frames": 127,
     "data.representation.exponent": 0.6, "data.representation.phase_iterations": 33,
     "model.patch_size": 5, "model.width": 64, "model.num_blocks": 3, "model.num_heads": 8, "model.mlp_ratio": 2,
     "model.dropout": 0.1, "conditioning.dropout": 0.2, "conditioning.encoder.num_buckets": 99,
