@@ -89,7 +89,7 @@ def test_all_pages_hold_what_they_show(finished: Finished) -> None:
         page = (finished.build / stage / "report.html").read_text(encoding="utf-8")
         assert "data:audio/wav;base64," in page, stage
         assert "data:image/png;base64," in page, stage
-        assert "http" not in page.replace("http-equiv", ""), stage
+        assert "://" not in page, stage
         assert "src='" not in page.replace("src='data:", ""), stage
         assert 'src="' not in page.replace('src="data:', ""), stage
 

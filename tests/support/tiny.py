@@ -61,6 +61,7 @@ VOCALS = (
 )
 MUSIC = (
     "name=music-tiny",
+    "data.storage=waveform",
     "data.representation.phase_iterations=4",
     "model.width=16",
     "model.num_blocks=1",

@@ -59,7 +59,7 @@ def test_every_prompt_gets_its_samples(music: Made, tmp_path: Path) -> None:
     page = (tmp_path / "out" / Samples.page).read_text(encoding="utf-8")
     assert page.count("data:audio/wav;base64,") == 4
     assert "a bell" in page
-    assert "http" not in page.replace("http-equiv", "")
+    assert "://" not in page
 
 
 def test_prompts_and_guidance_change_the_sound_and_equal_wishes_give_equal_sound(music: Made, tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_hostile_text_is_kept_as_text(dataset: Path) -> None:
     assert "<script>" not in page
     assert "<b onclick" not in page
     assert "&lt;b onclick" in page
-    assert "http" not in page.replace("http-equiv", "")
+    assert "://" not in page
 
 
 def test_rows_are_the_windows_that_the_manifest_says(hostile: Path, dataset: Path) -> None:

@@ -79,7 +79,7 @@ def test_the_page_plays_without_anything_beside_it(samples: Path) -> None:
     page = (samples / Samples.page).read_text(encoding="utf-8")
     assert page.count("data:audio/wav;base64,") == 12
     assert "data:image/png;base64," in page
-    assert "http" not in page.replace("http-equiv", "")
+    assert "://" not in page
 
 
 @pytest.mark.parametrize("parts", [2, 4])
@@ -183,7 +183,7 @@ def test_restorations_are_scored_beside_baseline_and_observation(either: Made, r
     page = (report / Report.page).read_text(encoding="utf-8")
     assert all(task.name in page for task in either.recipe.restore.tasks)
     assert "data:audio/wav;base64," in page
-    assert "http" not in page.replace("http-equiv", "")
+    assert "://" not in page
 
 
 def test_samples_that_are_training_examples_are_found_out(either: Made, samples: Path, report: Path) -> None:
