@@ -16,7 +16,7 @@ COPY deploy/image/torch.lock /tmp/
 RUN --mount=type=cache,target=/root/.cache/uv \
     case "${ACCELERATOR}" in \
       cuda) uv pip install --requirement /tmp/torch.lock ;; \
-      cpu) uv pip install --torch-backend cpu $(grep -oE '^torch(vision)?==[0-9.]+' /tmp/torch.lock) ;; \
+      cpu) uv pip install --torch-backend cpu $(grep -oE '^torch(audio|vision)?==[0-9.]+' /tmp/torch.lock) ;; \
       *) echo "ACCELERATOR=${ACCELERATOR}: give cuda or cpu" >&2; exit 1 ;; \
     esac
 
