@@ -18,7 +18,6 @@ from linnet.pages.sound import (
     inline_audio,
     picture_of_decibels,
     spectrogram_picture,
-    spectrogram_sheet,
     wav,
 )
 
@@ -92,14 +91,6 @@ def test_levels_become_the_colours_of_the_scale() -> None:
     np.testing.assert_array_equal(beyond[::-1, 0], COLOURS[[0, -1]].astype(np.uint8))
     mean = picture_of_decibels(np.array([[-1000.0], [0.0]]), height=1, width=1, top=0, span=70)
     np.testing.assert_array_equal(mean[0, 0], np.rint(COLOURS[3:5].mean(axis=0)))
-
-
-def test_a_sheet_has_the_spectrograms_as_tiles() -> None:
-    waveforms = np.stack([sine(500), sine(1500), sine(3000)])
-    sheet = spectrogram_sheet(waveforms, sample_rate_hz=RATE_HZ, height=32, width=40, columns=2)
-    assert sheet.shape == (66, 82, 3)
-    third = spectrogram_picture(waveforms[2], sample_rate_hz=RATE_HZ, height=32, width=40)
-    np.testing.assert_array_equal(sheet[34:, :40], third)
 
 
 def decoded(address: str) -> tuple[NDArray[np.int16], int]:

@@ -59,11 +59,6 @@ def kernel_distance(real: Tensor, generated: Tensor, *, subsets: int, subset_siz
     return float(mean)
 
 
-def kernel_audio_distance(real: Tensor, generated: Tensor) -> float:
-    """KAD of features [N, d] and [M, d], at least two each: `kernel_audio_distance_to(real)(generated)`."""
-    return kernel_audio_distance_to(real)(generated)
-
-
 def kernel_audio_distance_to(real: Tensor) -> Callable[[Tensor], float]:
     """A function from generated features [M, d] to their KAD from `real` [N, d]; what only `real` decides is done once.
 

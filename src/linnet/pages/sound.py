@@ -8,8 +8,6 @@ import soundfile
 from numpy.typing import NDArray
 from PIL import Image
 
-from linnet.pages import grid
-
 RANGE_DECIBELS = 80  # from the brightest colour to the darkest
 QUIETEST_TOP_DBFS = -40.0  # sound below this is drawn darker instead of brighter, so that silence is dark
 SILENCE_DBFS = -200.0  # for the logarithm of 0
@@ -50,22 +48,6 @@ def picture_of_decibels(
     places = np.clip((resized - top) / span + 1, 0, 1) * (len(COLOURS) - 1)
     channels = [np.interp(places, np.arange(len(COLOURS)), COLOURS[:, channel]) for channel in range(3)]
     return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
-
-
-def spectrogram_sheet(
-    waveforms: NDArray[np.floating] | NDArray[np.int16],
-    *,
-    sample_rate_hz: int,
-    height: int = 96,
-    width: int = 160,
-    columns: int | None = None,
-) -> NDArray[np.uint8]:
-    """Waveforms [N, n] -> one picture with the N spectrograms as tiles."""
-    pictures = [
-        spectrogram_picture(waveform, sample_rate_hz=sample_rate_hz, height=height, width=width)
-        for waveform in waveforms
-    ]
-    return grid(np.stack(pictures), columns=columns)
 
 
 def wav(waveform: NDArray[np.floating] | NDArray[np.int16], sample_rate_hz: int) -> bytes:

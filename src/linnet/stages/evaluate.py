@@ -140,7 +140,7 @@ def run(
         }
         write_json(folder / Report.metrics, metrics)
         write_text(folder / Report.scores, _scores_table(metrics))
-        write_report(folder, recipe, painter.codec, metrics, vars(sets) | {"reference": reference}, pairs)
+        write_report(folder, recipe, metrics, vars(sets) | {"reference": reference}, pairs)
         write_provenance(folder, "evaluate", [section], inputs)
         _log(folder, metrics, trained["input_hash"], recipe.name if track_run else None)
     for name, value in metrics["scores"].items():

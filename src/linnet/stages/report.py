@@ -8,7 +8,7 @@ import numpy as np
 from linnet import pages
 from linnet.artifacts import Report
 from linnet.recipe import CaltechBirds, Recipe, Sound
-from linnet.stages.codec import Codec, Stored
+from linnet.stages.codec import Stored
 from linnet.stages.shown import players
 
 SHOWN = 64
@@ -21,7 +21,6 @@ COLUMNS = ("model", "untrained", "noise", "real")
 def write_report(
     folder: Path,
     recipe: Recipe,
-    codec: Codec,
     metrics: dict[str, Any],
     sets: dict[str, Stored],
     pairs: list[tuple[Any, Any]],

@@ -14,7 +14,7 @@ from linnet.data.arrays import ArrayWriter, open_array
 from linnet.diffusion.dereverberation import blind_dereverb
 from linnet.diffusion.restoration import ddrm
 from linnet.diffusion.samplers import NoiseStreams, OnStep
-from linnet.files import ArtifactError, new_folder, write_json
+from linnet.files import ArtifactError, new_folder
 from linnet.progress import Meter, say
 from linnet.recipe import BlindDereverberation, KnownReverb, Recipe, RestorationTask, RestoreSection, Sound
 from linnet.stages.baselines import baseline, wpe_delay
@@ -59,7 +59,6 @@ def run(recipe: Recipe, *, dataset: Path, model: Path, out: Path, device: torch.
             _write(folder / task.name, outcome)
             examples = comparisons(painter.codec, recipe.data, vars(outcome))
             shown.append({"name": task.name, "kind": task.kind, "examples": examples})
-        write_json(folder / "tasks.json", [task.model_dump(mode="json") for task in section.tasks])
         page = pages.render("restored.html", title="Restorations", tasks=shown, is_sound=isinstance(recipe.data, Sound))
         (folder / Restored.page).write_text(page, encoding="utf-8")
         write_provenance(folder, "restore", [section], inputs)

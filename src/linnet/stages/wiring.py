@@ -33,7 +33,6 @@ from linnet.stages.conditions import Condition, build_encoder
 from linnet.training.loop import autocast
 
 Weights = Literal["ema", "raw", "untrained"]
-MAX_WINDOWS = 16  # denoised at once, of examples longer than the trained ones
 
 
 class DeviceError(LinnetError):

@@ -9,9 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from linnet.metrics import distances
-from linnet.metrics.distances import kernel_audio_distance, kernel_audio_distance_to
+from linnet.metrics.distances import kernel_audio_distance_to
 
 Array = NDArray[np.float64]
+
+
+def kernel_audio_distance(real: Tensor, generated: Tensor) -> float:
+    return kernel_audio_distance_to(real)(generated)
 
 
 def gaussian(count: int, dims: int, *, seed: int, scale: float = 1.0, shift: float = 0.0) -> Tensor:
