@@ -88,7 +88,12 @@ class PictureCodec:
         return (stored.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
 
     def decode(self, x: Tensor) -> NDArray[np.uint8]:
-        """float32 [B, 3, H, W] -> uint8 [B, H, W, 3], rounded and clipped."""
+        """float32 [B, 3, H, W] -> uint8 [B, H, W, 3], rounded and clipped.
+
+        Raises:
+            NotFiniteError: the sampler has left the range of numbers.
+        """
+        _check_finite(x, "pictures")
         pixels = ((x * self.std + self.mean) * 255).round().clamp(0, 255).to(torch.uint8)
         return pixels.permute(0, 2, 3, 1).cpu().numpy()
 
@@ -161,6 +166,10 @@ class SoundCodec:
             case _:
                 assert_never(self.data.representation)
 
+    def inconsistent(self, natural: Tensor) -> Tensor:
+        """What no waveform has of complex spectrograms [B, 2, F, T]: the STFT of their waveform taken away."""
+        return natural - self.channels_of(self.waveform(natural))
+
     def clip(self, x: Tensor) -> Tensor:
         """Bring `x` into the range that the training examples have, frequency by frequency."""
         is_magnitude = isinstance(self.data.representation, MagnitudeSpectrogram)
@@ -209,11 +218,15 @@ def to_samples(waveform: Tensor) -> NDArray[np.int16]:
     Raises:
         NotFiniteError: the sampler has left the range of numbers.
     """
-    if not bool(torch.isfinite(waveform).all()):
-        raise NotFiniteError(
-            "the model made infinite or undefined sound: set clip_x0 = true, use more sampling steps or precision = "
-            "'fp32', or train longer"
-        )
+    _check_finite(waveform, "sound")
     peak = waveform.abs().amax(dim=-1, keepdim=True).clamp(min=1.0)
     samples, _ = encode_waveform((waveform / peak).cpu().numpy())
     return samples
+
+
+def _check_finite(x: Tensor, what: str) -> None:
+    if not bool(torch.isfinite(x).all()):
+        raise NotFiniteError(
+            f"the model made infinite or undefined {what}: set clip_x0 = true, use more sampling steps or precision = "
+            "'fp32', or train longer"
+        )

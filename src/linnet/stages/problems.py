@@ -28,10 +28,12 @@ from linnet.stages.codec import Codec, PictureCodec, SoundCodec
 
 @dataclass(frozen=True)
 class Problem:
-    """y = operator(x) + noise, all in standardised units."""
+    """y = operator(x) + row_scale * noise, all in standardised units."""
 
+    codec: Codec
     operator: LinearOperator
-    noise_std: Tensor  # broadcasts to [C, H, W]; 0, or 1 where rows of the operator are scaled by their noise
+    amplitude: float  # standard deviation of the white noise on pixels or samples, where full scale is 1
+    noise_std: Tensor  # of y once it is `whitened`, broadcasts to [C, H, W]: 1 where rows are scaled by their noise
     missing: Tensor  # bool, broadcasts to [C, H, W]: what the observation says nothing about
     row_scale: Tensor  # broadcasts to y
     has_room: bool
@@ -39,6 +41,47 @@ class Problem:
     def as_observed(self, y: Tensor) -> Tensor:
         """Y [B, ...] as people would see or hear it, in the shape of x: the room is left in it, means fill blocks."""
         return y / self.row_scale if self.has_room else self.operator.pseudo_inverse(y)
+
+    def noise_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Of the pixels or samples that one y of this shape [...] was made of."""
+        match self.codec:
+            case SoundCodec():
+                return ((shape[-1] - 1) * self.codec.data.stft.hop_samples,)
+            case _:
+                return shape
+
+    def damaged(self, clean: Tensor, noise: Tensor) -> Tensor:
+        """What is observed of standardised examples [B, C, H, W].
+
+        Args:
+            noise: standard normal [B, *noise_shape], for the pixels or samples.
+        """
+        y = self.operator.forward(clean)
+        if self.amplitude == 0:
+            return y
+        match self.codec:
+            case SoundCodec():
+                in_x = self.codec.channels_of(self.amplitude * noise) / self.codec.scale
+            case PictureCodec():
+                in_x = self.amplitude * noise / self.codec.std
+            case _:
+                raise AssertionError(self.codec)
+        return y + self.row_scale * in_x
+
+    def whitened(self, y: Tensor, noise: Tensor) -> Tensor:
+        """Y with noise that is independent from number to number, as DDRM takes it to be, of `noise_std`.
+
+        Frames overlap: the noise of N samples lies in the N dimensions of spectrograms that are some waveform's, and is
+        N_window / hop times stronger there than its spread in one bin says. Added is what no waveform has of white
+        noise of that strength. Nothing that y says is lost: the waveform of the sum is that of y.
+
+        Args:
+            noise: standard normal [B, C, H, W].
+        """
+        if self.amplitude == 0 or not isinstance(self.codec, SoundCodec):
+            return y
+        drawn = self.noise_std / self.row_scale * self.codec.scale * noise
+        return y + self.row_scale * self.codec.inconsistent(drawn) / self.codec.scale
 
 
 def build_problem(task: RestorationTask, codec: Codec, shape: Shape, *, seed: int, device: torch.device) -> Problem:
@@ -49,23 +92,23 @@ def build_problem(task: RestorationTask, codec: Codec, shape: Shape, *, seed: in
     rng = np.random.default_rng([seed, *task.name.encode()])
     missing = _missing(task, codec, shape, rng).to(device)
     operator = _operator(task, codec, shape, missing, rng, device)
-    noise_std = noise_rows(codec, task.noise_std)
+    amplitude, noise_std = task.noise_std, noise_rows(codec, task.noise_std)
     has_room = isinstance(task, KnownReverb | BlindDereverberation)
     if task.noise_std == 0 or isinstance(task, BlindDereverberation):  # a filter that is not known cannot be whitened
-        return Problem(operator, noise_std, missing, torch.ones_like(noise_std), has_room)
-    scale = 1 / noise_std
-    return Problem(RowScaled(operator, scale), torch.ones_like(noise_std), missing, scale, has_room)
+        return Problem(codec, operator, amplitude, noise_std, missing, torch.ones_like(noise_std), has_room)
+    ones, scale = torch.ones_like(noise_std), 1 / noise_std
+    return Problem(codec, RowScaled(operator, scale), amplitude, ones, missing, scale, has_room)
 
 
 def noise_rows(codec: Codec, noise_std: float) -> Tensor:
-    """[C, 1, 1] or [1, F, 1]: the standard deviation that white noise on pixels or waveforms has in x."""
+    """[C, 1, 1] or [1, F, 1]: the standard deviation in x of white noise on pixels or waveforms, once whitened."""
     match codec:
         case PictureCodec():
             return noise_std / codec.std
         case SoundCodec():
-            window = torch.hann_window(codec.data.stft.window_samples, dtype=torch.float64)
-            gain = math.sqrt(float((window**2).sum()) / 2)  # of the real and of the imaginary part
-            return (noise_std * gain / codec.scale)[None]
+            size, hop = codec.data.stft.window_samples, codec.data.stft.hop_samples
+            power = float((torch.hann_window(size, dtype=torch.float64) ** 2).sum()) / 2  # of the real part of a bin
+            return (noise_std * math.sqrt(power * size / hop) / codec.scale)[None]  # size / hop numbers for a sample
         case _:
             raise AssertionError(codec)
 
@@ -121,11 +164,16 @@ def _missing(task: RestorationTask, codec: Codec, shape: Shape, rng: np.random.G
         case BandwidthExtension(cutoff_hz=cutoff):
             return (bin_frequencies(_sound(codec)) >= cutoff)[None, :, None]
         case InpaintFrames(start_seconds=start, gap_seconds=gap):
-            data = _sound(codec)
-            seconds = torch.arange(width, dtype=torch.float64) * data.stft.hop_samples / data.sample_rate_hz
-            return ((seconds >= start) & (seconds < start + gap))[None, None, :]
+            return frames_touching(_sound(codec), width, start, start + gap)[None, None, :]
         case _:
             assert_never(task)
+
+
+def frames_touching(data: Sound, num_frames: int, start_seconds: float, end_seconds: float) -> Tensor:
+    """Bool [T]: the frames whose window reaches into that stretch of time, of which nothing whole was observed."""
+    seconds = torch.arange(num_frames, dtype=torch.float64) * data.stft.hop_samples / data.sample_rate_hz
+    half = data.stft.window_samples / 2 / data.sample_rate_hz  # the window is 0 at its ends
+    return (seconds + half > start_seconds) & (seconds - half < end_seconds)
 
 
 def bin_frequencies(data: Sound) -> Tensor:

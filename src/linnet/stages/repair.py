@@ -33,6 +33,7 @@ from linnet.recipe import (
     RestoreSection,
     Sound,
     SuperResolution,
+    check_task,
 )
 from linnet.stages.codec import PictureCodec, SoundCodec, to_samples
 from linnet.stages.problems import build_problem
@@ -41,6 +42,7 @@ from linnet.stages.shown import write_example
 from linnet.stages.wiring import Painter, load_painter
 
 RESULT = "repair.json"  # what was done, beside the restored file
+CROSSFADE_SECONDS = 0.01  # from the recording to what fills a gap
 RIDGE = 1e-3  # of a frame's energy
 
 
@@ -69,6 +71,10 @@ def run(
     _check_out(out)
     _check_given(given, task)
     painter = load_painter(model, weights=section.weights, device=device)
+    try:
+        check_task(task, painter.recipe.data)
+    except ValueError as reason:
+        raise RepairError(f"{model} is not for this task: {reason}") from None
     match painter.recipe.data:
         case Sound():
             restored, notes = _repair_sound(section, task, given, painter, painter.recipe.data)
@@ -103,7 +109,6 @@ def _repair_sound(
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     codec = painter.codec
     assert isinstance(codec, SoundCodec)
-    task = _widened(task, data)
     samples, notes = _read(given.file, data)
     spectrum = _spectrum(codec, samples).to(painter.device)
     natural = as_channels(spectrum, data.representation)
@@ -136,16 +141,17 @@ def _repair_sound(
         restored = solve(task, section, painter, problem, y, [0], on_step=lambda t, x: meter.advance())
     known = KnownBins(spectrum, ~missing[0])
     waveform = codec.waveform(codec.natural(restored) / gain, known=known)[:, : len(samples)]
+    if isinstance(task, InpaintFrames) and not task.noise_std:  # outside the gap the samples are known
+        whole = torch.from_numpy(samples).to(waveform)
+        waveform = torch.lerp(waveform, whole, _outside_gap(whole, task, data).to(waveform))
     return to_samples(waveform)[0], notes
 
 
-def _widened(task: RestorationTask, data: Sound) -> RestorationTask:
-    """A gap in a recording reaches into every frame whose window touches it: none of those was observed."""
-    if not isinstance(task, InpaintFrames):
-        return task
-    half = data.stft.window_samples / 2 / data.sample_rate_hz
-    gap = {"start_seconds": task.start_seconds - half, "gap_seconds": task.gap_seconds + 2 * half}
-    return task.model_copy(update=gap)
+def _outside_gap(samples: Tensor, task: InpaintFrames, data: Sound) -> Tensor:
+    """[N] in 0..1: 1 where a recording was whole, 0 in its gap, and a straight way between."""
+    seconds = torch.arange(len(samples)) / data.sample_rate_hz
+    away = torch.maximum(task.start_seconds - seconds, seconds - task.start_seconds - task.gap_seconds)
+    return (away / CROSSFADE_SECONDS).clamp(0, 1)
 
 
 def _check_missing(given: Given, task: RestorationTask, data: Sound, missing: Tensor, num_samples: int) -> None:

@@ -23,6 +23,7 @@ from linnet.stages.shown import comparisons
 from linnet.stages.wiring import Painter, chunks, load_painter
 
 OBSERVATION_STREAM = 0x0B5E  # the noise of the observation is not the noise of the sampler
+WHITENING_STREAM = 0x3117E
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def run(recipe: Recipe, *, dataset: Path, model: Path, out: Path, device: torch.
         page = pages.render("restored.html", title="Restorations", tasks=shown, is_sound=isinstance(recipe.data, Sound))
         (folder / Restored.page).write_text(page, encoding="utf-8")
         write_provenance(folder, "restore", [section], inputs)
-    say(f"{out}: {len(section.tasks)} tasks on {section.num_examples} held-out examples, look at {out / Restored.page}")
+    say(f"{out}: {len(section.tasks)} tasks on {len(clean)} held-out examples, look at {out / Restored.page}")
 
 
 def _held_out(recipe: Recipe, dataset: Path, painter: Painter) -> Tensor:
@@ -80,7 +81,7 @@ def _try(
     batch_size: int,
 ) -> Outcome:
     problem = build_problem(task, painter.codec, painter.recipe.data.shape, seed=section.seed, device=painter.device)
-    y = observe(problem, clean, seed=section.seed)
+    y = damage(problem, clean, seed=section.seed)
     restored = []
     with Meter(
         f"restore: {task.name}", section.num_draws * section.num_steps * len(list(chunks(len(clean), batch_size)))
@@ -101,11 +102,11 @@ def _try(
     )
 
 
-def observe(problem: Problem, clean: Tensor, *, seed: int) -> Tensor:
-    """The damaged observation of standardised examples [B, C, H, W], in the operator's own shape."""
-    y = problem.operator.forward(clean)
-    noise = NoiseStreams(seed ^ OBSERVATION_STREAM, list(range(len(y))), tuple(y.shape[1:]), y.device)
-    return y + problem.noise_std * noise.next()
+def damage(problem: Problem, clean: Tensor, *, seed: int) -> Tensor:
+    """What is observed of standardised examples [B, C, H, W], in the operator's own shape."""
+    shape = problem.noise_shape(tuple(problem.operator.forward(clean[:1]).shape[1:]))
+    noise = NoiseStreams(seed ^ OBSERVATION_STREAM, list(range(len(clean))), shape, clean.device)
+    return problem.damaged(clean, noise.next())
 
 
 def solve(
@@ -121,15 +122,15 @@ def solve(
     """Standardised restorations [B, C, H, W] of observations y; number n decides the noise of row n.
 
     A conditional model is told nothing. Examples larger than the trained ones are restored in overlapping windows. With
-    `section.num_draws` above 1 that many restorations are averaged: as the codec does where something is missing and
-    phases differ, plainly where everything was observed.
+    `section.num_draws` above 1 that many restorations are averaged: as the codec does where nothing was observed and
+    phases differ, plainly elsewhere.
     """
     draws = [
         _draw(task, section, painter, problem, y, [number * section.num_draws + draw for number in numbers], on_step)
         for draw in range(section.num_draws)
     ]
     found = torch.stack(draws)
-    return painter.codec.average(found) if bool(problem.missing.any()) else found.mean(dim=0)
+    return torch.where(problem.missing, painter.codec.average(found), found.mean(dim=0))
 
 
 def _draw(
@@ -141,11 +142,13 @@ def _draw(
     numbers: list[int],
     on_step: OnStep | None,
 ) -> Tensor:
+    is_noise = painter.recipe.diffusion.prediction == "epsilon"  # x_0 from it divides by a signal rate near 0
     predict = painter.predictor(
-        None, 1.0, clip_x0=False, precision=section.precision, overlap_fraction=section.overlap_fraction
+        None, 1.0, clip_x0=is_noise, precision=section.precision, overlap_fraction=section.overlap_fraction
     )
     shape = problem.operator.pseudo_inverse(y).shape[1:]
     noise = NoiseStreams(section.seed, numbers, tuple(shape), painter.device)
+    y = problem.whitened(y, NoiseStreams(section.seed ^ WHITENING_STREAM, numbers, tuple(shape), painter.device).next())
     with torch.inference_mode():
         if isinstance(task, BlindDereverberation):
             return blind_dereverb(
@@ -180,7 +183,7 @@ def _draw(
 def _write(folder: Path, outcome: Outcome) -> None:
     folder.mkdir()
     for name, value in vars(outcome).items():
-        array = value.cpu().numpy()
-        with ArrayWriter(folder / f"{name}.npy", array.shape[1:], array.dtype.type) as writer:  # np.save hides errnos
+        array = value.cpu().numpy()  # by rows: np.save hides errnos
+        with ArrayWriter(folder / getattr(Restored, name), array.shape[1:], array.dtype.type) as writer:
             for row in array:
                 writer.append(row)
