@@ -37,7 +37,7 @@ WINDOW_SECONDS, HOP_SECONDS = 0.064, 0.016
 FLOOR = 1e-8  # -80 dB of full scale squared: above the noise of rounding to 16 bits, so that silence is silence
 PROTOCOL = {
     "log_mel": "linnet log-mel-1: log10 energy in 32 mel bands; mean, deviation and frame-to-frame change over time",
-    "vggish": "VGGish (torch port, 128 features before ReLU and PCA), mean of the 0.96 s patches of a sound",
+    "vggish": "VGGish (torch port, 128 features before ReLU and PCA), all 0.96 s patches pooled",
     "scripted": "TorchScript file",
 }
 
@@ -55,34 +55,34 @@ class Embedding(torch.nn.Module):
         return super().train(False)
 
     def forward(self, waveforms: Tensor, sample_rate_hz: int) -> Tensor:
-        """Float32 [B, samples] in -1..1 -> [B, d].
+        """Float32 [B, samples] in -1..1 -> [B, R, d]: VGGish gives a vector for each patch, a TorchScript file one.
 
         Raises:
-            WeightsError: a TorchScript file gives something else.
+            WeightsError: a TorchScript file gives something else, or the numbers are not finite.
         """
         match self.features:
             case "vggish":
                 from torchaudio.functional import resample
 
-                waveforms = resample(waveforms, sample_rate_hz, SAMPLE_RATE_HZ)
-            case "scripted":
-                pass  # made for the recipe's rate
+                vectors: Tensor = self.network(resample(waveforms, sample_rate_hz, SAMPLE_RATE_HZ))
+            case "scripted":  # made for the recipe's rate
+                vectors = self._one_each(self.network(waveforms), len(waveforms))[:, None]
             case _:
                 assert_never(self.features)
-        return self._checked(self.network(waveforms), len(waveforms))
+        if not bool(vectors.isfinite().all()):
+            raise WeightsError(
+                f"the embedding with sha256 {self.sha256[:8]}... gave numbers that are not finite; does it take "
+                "waveforms in -1..1 at the recipe's sample_rate_hz, silence among them?"
+            )
+        return vectors
 
-    def _checked(self, vectors: object, count: int) -> Tensor:
+    def _one_each(self, vectors: object, count: int) -> Tensor:
         """A file from elsewhere may give anything."""
         if not isinstance(vectors, Tensor) or vectors.ndim != 2 or len(vectors) != count:
             given = f"shape {tuple(vectors.shape)}" if isinstance(vectors, Tensor) else type(vectors).__name__
             raise WeightsError(
                 f"the embedding with sha256 {self.sha256[:8]}... gave {given} for {count} sounds, wanted one vector "
                 f"each, [{count}, d]; script a module that maps waveforms [B, samples] to [B, d]"
-            )
-        if not bool(vectors.isfinite().all()):
-            raise WeightsError(
-                f"the embedding with sha256 {self.sha256[:8]}... gave numbers that are not finite; does it take "
-                "waveforms in -1..1 at the recipe's sample_rate_hz, silence among them?"
             )
         return vectors
 
@@ -96,7 +96,7 @@ def extract(
     device: torch.device,
     embedding: Embedding | None,
 ) -> Iterator[Tensor]:
-    """Feature batches, float64 [<= batch_size, d], of 16-bit waveforms [N, samples].
+    """Feature batches, float64 [<= batch_size, R, d], of 16-bit waveforms [N, samples]; R = 1 but for VGGish's patches.
 
     Raises:
         WeightsError: the file of a scripted embedding does not give one vector a sound.
@@ -105,7 +105,7 @@ def extract(
         batch = torch.from_numpy(np.array(waveforms[start : start + batch_size])).to(device) / FULL_SCALE
         match features:
             case "log_mel":
-                yield log_mel(batch.double(), sample_rate_hz)
+                yield log_mel(batch.double(), sample_rate_hz)[:, None]
             case "vggish" | "scripted":
                 assert embedding is not None, "the caller loads the weights"
                 assert embedding.features == features
@@ -152,7 +152,9 @@ def _filters(points: int, sample_rate_hz: int) -> Tensor:
 
 def protocol(features: SoundFeatures, *, sample_rate_hz: int, embedding: Embedding | None) -> str:
     """How the features were made, in a line: distances with different lines do not compare."""
-    weights = "" if embedding is None or embedding.is_published else f" {embedding.sha256[:8]}"
+    weights = ""
+    if embedding is not None and embedding.features == features and not embedding.is_published:
+        weights = f" {embedding.sha256[:8]}"
     return f"{PROTOCOL[features]}{weights}, of sound at {sample_rate_hz} Hz"
 
 

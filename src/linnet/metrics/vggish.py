@@ -19,11 +19,11 @@ PATCHES_AT_ONCE = 64  # long sounds have many; the first layer makes 1.5 MB of e
 
 
 class VGGish(nn.Module):
-    """Waveforms in -1..1, float32 [B, samples] at 16 kHz -> embeddings [B, 128].
+    """Waveforms in -1..1, float32 [B, samples] at 16 kHz -> embeddings [B, patches, 128].
 
-    A sound's embedding is the mean over its patches of 0.96 s, which do not overlap; what is left over at the end is
-    not looked at, and sounds of less than a patch are padded with zeros. Without the last ReLU and without PCA, as the
-    toolkits of the Frechet audio distance have it. Parameters are named as in the state dict of the common torch port.
+    Patches of 0.96 s, which do not overlap; what is left over at the end is not looked at, and sounds of less than a
+    patch are padded with zeros. Without the last ReLU and without PCA, as the toolkits of the Frechet audio distance
+    have it. Parameters are named as in the state dict of the common torch port.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class VGGish(nn.Module):
     def forward(self, waveforms: Tensor) -> Tensor:
         patches = log_mel_patches(waveforms)
         vectors = torch.cat([self._embed(some) for some in torch.split(patches.flatten(0, 1), PATCHES_AT_ONCE)])
-        return vectors.reshape(*patches.shape[:2], -1).mean(dim=1)
+        return vectors.reshape(*patches.shape[:2], -1)
 
     def _embed(self, patches: Tensor) -> Tensor:
         """[P, 96, 64] -> [P, 128]."""

@@ -1,5 +1,6 @@
 """evaluate: real examples, a model, its samples and restorations in, distances and a report page out."""
 
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,12 +55,16 @@ UNTRAINED_STEPS = 20
 
 @dataclass(frozen=True)
 class Sets:
-    """The four sets of examples that are compared with the reference, each as large as the samples."""
+    """The four sets of examples that are compared with the reference.
+
+    `untrained` and `noise` are as many examples as `model`, and as long. `real` are as many as `model` has pieces of
+    their length, or the whole split where that is smaller: a Frechet distance depends on how many there are.
+    """
 
     model: Stored
     untrained: Stored
     noise: Stored
-    real: Stored  # of the other split: what a perfect model would look like
+    real: Stored  # of the other split: what a very good model would look like
 
 
 def run(
@@ -117,13 +122,14 @@ def run(
     other_split = "train" if reference_split == "test" else "test"
     reference = _examples(recipe, dataset, reference_split)
     drawn = np.asarray(open_array(samples / Samples.examples))
+    num_pieces = math.prod(_pieces(recipe.data, drawn, reference.shape[1]).shape[:2])
     painter = load_painter(model, weights="untrained", device=device)
     with new_folder(out) as folder, tempfile.TemporaryDirectory(dir=out.parent) as scratch:
         sets = Sets(
             model=drawn,
             untrained=_untrained(recipe.sample, painter, model, Path(scratch), batch_size),
             noise=_noise(recipe, painter, len(drawn), batch_size),
-            real=_subset(_examples(recipe, dataset, other_split), len(drawn), section.seed),
+            real=_subset(_examples(recipe, dataset, other_split), num_pieces, section.seed),
         )
         memory, pairs = _memory(
             painter.codec, drawn, _examples(recipe, dataset, "train"), _examples(recipe, dataset, "test")
@@ -188,11 +194,12 @@ def _measure(
 ) -> dict[str, Any]:
     section = recipe.evaluate
     scores, intervals, context, protocols = {}, {}, {}, {}
+    every = {"reference": reference} | vars(sets)
+    pieces = {of: _pieces(recipe.data, examples, reference.shape[1]) for of, examples in every.items()}
+    counts = {of: math.prod(cut.shape[:2]) for of, cut in pieces.items()}
     for features in section.features:
-        length = reference.shape[1]
-        pieces = [_pieces(recipe.data, examples, length) for examples in (reference, *vars(sets).values())]
-        real, *others = _features(features, recipe.data, pieces, device, network)
-        compared = dict(zip(vars(sets), others, strict=True))
+        compared = _features(features, recipe.data, pieces, device, network)
+        real = compared.pop("reference")
         size = min(section.kernel_subset_size, len(reference), len(sets.model))
         of_subsets = f"; {section.kernel_subsets} subsets of {size}"
         details = ("", f"; {AUDIO_PROTOCOL}" if isinstance(recipe.data, Sound) else of_subsets)
@@ -206,7 +213,7 @@ def _measure(
                 f"{protocol(features, recipe.data, network)}; {len(sets.model)} samples against {len(reference)} "
                 f"{section.reference_split}{_in_pieces(recipe.data, reference)}" + detail
             )
-    return {"scores": scores, "intervals": intervals, "context": context, "protocols": protocols}
+    return {"scores": scores, "intervals": intervals, "context": context, "protocols": protocols, "counts": counts}
 
 
 def _in_pieces(data: DataSection, reference: Stored) -> str:
@@ -214,25 +221,28 @@ def _in_pieces(data: DataSection, reference: Stored) -> str:
 
 
 def _pieces(data: DataSection, examples: Stored, length: int) -> Stored:
-    """Waveforms in pieces as long as the reference's: what is averaged over time depends on how long it is."""
+    """[N, P, ...]: waveforms in pieces as long as the reference's, for what is averaged over time depends on how long.
+
+    Less than a piece at the end is left out. Pictures are one piece.
+    """
     if not isinstance(data, Sound):
-        return examples
+        return examples[:, None]
     count = examples.shape[1] // length
-    return np.concatenate([examples[:, place * length : (place + 1) * length] for place in range(count)])
+    return examples[:, : count * length].reshape(len(examples), count, length)
 
 
 def _features(
-    features: Features, data: DataSection, sets: list[Stored], device: torch.device, network: FeatureNetwork | None
-) -> list[Tensor]:
-    """float64 [N, d] for each set."""
-    vectors = []
-    with Meter(f"evaluate: {features} of examples", sum(map(len, sets))) as meter:
-        for examples in sets:
+    features: Features, data: DataSection, sets: dict[str, Stored], device: torch.device, network: FeatureNetwork | None
+) -> dict[str, Tensor]:
+    """float64 [N, R, d] of each set [N, P, ...]: R rows of all P pieces of an example."""
+    vectors, every = {}, {of: pieces.reshape(-1, *pieces.shape[2:]) for of, pieces in sets.items()}
+    with Meter(f"evaluate: {features} of examples", sum(map(len, every.values()))) as meter:
+        for of, examples in every.items():
             batches = []
             for batch in extract_features(features, data, examples, device=device, network=network):
                 batches.append(batch.cpu())
                 meter.advance(len(batch))
-            vectors.append(torch.cat(batches))
+            vectors[of] = torch.cat(batches).reshape(len(sets[of]), -1, batches[0].shape[-1])
     return vectors
 
 
@@ -255,7 +265,8 @@ def _distances(recipe: Recipe, real: Tensor) -> tuple[Callable[[Tensor], float],
 
     def kernel(generated: Tensor) -> float:
         subsets, size = section.kernel_subsets, section.kernel_subset_size
-        return kernel_distance(real, generated, subsets=subsets, subset_size=size, seed=section.seed)
+        rows = real.flatten(0, 1), generated.flatten(0, 1)  # one of each picture
+        return kernel_distance(*rows, subsets=subsets, subset_size=size, seed=section.seed)
 
     return frechet, kernel
 

@@ -58,11 +58,15 @@ def extract_features(
     device: torch.device,
     network: FeatureNetwork | None,
 ) -> Iterator[Tensor]:
-    """Batches float64 [<= 64, d] of uint8 pictures [N, H, W, 3] or int16 waveforms [N, samples]."""
+    """Batches float64 [<= 64, R, d] of uint8 pictures [N, H, W, 3] or int16 waveforms [N, samples].
+
+    R rows of each example: 1, but for VGGish one for each patch. Raises WeightsError.
+    """
     match features:
         case "inception" | "thumbnail" | "texture":
             inception = network if isinstance(network, Inception) else None
-            return picture_features.extract(features, examples, batch_size=BATCH, device=device, inception=inception)
+            batches = picture_features.extract(features, examples, batch_size=BATCH, device=device, inception=inception)
+            return (batch[:, None] for batch in batches)
         case "log_mel" | "vggish" | "scripted":
             assert isinstance(data, Sound), "the recipe's check"
             return sound_features.extract(
@@ -78,10 +82,13 @@ def extract_features(
 
 
 def distance_names(features: Features, network: FeatureNetwork | None) -> tuple[str, str]:
-    """With other weights than the published ones the distances must not be called FID, KID, FAD or KAD."""
+    """With other weights than the published ones the distances must not be called FID, KID, FAD or KAD.
+
+    Which weights those were stands in the protocol: a name that a recipe's gate can ask for holds no hash.
+    """
     needs_network = features in ("inception", "vggish", "scripted")
     if needs_network and network is not None and not network.is_published:
-        return f"frechet_{features}_{network.sha256[:8]}", f"kernel_{features}_{network.sha256[:8]}"
+        return f"frechet_{features}", f"kernel_{features}"
     return metric_names(features)
 
 
@@ -92,6 +99,8 @@ def protocol(features: Features, data: DataSection, network: FeatureNetwork | No
             assert isinstance(data, Sound), "the recipe's check"
             embedding = network if isinstance(network, Embedding) else None
             return sound_features.protocol(features, sample_rate_hz=data.sample_rate_hz, embedding=embedding)
+        case "inception" if network is not None and not network.is_published:
+            return f"{picture_features.PROTOCOL[features]}, weights {network.sha256[:8]}"
         case "inception" | "thumbnail" | "texture":
             return picture_features.PROTOCOL[features]
         case _:

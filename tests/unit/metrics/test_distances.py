@@ -75,6 +75,12 @@ def test_frechet_of_identical_sets_is_zero_even_in_float32() -> None:
     assert frechet_distance(single, single) == pytest.approx(0, abs=1e-6)
 
 
+def test_frechet_pools_the_rows_of_all_examples() -> None:
+    real, generated = features(60, 5, 0), features(24, 5, 1)
+    distance = frechet_distance(real.reshape(20, 3, 5), generated.reshape(12, 2, 5))
+    assert distance == frechet_distance(real, generated)
+
+
 def direct_mmd(x: Array, y: Array) -> float:
     """The unbiased estimate of squared MMD (Gretton et al. 2012, eq. 3), summed as it is written."""
 
@@ -139,6 +145,19 @@ def test_jackknife_of_the_mean_is_the_direct_computation(count: int) -> None:
     variance = 0.9 * sum((one - np.mean(left_out)) ** 2 for one in left_out)
     assert interval.low == pytest.approx(value - 1.96 * math.sqrt(variance), rel=1e-12)
     assert interval.high == pytest.approx(value + 1.96 * math.sqrt(variance), rel=1e-12)
+
+
+def test_jackknife_leaves_out_whole_examples() -> None:
+    """Four rows of each of 25: as of the 25 means, however much the rows of one differ."""
+    rows = np.random.default_rng(0).standard_normal((25, 4)) + np.arange(4)
+
+    def mean(part: Tensor) -> float:
+        return float(part.mean())
+
+    interval = jackknife(mean, 0.0, torch.from_numpy(rows)[..., None])
+    left_out = [np.delete(rows.mean(axis=1), np.arange(group, 25, 10)).mean() for group in range(10)]
+    half = 1.96 * math.sqrt(0.9 * sum((one - np.mean(left_out)) ** 2 for one in left_out))
+    assert (interval.low, interval.high) == pytest.approx((-half, half), rel=1e-12)
 
 
 def test_jackknife_interval_covers_the_truth_about_as_often_as_it_says() -> None:

@@ -45,6 +45,53 @@ def test_it_is_the_double_loop(count: int, other: int, dims: int) -> None:
     assert single == kernel_audio_distance(real.float().double(), generated.float().double())
 
 
+def direct_of_examples(x: Array, y: Array) -> float:
+    """The same of x [N, R, d] and y [M, S, d], where pairs are of different examples; b is of all rows of x."""
+    rows = x.reshape(-1, x.shape[-1])
+    pairs = sorted(math.dist(rows[i], rows[j]) for i in range(len(rows)) for j in range(i))
+    bandwidth = pairs[(len(pairs) - 1) // 2]
+
+    def mean(a: Array, b: Array, *, apart: bool) -> float:
+        values = [
+            math.exp(-(math.dist(one, other) ** 2) / (2 * bandwidth**2))
+            for i, ones in enumerate(a)
+            for j, others in enumerate(b)
+            if not (apart and i == j)
+            for one in ones
+            for other in others
+        ]
+        return sum(values) / len(values)
+
+    return 100 * (mean(x, x, apart=True) + mean(y, y, apart=True) - 2 * mean(x, y, apart=False))
+
+
+def of_examples(count: int, rows: int, *, seed: int, spread: float) -> Tensor:
+    """[count, rows, 3] of variance 1, where rows of one example scatter by `spread` around its centre."""
+    centres, own = gaussian(count, 3, seed=seed), gaussian(count * rows, 3, seed=seed + 1).reshape(count, rows, 3)
+    return centres[:, None] * math.sqrt(1 - spread**2) + own * spread
+
+
+@pytest.mark.parametrize(("rows", "others"), [(1, 4), (3, 1), (3, 2)])
+def test_pairs_of_rows_of_one_example_are_left_out(rows: int, others: int) -> None:
+    real = of_examples(7, rows, seed=0, spread=0.3)
+    generated = of_examples(5, others, seed=2, spread=0.5) * 0.8
+    wanted = direct_of_examples(real.numpy(), generated.numpy())
+    assert kernel_audio_distance(real, generated) == pytest.approx(wanted, rel=1e-10)
+    assert kernel_audio_distance(real[:, 0], generated[:, 0]) == pytest.approx(
+        direct(real[:, 0].numpy(), generated[:, 0].numpy()), rel=1e-10
+    )
+
+
+def test_rows_of_one_example_may_be_alike_and_it_is_still_unbiased() -> None:
+    values = [
+        kernel_audio_distance(
+            of_examples(20, 3, seed=4 * n, spread=0.2), of_examples(15, 4, seed=4 * n + 2, spread=0.2)
+        )
+        for n in range(60)
+    ]
+    assert abs(np.mean(values)) < 2 * np.std(values) / math.sqrt(len(values))
+
+
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     real, generated = gaussian(25, 4, seed=0), gaussian(17, 4, seed=1, shift=0.5)
     whole = kernel_audio_distance(real, generated)

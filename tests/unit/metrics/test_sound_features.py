@@ -35,9 +35,8 @@ def noise(count: int, *, samples: int = 4000, seed: int = 0) -> Waveforms:
 
 
 def descriptor(waveforms: Waveforms, rate: int = RATE) -> Tensor:
-    return torch.cat(
-        list(extract("log_mel", waveforms, sample_rate_hz=rate, batch_size=64, device=CPU, embedding=None))
-    )
+    batches = extract("log_mel", waveforms, sample_rate_hz=rate, batch_size=64, device=CPU, embedding=None)
+    return torch.cat(list(batches)).squeeze(1)  # one vector a sound
 
 
 def sine(hz: float, *, rate: int = RATE, seconds: float = 0.5, amplitude: float = 1.0) -> Tensor:
@@ -141,7 +140,7 @@ def test_batches_change_no_bit() -> None:
     for size in (1, 3):
         parts = list(extract("log_mel", noise(7), sample_rate_hz=RATE, batch_size=size, device=CPU, embedding=None))
         assert [len(part) for part in parts] == [min(size, 7 - start) for start in range(0, 7, size)]
-        assert torch.equal(torch.cat(parts), whole)
+        assert torch.equal(torch.cat(parts), whole[:, None])
 
 
 # --- embeddings from files --------------------------------------------------------------------------------------------
@@ -182,7 +181,7 @@ def sha256(path: Path) -> str:
 
 def vectors(embedding: Embedding, waveforms: Waveforms) -> Tensor:
     batches = extract(embedding.features, waveforms, sample_rate_hz=RATE, batch_size=2, device=CPU, embedding=embedding)
-    return torch.cat(list(batches))
+    return torch.cat(list(batches)).squeeze(1)
 
 
 def test_a_scripted_embedding_sees_waveforms_in_full_scale_units(tmp_path: Path) -> None:
@@ -232,6 +231,8 @@ def test_protocols_name_what_was_measured() -> None:
     assert not Embedding(nn.Identity(), "scripted", published.sha256).is_published
     assert "deadbeef" in protocol("vggish", sample_rate_hz=RATE, embedding=other)
     assert "10086976" not in protocol("vggish", sample_rate_hz=RATE, embedding=published)
+    without = protocol("log_mel", sample_rate_hz=RATE, embedding=None)
+    assert protocol("log_mel", sample_rate_hz=RATE, embedding=other) == without, "no weights are in it"
 
 
 FLAG = r"--embedding-weights \(LINNET_EMBEDDING_WEIGHTS\)"
