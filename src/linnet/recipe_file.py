@@ -56,7 +56,7 @@ def parse_recipe(text: str, *, where: str, overrides: Sequence[str] = ()) -> Rec
 
 
 def parse_task(text: str, recipe: Recipe) -> RestorationTask:
-    """A task for `linnet repair`: the name of one of the recipe's, or a TOML table whose noise_std may be left out.
+    """A task for `linnet repair`: the name of one of the recipe's, or a TOML table without what is made up for those.
 
     Raises:
         RecipeError: neither, or not for this kind of data.
@@ -64,15 +64,15 @@ def parse_task(text: str, recipe: Recipe) -> RestorationTask:
     if found := [task for task in recipe.restore.tasks if task.name == text.strip()]:
         return found[0]
     names = ", ".join(task.name for task in recipe.restore.tasks)
-    try:
-        values = tomlkit.value(text.strip()).unwrap()
-    except tomlkit.exceptions.ParseError:
-        values = None
+    values = _toml_value(text, option=f"--task {text!r}")
     if not isinstance(values, dict):
         raise RecipeError(f"--task {text!r}: no task of the recipe ({names}) and no TOML table, such as {EXAMPLE_TASK}")
+    # What the recipe's tasks make up, and what a file of one's own has: noise, a room, missing pixels.
     values = {"name": "repair", "noise_std": 0.0} | values
     if values.get("kind") in ("known_reverb", "blind_dereverberation"):
-        values = {"reverberation_seconds": 1.0} | values  # of made-up rooms only; here the room is a real one
+        values = {"reverberation_seconds": 1.0} | values
+    if values.get("kind") == "inpaint_pixels":
+        values = {"pattern": "random", "missing_fraction": 0.5} | values
     try:
         task = TypeAdapter[RestorationTask](RestorationTask).validate_python(values)
         check_task(task, recipe.data)
@@ -95,16 +95,31 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     path = key.strip().split(".")
     if not separator or not all(path):
         raise RecipeError(f"--set {override!r}: write section.key=value, such as --set train.batch_size=64")
-    try:
-        value = tomlkit.value(text.strip()).unwrap()
-    except tomlkit.exceptions.ParseError:
-        value = text.strip()  # a bare word is meant as a string
+    value = _toml_value(text, option=f"--set {override!r}")
     table = values
     for name in path[:-1]:
         if not isinstance(inner := table.get(name), dict):
             raise RecipeError(f"--set {override!r}: the recipe has no table [{name}]")
         table = inner
     table[path[-1]] = value
+
+
+def _toml_value(text: str, *, option: str) -> Any:
+    """What `text` means in TOML, and as it is where it means nothing: a bare word is meant as a string.
+
+    Raises:
+        RecipeError: it begins like a list or a table, and is none.
+    """
+    text = text.strip()
+    try:
+        return tomlkit.value(text).unwrap()
+    except tomlkit.exceptions.TOMLKitError as reason:
+        if text.startswith(("[", "{")):
+            raise RecipeError(
+                f"{option}: begins like a list or table of TOML, and is none ({reason}); close all brackets and name "
+                "each key once, or put it in quotes if it is a text"
+            ) from None
+        return text
 
 
 def _explain(error: ValidationError) -> Iterator[str]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from linnet.data.stft import FULL_SCALE
+from linnet.data.pcm import FULL_SCALE
 from linnet.recipe import STFT, ComplexSpectrogram, MagnitudeSpectrogram
 
 

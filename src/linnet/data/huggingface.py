@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 from linnet.data.download import DownloadError
 from linnet.data.published import AUDIOFOLDER, Published, read_published
 from linnet.data.raw import RawDataError
-from linnet.data.sound_layouts import JSON_METADATA, arrange_published
+from linnet.data.sound_folder import JSON_METADATA, METADATA
+from linnet.data.sound_layouts import arrange_published
 from linnet.errors import first_line
 from linnet.hashes import file_hash
 from linnet.progress import Meter
@@ -33,7 +34,6 @@ SCHEME = "hf:"
 GRAMMAR = f"{SCHEME}OWNER/NAME@REVISION, {SCHEME}OWNER/NAME@REVISION#CONFIGURATION, and :SPLIT at the end of either"
 README = "README.md"
 CARDS = (README, ".huggingface.yaml")  # where a data set describes itself
-METADATA_NAMES = ("metadata.csv", JSON_METADATA)
 PARALLEL = 4
 MEGABYTE = 1_000_000
 NAME = r"[A-Za-z0-9][\w.-]*"
@@ -126,7 +126,7 @@ def download(address: Address, commit: str, cache: Path) -> Snapshot:
         raise RawDataError(f"--source {address}: {str(reason).removeprefix(f'{names}: ')}") from None
     wanted = {name for group in chosen.splits.values() for name in group}
     if published.layout == AUDIOFOLDER:
-        wanted |= {name for name in files if PurePosixPath(name).name in METADATA_NAMES}
+        wanted |= {name for name in files if PurePosixPath(name).name in (METADATA, JSON_METADATA)}
     _fetch(address, commit, [file for file in files.values() if file.name in wanted], folder)
     return Snapshot(folder, published, chosen)
 
@@ -192,7 +192,7 @@ def _fetch_file(address: Address, commit: str, file: RemoteFile, folder: Path, c
     from huggingface_hub.file_download import http_get
 
     target = folder / file.name
-    partial = target.with_name(f"{target.name}.part")
+    partial = target.with_name(f".{target.name}.part")  # hidden: never taken for a file of the data set
     target.parent.mkdir(parents=True, exist_ok=True)
     have = partial.stat().st_size if partial.exists() else 0
     if have > file.size:

@@ -1,6 +1,8 @@
 """From a picture and a box to a square array: cropped without distortion, antialiased, eight bits."""
 
+import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,9 +41,27 @@ def read_crop(path: Path, box: Box, size: int) -> Crop:
         raise UnreadableFile("box is not finite")
     if box.width <= 0 or box.height <= 0:
         raise UnreadableFile(f"box has no area ({box.width:g} x {box.height:g})")
+    with _opened(path) as image:
+        return _crop(image, box, size)
+
+
+def read_picture(path: Path) -> Image.Image:
+    """A whole picture in RGB as training sees it: on white where transparent, not turned as EXIF says.
+
+    Raises:
+        UnreadableFile: missing, damaged or truncated picture.
+    """
+    with _opened(path) as image:
+        image.load()
+        return _to_rgb(image)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The picture, and all that Pillow raises while it is open as UnreadableFile."""
     try:
         with Image.open(path) as image:
-            return _crop(image, box, size)
+            yield image
     except FileNotFoundError:
         raise UnreadableFile("file is missing") from None
     except Image.DecompressionBombError:
@@ -83,7 +103,7 @@ def _crop(image: Image.Image, box: Box, size: int) -> Crop:
         image.draft("RGB", (math.ceil(full_width * wanted), math.ceil(full_height * wanted)))
     image.load()
     reduction = round(max(full_width, full_height) / max(image.size))  # whole; decoders round odd sizes up
-    picture = _upright_rgb(image)
+    picture = _to_rgb(image)
     left, right = left / reduction, (left + side) / reduction
     top, bottom = top / reduction, (top + side) / reduction
     picture, left, top, right, bottom = _pad(picture, left, top, right, bottom)
@@ -93,7 +113,7 @@ def _crop(image: Image.Image, box: Box, size: int) -> Crop:
     return Crop(np.asarray(square), full_width, full_height)
 
 
-def _upright_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image) -> Image.Image:
     """RGB without alpha. Boxes are given in stored pixels, so an EXIF rotation is not applied."""
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")

@@ -6,7 +6,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from linnet.data.raw import RawDataError
-from linnet.data.sound_folder import AUDIO_SUFFIXES, FILE_NAME, METADATA, SPLIT, check_columns, clean
+from linnet.data.sound_folder import (
+    AUDIO_SUFFIXES,
+    FILE_NAME,
+    METADATA,
+    SPLIT,
+    check_columns,
+    clean,
+    one_line,
+    whole_label,
+)
 from linnet.errors import first_line
 from linnet.progress import Meter, say
 from linnet.recipe import Sound
@@ -74,7 +83,7 @@ def _rows(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
                 raise RawDataError(f"{path}: no column {absent[0]!r}, which the others or README.md have; correct it")
             for batch in file.iter_batches(batch_size=1, columns=columns):
                 yield from batch.to_pylist()
-    except (pa.ArrowException, OSError) as reason:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as reason:  # texts are looked at when they are asked for
         if isinstance(reason, OSError) and reason.errno is not None:
             raise  # the disk's fault, not the file's
         raise RawDataError(f"{path}: not a whole parquet file like the others ({first_line(reason)})") from None
@@ -139,18 +148,13 @@ def _cell(value: Any, feature: Any, column: str, data: Sound, path: Path) -> str
         return ""
     match feature:
         case datasets.ClassLabel():
-            return str(feature.names[value]) if 0 <= value < feature.num_classes else ""  # -1: not labelled
+            name = one_line(feature.names[value]) if 0 <= value < feature.num_classes else ""  # -1: not labelled
+            return whole_label(name, column, data, where=str(path))
         case datasets.List() | datasets.LargeList():
             items = [_cell(item, feature.feature, column, data, path) for item in value]
-            torn = [item for item in items if data.label_separator in item]
-            if torn and column == data.labels_column:
-                raise RawDataError(
-                    f"{path}: label {torn[0]!r} holds {data.label_separator!r}, which would make two labels of it; "
-                    "set data.label_separator to something that no label holds"
-                )
-            return data.label_separator.join(items)
+            return data.label_separator.join(whole_label(item, column, data, where=str(path)) for item in items)
         case _:
-            return clean(str(value))[0]
+            return one_line(str(value))
 
 
 def _write_audio(audio: Any, folder: Path, number: int) -> tuple[str, str]:

@@ -41,14 +41,11 @@ class _Stream(soundfile.SoundFile):  # type: ignore[misc]  # soundfile comes wit
 
 @dataclass(frozen=True)
 class Recording:
-    """One song as the pipeline uses it, and what it was before."""
+    """One song as the pipeline uses it, and what was done for that."""
 
     samples: NDArray[np.float32]  # [n], finite, in -1..1
     notes: tuple[str, ...]  # what was changed or is missing
-    original_rate_hz: int
-    num_channels: int
     encoding: str  # such as "WAV PCM_16"
-    original_duration_seconds: float  # of what could be decoded
 
 
 @dataclass(frozen=True)
@@ -127,7 +124,6 @@ def _convert(file: soundfile.SoundFile, sample_rate_hz: int) -> Recording:
     if channels > MAX_CHANNELS:
         raise UnreadableSound(f"{channels} channels (at most {MAX_CHANNELS})")
     samples, notes = _decode(file)
-    duration = len(samples) / rate
     if not np.isfinite(samples).all():
         raise UnreadableSound(f"{int((~np.isfinite(samples)).sum())} of {len(samples)} samples are not finite")
     if channels > 1:
@@ -139,7 +135,7 @@ def _convert(file: soundfile.SoundFile, sample_rate_hz: int) -> Recording:
     if peak > 1:
         samples = np.clip(samples / np.float32(peak), -1, 1)
         notes.append(f"scaled down from a peak of {peak:.3g} to 1")
-    return Recording(samples, tuple(notes), rate, channels, f"{file.format} {file.subtype}", duration)
+    return Recording(samples, tuple(notes), f"{file.format} {file.subtype}")
 
 
 def _decode(file: soundfile.SoundFile) -> tuple[NDArray[np.float32], list[str]]:

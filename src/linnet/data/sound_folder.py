@@ -3,8 +3,8 @@
     file_name,labels,caption,split        <- `file_name` is the one column that must be there
     flute/0001.ogg,flute|slow,a slow flute,train
 
-Without a metadata.csv every audio file is a song; its folder's name is its one label, in a column called `label`. Where
-no column `split` says it, a folder called train, test, validation, valid or dev does.
+Without a metadata.csv every file with a suffix of sound is a song; its folder's name is its one label, in a column
+called `label`. Where no column `split` says it, a folder called train, test, validation, valid or dev does.
 """
 
 import csv
@@ -20,9 +20,16 @@ from linnet.artifacts import Raw
 from linnet.data.raw import RawDataError
 from linnet.recipe import OfficialSplit, Sound
 
-METADATA = "metadata.csv"
+METADATA, JSON_METADATA = "metadata.csv", "metadata.jsonl"
 FILE_NAME, SPLIT, FOLDER_LABEL = "file_name", "split", "label"  # columns
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif"})
+# The formats of libsndfile and their other suffixes. Not there: .raw and .sd2, which do not say how their samples are
+# stored, and .mat, which seldom is sound. What metadata names may have any suffix: a file's content decides.
+AUDIO_SUFFIXES = frozenset(
+    {".wav", ".wave", ".wavex", ".bwf", ".rf64", ".w64", ".nist", ".sph"}
+    | {".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2"}
+    | {".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".voc", ".svx", ".8svx"}
+    | {".avr", ".htk", ".ircam", ".sf", ".mpc2k", ".paf", ".pvf", ".sds", ".wve", ".xi"}
+)
 LONGEST_NAME_BYTES = 255  # of one folder or file on any common file system
 
 SplitName = Literal["", "train", "test"]
@@ -56,7 +63,7 @@ class SongIndex:
 
 @dataclass(frozen=True)
 class Line:
-    """A row of metadata.csv and the line of the file where it begins."""
+    """A row of metadata.csv and the line of the file where it begins, 0 where there is no such file."""
 
     number: int
     cells: dict[str, str]
@@ -70,12 +77,13 @@ def read_songs(folder: Path, data: Sound) -> SongIndex:
             some song has none; the message names the line, or the columns that exist.
     """
     base = find_folder(folder)
-    files = audio_files(base)
+    files = visible_files(base)
     path = base / METADATA
     if path.is_file():
         columns, lines = read_table(path)
     else:
-        columns, lines = [FILE_NAME, FOLDER_LABEL], [Line(0, _row_of(name)) for name in files]
+        columns = [FILE_NAME, FOLDER_LABEL]
+        lines = [Line(0, folder_row(name, data, base)) for name in files if _is_audio(name)]
     check_columns(columns, data, where=path)
     notes: list[tuple[str, str]] = []
     songs = tuple(_song(number, line, data, notes, path) for number, line in enumerate(lines))
@@ -83,7 +91,7 @@ def read_songs(folder: Path, data: Sound) -> SongIndex:
     if not any(song.file_name in files for song in songs):
         raise RawDataError(f"{path} lists {len(songs)} songs, and none of the files is there; ingest the source again")
     names = {song.file_name for song in songs}
-    notes += [(name, f"in the folder, not in {METADATA}") for name in files if name not in names]
+    notes += [(_in_utf_8(name), _why_left_out(name)) for name in files if name not in names and name != METADATA]
     return SongIndex(songs, tuple(notes))
 
 
@@ -106,7 +114,7 @@ def find_folder(folder: Path) -> Path:
         base = entries[0]
     if not (base / METADATA).is_file() and not audio_files(base):
         raise RawDataError(
-            f"{folder}: neither {METADATA} nor audio files ({' '.join(sorted(AUDIO_SUFFIXES))}) there; "
+            f"{folder}: neither {METADATA} nor audio files (.wav .flac .ogg .opus .mp3 .aiff ...) there; "
             "run `linnet ingest` (or `dvc pull`) first"
         )
     return base
@@ -123,11 +131,32 @@ def song_path(folder: Path, song: Song) -> Path | None:
     return path if real.is_relative_to(os.path.realpath(folder)) else None
 
 
-def audio_files(folder: Path) -> dict[str, Path]:
-    """All files with an audio suffix below `folder` by their relative names, sorted; hidden ones are none of it."""
-    found = {path.relative_to(folder): path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES}
+def visible_files(folder: Path) -> dict[str, Path]:
+    """All files below `folder` by their relative names, sorted; hidden ones and source.json are none of it."""
+    found = {path.relative_to(folder): path for path in folder.rglob("*")}
     named = {name.as_posix(): path for name, path in found.items() if not any(map(is_hidden, name.parts))}
-    return {name: named[name] for name in sorted(named) if named[name].is_file()}
+    return {name: named[name] for name in sorted(named) if name != Raw.source and named[name].is_file()}
+
+
+def audio_files(folder: Path) -> dict[str, Path]:
+    """The visible files with a suffix of sound."""
+    return {name: path for name, path in visible_files(folder).items() if _is_audio(name)}
+
+
+def _is_audio(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in AUDIO_SUFFIXES
+
+
+def _why_left_out(name: str) -> str:
+    if _is_audio(name):
+        return f"in the folder, not in {METADATA}"
+    suffix = _in_utf_8(PurePosixPath(name).suffix.lower())
+    return f"left out: files {f'ending in {suffix}' if suffix else 'without a suffix'} are no songs"
+
+
+def _in_utf_8(name: str) -> str:
+    """Names on a disk may be any bytes."""
+    return name.encode(errors="replace").decode()
 
 
 def is_hidden(name: str) -> bool:
@@ -155,6 +184,22 @@ def folder_label(name: str) -> str:
     """The folder a file lies in, as its label; "" for one at the top or directly in a split's folder."""
     label = PurePosixPath(name).parent.name
     return "" if label in SPLITS else label
+
+
+def folder_row(name: str, data: Sound, folder: Path) -> dict[str, str]:
+    """What metadata would say of the file `name` below `folder`. Raises RawDataError as `whole_label` does."""
+    label = whole_label(folder_label(name), FOLDER_LABEL, data, where=str(folder / name))
+    return {FILE_NAME: name, FOLDER_LABEL: label}
+
+
+def whole_label(text: str, column: str, data: Sound, *, where: str) -> str:
+    """`text`, one entry of a list. Raises RawDataError if it is a label that the separator would tear."""
+    if column == data.labels_column and data.label_separator in text:
+        raise RawDataError(
+            f"{where}: label {text[:80]!r} holds {data.label_separator!r}, which would make two labels of it; set "
+            "data.label_separator to something that no label holds"
+        )
+    return text
 
 
 def read_table(path: Path) -> tuple[list[str], list[Line]]:
@@ -216,13 +261,9 @@ def _header(cells: Sequence[str], path: Path) -> list[str]:
     return columns
 
 
-def _row_of(name: str) -> dict[str, str]:
-    return {FILE_NAME: name, FOLDER_LABEL: folder_label(name)}
-
-
 def _song(number: int, line: Line, data: Sound, notes: list[tuple[str, str]], path: Path) -> Song:
-    where = f"{path}, line {line.number}"
-    name = _file_name(line.cells[FILE_NAME], where)
+    where = f"{path}, line {line.number}" if line.number else str(path.parent)
+    name = file_name_of(line.cells[FILE_NAME], where)
 
     def text_of(column: str) -> str:
         text, was_odd = clean(line.cells[column])
@@ -246,9 +287,10 @@ def _song(number: int, line: Line, data: Sound, notes: list[tuple[str, str]], pa
     return Song(number, name, labels, text_of(data.caption_column) if data.caption_column else "", split)
 
 
-def _file_name(cell: str, where: str) -> str:
+def file_name_of(cell: str, where: str) -> str:
+    """The relative name in a cell. Raises RawDataError if no file can be called that."""
     name = PurePosixPath(cell.strip()).as_posix() if cell.strip() else ""  # ./a.wav and a.wav are the same file
-    if not name or any(unicodedata.category(letter) == "Cc" for letter in name):
+    if not name or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):  # Cs: bytes that are no UTF-8
         raise RawDataError(f"{where}: {cell[:80]!r} is no file name; correct the line or take it out")
     if any(len(part.encode()) > LONGEST_NAME_BYTES for part in name.split("/")):
         raise RawDataError(f"{where}: the file name is longer than {LONGEST_NAME_BYTES} bytes; correct the line")
@@ -260,6 +302,11 @@ def clean(text: str) -> tuple[str, bool]:
     is_odd = any(unicodedata.category(letter) == "Cc" and not letter.isspace() for letter in text)
     spaced = "".join(" " if unicodedata.category(letter) == "Cc" else letter for letter in text)
     return " ".join(spaced.split()), is_odd
+
+
+def one_line(text: str) -> str:
+    """`text` as metadata.csv can hold it: on one line, without NUL. Other control characters stay, and get a note."""
+    return " ".join(text.replace("\0", "\1").split())
 
 
 def _check_names(songs: Iterable[Song], lines: Sequence[Line], path: Path) -> None:

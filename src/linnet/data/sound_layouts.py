@@ -15,22 +15,23 @@ from linnet.data.published import AUDIOFOLDER, PARQUET, Published, read_publishe
 from linnet.data.raw import RawDataError
 from linnet.data.sound_folder import (
     FILE_NAME,
-    FOLDER_LABEL,
+    JSON_METADATA,
     METADATA,
     SPLIT,
     audio_files,
     check_columns,
-    clean,
+    file_name_of,
     find_folder,
-    folder_label,
+    folder_row,
     is_hidden,
+    one_line,
     read_songs,
     read_table,
+    visible_files,
+    whole_label,
 )
 from linnet.progress import say
 from linnet.recipe import Sound
-
-JSON_METADATA = "metadata.jsonl"
 
 
 @dataclass(frozen=True)
@@ -91,15 +92,14 @@ def arrange_parquet(source: Path, published: Published, folder: Path, data: Soun
 
 
 def gather(source: Path, folder: Path, data: Sound, part: Part) -> None:
-    """Write one metadata.csv of all metadata files below `source`, and copy the audio files.
+    """Write one metadata.csv of all metadata files below `source`, and copy the other files.
 
     Raises:
         RawDataError: a metadata file makes no sense, or lacks a column that the recipe names.
     """
-    files = {name: path for name, path in audio_files(source).items() if name not in part.left_out}
     rows = [row for row in _metadata_rows(source, data) if row[FILE_NAME] not in part.left_out]
     if not rows:
-        rows = [{FILE_NAME: name, FOLDER_LABEL: folder_label(name)} for name in files]
+        rows = [folder_row(name, data, source) for name in audio_files(source) if name not in part.left_out]
     if part.splits:
         rows = [row | {SPLIT: part.splits.get(row[FILE_NAME], "")} for row in rows]
     columns = list(dict.fromkeys(column for row in rows for column in row))
@@ -108,42 +108,69 @@ def gather(source: Path, folder: Path, data: Sound, part: Part) -> None:
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    for name, path in files.items():
-        _copy_file(path, folder / name)
+    for name, path in visible_files(source).items():
+        if name not in part.left_out and path.name not in (METADATA, JSON_METADATA):
+            _copy_file(path, folder / name)
 
 
 def _metadata_rows(source: Path, data: Sound) -> Iterator[dict[str, str]]:
     for path in _metadata_files(source):
         below = path.parent.relative_to(source)
-        rows = [line.cells for line in read_table(path)[1]] if path.suffix == ".csv" else _json_rows(path, data)
-        for row in rows:
-            yield row | {FILE_NAME: (below / row[FILE_NAME]).as_posix()}
+        for where, row in _csv_rows(path) if path.suffix == ".csv" else _json_rows(path, data):
+            yield row | {FILE_NAME: (below / file_name_of(row[FILE_NAME], where)).as_posix()}
 
 
-def _json_rows(path: Path, data: Sound) -> Iterator[dict[str, str]]:
-    lines = path.read_bytes().splitlines()
-    for number, line in enumerate(lines, start=1):
+def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    for line in read_table(path)[1]:
+        texts = {column: one_line(cell) for column, cell in line.cells.items()}
+        yield f"{path}, line {line.number}", texts | {FILE_NAME: line.cells[FILE_NAME]}
+
+
+def _json_rows(path: Path, data: Sound) -> Iterator[tuple[str, dict[str, str]]]:
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        where = f"{path}, line {number}"
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except ValueError as reason:  # bytes that are no UTF-8 too
-            raise RawDataError(f"{path}, line {number}: no JSON ({reason}); correct the line") from None
-        if not isinstance(row, dict) or not isinstance(row.get(FILE_NAME), str):
-            raise RawDataError(f"{path}, line {number}: no object with a {FILE_NAME}; correct the line")
-        yield {column: _text_of(value, data.label_separator) for column, value in row.items()}
+            row = _json_row(line, data, where)
+        except RecursionError:
+            raise RawDataError(f"{where}: lists in lists, too deep to be read; correct the line") from None
+        yield where, row
 
 
-def _text_of(value: Any, separator: str) -> str:
+def _json_row(line: bytes, data: Sound, where: str) -> dict[str, str]:
+    try:
+        row = json.loads(line)
+    except ValueError as reason:  # bytes that are no UTF-8 too
+        raise RawDataError(f"{where}: no JSON ({reason}); correct the line") from None
+    if not isinstance(row, dict) or not isinstance(row.get(FILE_NAME), str):
+        raise RawDataError(f"{where}: no object with a {FILE_NAME}; correct the line")
+    texts = {one_line(column): _text_of(value, column, data, where) for column, value in row.items()}
+    texts[FILE_NAME] = row[FILE_NAME]
+    try:
+        "".join(text for item in texts.items() for text in item).encode()
+    except UnicodeEncodeError as reason:
+        half = ascii(reason.object[reason.start])
+        raise RawDataError(f"{where}: {half} is half a character, which no text in UTF-8 holds; correct it") from None
+    return texts
+
+
+def _text_of(value: Any, column: str, data: Sound, where: str) -> str:
+    if isinstance(value, str):
+        return one_line(value)
+    return data.label_separator.join(whole_label(entry, column, data, where=where) for entry in _entries(value))
+
+
+def _entries(value: Any) -> list[str]:
     match value:
         case None:
-            return ""
+            return [""]
         case list():
-            return separator.join(_text_of(item, separator) for item in value)
+            return [entry for item in value for entry in _entries(item)]
         case str():
-            return clean(value)[0]
+            return [one_line(value)]
         case _:
-            return json.dumps(value)
+            return [json.dumps(value)]
 
 
 def _metadata_files(source: Path) -> list[Path]:

@@ -13,12 +13,10 @@ from typing import assert_never
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from linnet.recipe import STFT, ComplexSpectrogram, MagnitudeSpectrogram
 
-FULL_SCALE = 32767  # the int16 of 1.0; -32768 is never used
 SOLVER_STEPS = 40  # of conjugate gradients; the condition number is below 10, so that is far past convergence
 
 
@@ -148,18 +146,6 @@ def as_spectrum(channels: Tensor) -> Tensor:
 def as_magnitude(channels: Tensor, representation: MagnitudeSpectrogram) -> Tensor:
     """|STFT| of its power, float [..., 1, bins, frames] -> [..., bins, frames]; what is negative counts as silent."""
     return _power(channels[..., 0, :, :].clamp(min=0), 1 / representation.exponent)
-
-
-def encode_waveform(samples: NDArray[np.floating]) -> tuple[NDArray[np.int16], int]:
-    """Samples in -1..1 as 16 bits, rounded to the nearest, and how many were beyond and are clipped."""
-    assert bool(np.isfinite(samples).all()), "readers reject what is not finite"
-    clipped = int(np.count_nonzero(np.abs(samples) > 1))
-    return np.rint(np.clip(samples, -1, 1) * np.float32(FULL_SCALE)).astype(np.int16), clipped
-
-
-def decode_waveform(samples: NDArray[np.int16]) -> NDArray[np.float32]:
-    """16 bits as samples in -1..1; encoding them again gives the same bits."""
-    return np.divide(samples, np.float32(FULL_SCALE), dtype=np.float32)
 
 
 def _by_row(function: Callable[[Tensor], Tensor], x: Tensor, *, last_dimensions: int) -> Tensor:

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from linnet.data.pcm import FULL_SCALE
 from linnet.data.sound_folder import FILE_NAME, METADATA
 
 Signal = NDArray[np.float64]  # [samples], or [samples, channels] in a file
 TABLE_BITS, PHASE_BITS = 12, 32
-FULL_SCALE = 32767
 PEAK = 0.8  # of full scale
 
 

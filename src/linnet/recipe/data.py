@@ -86,7 +86,7 @@ class Sound(Section):
     folder: FolderName  # below data/
     builtin: Literal["music", "voices"]  # what ingest makes where it is given no source
     labels_column: str  # of metadata.csv; "" for none. Several labels a song
-    label_separator: Annotated[str, Field(min_length=1, max_length=3)]
+    label_separator: Annotated[str, Field(min_length=1, max_length=3, pattern=r"^[^\x00-\x1f]+$")]
     caption_column: str  # of metadata.csv; "" for none
     sample_rate_hz: Annotated[int, Field(ge=4000, le=96_000)]
     stft: STFT

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from linnet.data.frequency_scales import noise_floor
 from linnet.data.griffin_lim import KnownBins, griffin_lim
-from linnet.data.stft import FULL_SCALE, Transform, as_channels, as_magnitude, as_spectrum, encode_waveform
+from linnet.data.pcm import FULL_SCALE, encode_waveform
+from linnet.data.stft import Transform, as_channels, as_magnitude, as_spectrum
 from linnet.errors import LinnetError
 from linnet.pages.sound import spectrogram_picture
 from linnet.recipe import (
@@ -220,8 +221,7 @@ def to_samples(waveform: Tensor) -> NDArray[np.int16]:
     """
     _check_finite(waveform, "sound")
     peak = waveform.abs().amax(dim=-1, keepdim=True).clamp(min=1.0)
-    samples, _ = encode_waveform((waveform / peak).cpu().numpy())
-    return samples
+    return encode_waveform((waveform / peak).cpu().numpy())
 
 
 def _check_finite(x: Tensor, what: str) -> None:

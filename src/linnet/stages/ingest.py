@@ -30,20 +30,22 @@ def run(data: DataSection, *, source: str | None, out: Path, work: Path) -> None
     """Bring the raw data of `data.kind` into `out`; a folder that already holds this very source is left alone.
 
     Args:
-        source: None keeps what is there, and makes the built-in set where nothing is; `synthetic` (made here);
+        source: None keeps what ingest brought, and makes the built-in set where nothing is; `synthetic` (made here);
             `caltech` (birds, from their published address); `hf:OWNER/NAME@REVISION[#CONFIGURATION][:SPLIT]` (sound,
             from the Hugging Face hub); the path of an archive or of a folder; `s3://BUCKET/ARCHIVE` or
             `s3://BUCKET/FOLDER/`; `dvc:REPOSITORY@REVISION` (what a DVC repository has in `data/<data.folder>`).
         work: where an unfinished download waits for the next try.
 
     Raises:
-        LinnetError: the source is missing, broken, hostile, or not in the layout of `data.kind`.
+        LinnetError: the source is missing, broken, hostile, or not in the layout of `data.kind`; or it is None, and
+            files lie in `out` that did not come from here.
     """
     if source is None:
-        source = "what was there" if (out / Raw.source).exists() else SYNTHETIC
+        if _keeps(out):
+            _say_summary(data, out, "what was there")
+            return
+        source = SYNTHETIC
     match source:
-        case "what was there":
-            pass
         case "synthetic":
             origin = raw_layouts.builtin_origin(data)
             if not _is_there(out, origin):
@@ -60,6 +62,22 @@ def run(data: DataSection, *, source: str | None, out: Path, work: Path) -> None
             _ingest_dvc(source, data, out, work)
         case _:
             _ingest_local(Path(source), data, out)
+    _say_summary(data, out, source)
+
+
+def _keeps(out: Path) -> bool:
+    """Whether ingest brought what is in `out`; False where nothing is. Raises RawDataError for somebody's own files."""
+    if (out / Raw.source).exists():
+        return True
+    if out.exists() and any(out.iterdir()):
+        raise RawDataError(
+            f"{out}: holds files, but no {Raw.source}: they did not come from `linnet ingest`, and were left as they "
+            f"are. Move them to another place and give that with --source; --source {SYNTHETIC} would replace them"
+        )
+    return False
+
+
+def _say_summary(data: DataSection, out: Path, source: str) -> None:
     for line in raw_layouts.summary(data, out, source):
         say(line)
 
@@ -93,8 +111,17 @@ def _ingest_caltech(data: DataSection, out: Path, work: Path) -> None:
     origin = {"kind": "archive", "md5": caltech_birds.MD5}
     if _is_there(out, origin):
         return
-    work.mkdir(parents=True, exist_ok=True)
-    archive = work / "CUB_200_2011.tgz"
+    downloads = work / CALTECH
+    downloads.mkdir(parents=True, exist_ok=True)
+    with exclusive(downloads, what=out):
+        archive = downloads / "CUB_200_2011.tgz"
+        _download_caltech(archive)
+        raw_layouts.unpack_archive(data, archive, out, origin)
+        shutil.rmtree(downloads)  # kept until here: the next run goes on with it
+
+
+def _download_caltech(archive: Path) -> None:
+    """Fetch the published archive, or the rest of it. Raises DownloadError."""
     meter: Meter | None = None
     shown = 0
 
@@ -118,8 +145,6 @@ def _ingest_caltech(data: DataSection, out: Path, work: Path) -> None:
             f"{caltech_birds.URL}: the file has md5 {found}, the published one is {caltech_birds.MD5}; the file was "
             "deleted. Repeat the command; if it happens again, the server sends something else."
         )
-    raw_layouts.unpack_archive(data, archive, out, origin)
-    archive.unlink()
 
 
 def _ingest_local(source: Path, data: DataSection, out: Path) -> None:

@@ -16,6 +16,7 @@ from linnet import pages
 from linnet.artifacts import Dataset
 from linnet.data.arrays import ArrayWriter, open_array
 from linnet.data.batches import split_positions
+from linnet.data.pcm import decode_waveform, encode_waveform
 from linnet.data.raw import RawDataError
 from linnet.data.sound_files import UnreadableSound, cut_windows, read_sound
 from linnet.data.sound_folder import Song, SongIndex, find_folder, read_songs, song_path
@@ -24,7 +25,6 @@ from linnet.recipe import OfficialSplit, SeededSplit, Sound
 from linnet.stages.prepared import InOrder, Prepared, Rejected
 
 STATISTICS_BATCH = 64  # windows
-FULL_SCALE = 32767  # as in data/stft.py, which imports torch
 ROUND_TRIP_WINDOWS = 32
 SHOWN_SOUNDS = 12
 DURATION_BINS = 30
@@ -44,7 +44,7 @@ SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Windows:
+class SongWindows:
     """What is left of one recording."""
 
     samples: NDArray[np.int16]  # [n, window_samples]
@@ -52,7 +52,7 @@ class Windows:
     num_silent: int
     seconds: float
     notes: tuple[str, ...]
-    unused_seconds: float  # at its end
+    unused_seconds: float  # that no window reaches: at its end, and between windows
 
 
 @dataclass
@@ -145,7 +145,7 @@ def _write_windows(
     return counts
 
 
-def _read_song(source: Path, song: Song, data: Sound) -> Windows | str:
+def _read_song(source: Path, song: Song, data: Sound) -> SongWindows | str:
     """The windows of one song, or why there are none."""
     path = song_path(source, song)
     if path is None:
@@ -164,8 +164,8 @@ def _read_song(source: Path, song: Song, data: Sound) -> Windows | str:
         return f"silent: nothing in it is louder than silence_dbfs = {data.silence_dbfs:g}"
     holds = recording.encoding.endswith(SIXTEEN_BITS_HOLD)
     rounded = () if holds else (f"{recording.encoding} rounded to 16 bits",)
-    return Windows(
-        samples=np.rint(cut.samples * np.float32(FULL_SCALE)).astype(np.int16),
+    return SongWindows(
+        samples=encode_waveform(cut.samples),
         starts=np.asarray(cut.starts, dtype=np.int64),
         num_silent=cut.num_silent,
         seconds=len(recording.samples) / data.sample_rate_hz,
@@ -175,12 +175,15 @@ def _read_song(source: Path, song: Song, data: Sound) -> Windows | str:
 
 
 def _unused_samples(data: Sound, count: int) -> int:
-    """Samples at the end of a song of `count` that no window reaches."""
+    """Samples of a song of `count` that no window reaches: at its end, and between windows."""
+    if count < data.window_samples:
+        return 0
     stride = data.stride_frames * data.stft.hop_samples
-    return max(count - data.window_samples, 0) % stride
+    further_windows = (count - data.window_samples) // stride
+    return count - data.window_samples - further_windows * min(stride, data.window_samples)
 
 
-def _manifest_rows(song: Song, split: str, first_row: int, windows: Windows) -> pa.Table:
+def _manifest_rows(song: Song, split: str, first_row: int, windows: SongWindows) -> pa.Table:
     rows = [
         {
             "number": song.number,
@@ -201,7 +204,7 @@ def _measure(data: Sound, folder: Path) -> dict[str, Any]:
     import torch
 
     from linnet.data.frequency_scales import FrequencyStatistics
-    from linnet.data.stft import Transform, as_channels, decode_waveform
+    from linnet.data.stft import Transform, as_channels
 
     waveforms = open_array(folder / Dataset.waveforms("train"))
     transform, gathered = Transform(data.stft), FrequencyStatistics(data.stft, data.representation)
@@ -231,7 +234,7 @@ def round_trip(data: Sound, waveforms: NDArray[Any]) -> dict[str, float | None]:
     """
     import torch
 
-    from linnet.data.stft import Transform, decode_waveform
+    from linnet.data.stft import Transform
 
     rows = np.linspace(0, len(waveforms) - 1, min(ROUND_TRIP_WINDOWS, len(waveforms))).astype(int)
     x = torch.from_numpy(decode_waveform(np.array(waveforms[rows])))

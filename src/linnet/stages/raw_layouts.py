@@ -132,8 +132,8 @@ def summary(data: DataSection, out: Path, source: str) -> list[str]:
         case Sound():
             songs = sound_folder.read_songs(out, data)
             labels = {label for song in songs.songs for label in song.labels}
-            size = sum(path.stat().st_size for path in sound_folder.audio_files(sound_folder.find_folder(out)).values())
-            total = f"{size / MEGABYTE:.1f} MB"
+            files = sound_folder.visible_files(sound_folder.find_folder(out))
+            total = f"{sum(path.stat().st_size for path in files.values()) / MEGABYTE:.1f} MB"
             odd = collections.Counter(what for _, what in songs.notes).most_common(MOST_NOTES)
             return [
                 f"{out}: {len(songs.songs)} songs with {len(labels)} labels, {total} from {public(source)}",

@@ -9,10 +9,10 @@ from typing import assert_never
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from linnet.data.griffin_lim import KnownBins
+from linnet.data.images import UnreadableFile, read_picture
 from linnet.data.sound_files import UnreadableSound, read_sound
 from linnet.data.stft import as_channels
 from linnet.diffusion.operators import FrequencyConvolution, Mask, RowScaled
@@ -259,7 +259,6 @@ def _repair_picture(
 def _open(path: Path) -> Tensor:
     """uint8 [1, H, W, 3]. Raises RepairError."""
     try:
-        with Image.open(path) as picture:
-            return torch.from_numpy(np.array(picture.convert("RGB")))[None]
-    except (OSError, Image.DecompressionBombError) as reason:
-        raise RepairError(f"{path}: not a picture that can be read ({reason})") from None
+        return torch.from_numpy(np.array(read_picture(path)))[None]
+    except UnreadableFile as reason:
+        raise RepairError(f"{path}: {reason}") from None

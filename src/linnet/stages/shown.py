@@ -12,6 +12,7 @@ from torch import Tensor
 
 from linnet import pages
 from linnet.artifacts import Samples
+from linnet.data.pcm import FULL_SCALE
 from linnet.pages.sound import inline_audio, spectrogram_picture
 from linnet.recipe import CaltechBirds, DataSection, Sound, TrainingRecipe
 from linnet.stages.codec import Codec, SoundCodec, Stored, to_samples
@@ -19,7 +20,6 @@ from linnet.stages.codec import Codec, SoundCodec, Stored, to_samples
 PLAYERS = 24
 COMPARED_SOUNDS = 3  # of each task
 LOUDNESS = ("peak_dbfs", "rms_dbfs")
-FULL_SCALE = 32767.0
 
 
 def write_example(path: Path, example: NDArray[Any], data: DataSection) -> str:

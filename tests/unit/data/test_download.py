@@ -16,6 +16,7 @@ from linnet.artifacts import Raw
 from linnet.data import caltech_birds
 from linnet.data.download import CHUNK_BYTES, TRIES, DownloadError, download
 from linnet.data.synthetic import make_birds
+from linnet.files import ArtifactError, exclusive
 from linnet.recipe import CaltechBirds, OfficialSplit
 from linnet.stages import ingest
 
@@ -173,6 +174,21 @@ def test_the_published_archive_is_fetched_checked_and_unpacked_once(
     assert list(work.iterdir()) == []
 
 
+def test_an_interrupted_archive_goes_on_and_no_two_runs_write_it(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve_birds(server, tmp_path, monkeypatch)
+    out, work = tmp_path / "out", tmp_path / "work"
+    (work / "caltech").mkdir(parents=True)
+    (work / "caltech" / "CUB_200_2011.tgz").write_bytes(server.content[:1000])  # as a killed run leaves it
+    with exclusive(work / "caltech", what=out), pytest.raises(ArtifactError, match="out: another run is making it"):
+        ingest.run(BIRDS, source="caltech", out=out, work=work)
+    assert server.ranges == []
+    ingest.run(BIRDS, source="caltech", out=out, work=work)
+    assert server.ranges == ["bytes=1000-"]
+    assert Raw.content_hash(out) == Raw.content_hash(tmp_path / "made")
+
+
 def test_an_archive_with_another_checksum_is_thrown_away(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,7 +200,7 @@ def test_an_archive_with_another_checksum_is_thrown_away(
     with pytest.raises(DownloadError, match=f"has md5 {found}, the published one is {caltech_birds.MD5}"):
         ingest.run(BIRDS, source="caltech", out=out, work=work)
     assert not out.exists()
-    assert list(work.iterdir()) == []
+    assert not [path for path in work.rglob("*") if path.is_file()]
     server.content = good
     ingest.run(BIRDS, source="caltech", out=out, work=work)
     assert len(caltech_birds.read_index(out).records) == 16

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from linnet.data.frequency_scales import FrequencyStatistics, noise_floor
-from linnet.data.stft import Transform, as_channels, decode_waveform, encode_waveform
+from linnet.data.pcm import decode_waveform, encode_waveform
+from linnet.data.stft import Transform, as_channels
 from linnet.recipe import STFT, ComplexSpectrogram, MagnitudeSpectrogram
 
 TINY = STFT(window_samples=8, hop_samples=2, keep_dc=False)
@@ -69,7 +70,7 @@ def test_the_noise_floor_is_what_rounding_to_sixteen_bits_makes(
     """Complex scales are taken around 0, a magnitude's around its mean; edges, DC and the top bin follow other laws."""
     stft = STFT(window_samples=64, hop_samples=16, keep_dc=False)
     waveform = np.random.default_rng(3).normal(0, 0.1, size=160_000).astype(np.float32)
-    rounding = decode_waveform(encode_waveform(waveform)[0]) - waveform
+    rounding = decode_waveform(encode_waveform(waveform)) - waveform
     channels = as_channels(Transform(stft).spectrum(torch.from_numpy(rounding)), representation)
     inside = channels[:, 2:-2, 4:-4].double()
     found = inside.square().mean().sqrt() if representation is COMPLEX else inside.std()

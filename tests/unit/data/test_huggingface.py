@@ -143,7 +143,7 @@ def test_every_row_becomes_a_file_and_a_line(hub: Hub, tmp_path: Path) -> None:
     assert table(folder) == [
         {
             "file_name": f"audio/{number:07d}.wav",
-            "text": f"song {number} of many",
+            "text": f"song {number} of \x07 many",
             "genre": ["folk", "jazz"][number % 2],
             "tags": "slow|sad" if number % 2 else "fast",
             "moods": "calm|wild",
@@ -156,9 +156,13 @@ def test_every_row_becomes_a_file_and_a_line(hub: Hub, tmp_path: Path) -> None:
     for number in range(5):
         assert (folder / "audio" / f"{number:07d}.wav").read_bytes() == wav(number)
     assert {path.name for path in folder.iterdir()} == {"audio", "metadata.csv"}
-    songs = read_songs(folder, TAGS).songs
-    assert [song.labels for song in songs[:2]] == [("fast",), ("slow", "sad")]
-    assert [song.split for song in songs] == ["train"] * 4 + ["test"]
+    index = read_songs(folder, TAGS)
+    assert [song.labels for song in index.songs[:2]] == [("fast",), ("slow", "sad")]
+    assert [song.split for song in index.songs] == ["train"] * 4 + ["test"]
+    assert [song.caption for song in index.songs] == [f"song {number} of many" for number in range(5)]
+    assert index.notes == tuple(
+        (f"audio/{number:07d}.wav", "control characters in text became spaces") for number in range(5)
+    )
 
 
 def test_one_split_of_one_configuration_and_nothing_else_is_fetched(hub: Hub, tmp_path: Path) -> None:
@@ -254,6 +258,24 @@ def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:
         arrange(tmp_path, tmp_path / "out", TAGS)
 
 
+def test_a_text_that_is_no_utf_8_is_refused(tmp_path: Path) -> None:
+    sounds = pa.array([{"bytes": wav(0), "path": ""}])
+    text = pa.Array.from_buffers(pa.string(), 1, pa.array([b"caf\xe9"]).buffers())
+    (tmp_path / "out").mkdir()
+    pq.write_table(pa.table({"audio": sounds, "text": text}), tmp_path / "songs.parquet")
+    with pytest.raises(RawDataError, match=r"songs\.parquet: not a whole parquet file like the others \('utf-8' codec"):
+        arrange(tmp_path, tmp_path / "out", SOUND.model_copy(update={"labels_column": ""}))
+
+
+def test_a_class_whose_name_would_become_two_labels(tmp_path: Path) -> None:
+    features = datasets.Features({"audio": datasets.Audio(), "genre": datasets.ClassLabel(names=["jazz", "r|b"])})
+    rows = [{"audio": row(0)["audio"], "genre": 1}]
+    with pytest.raises(
+        RawDataError, match=r"train\.parquet: label 'r\|b' holds '\|', which would make two labels of it"
+    ):
+        one_file(tmp_path, rows, features, SOUND.model_copy(update={"labels_column": "genre"}))
+
+
 def test_the_card_says_what_the_numbers_of_a_bare_file_mean(hub: Hub, tmp_path: Path) -> None:
     card = """---
 dataset_info:
@@ -328,10 +350,10 @@ def test_a_broken_download_goes_on_where_it_ended(hub: Hub, tmp_path: Path, monk
     hub.files = {"a.parquet": content}
     hub.bytes_until_break = 70_000
     with pytest.raises(
-        DownloadError, match=r"answers 503; .*try again later\. (\d+) bytes of a\.parquet\.part are kept"
+        DownloadError, match=r"answers 503; .*try again later\. (\d+) bytes of \.a\.parquet\.part are kept"
     ):
         fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache")
-    kept = (tmp_path / "cache" / "files" / "a.parquet.part").read_bytes()
+    kept = (tmp_path / "cache" / "files" / ".a.parquet.part").read_bytes()
     assert len(kept) == 70_000 // 16_384 * 16_384
     assert content.startswith(kept)
     hub.bytes_until_break = -1

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from linnet.data.caltech_birds import Box
-from linnet.data.images import UnreadableFile, read_crop
+from linnet.data.images import UnreadableFile, read_crop, read_picture
 
 SIZE = 32
 GRADIENT = np.tile(np.arange(0, 256, 8, dtype=np.uint8), (SIZE, 1))
@@ -78,6 +78,34 @@ def test_palettes_give_their_colours_and_white_where_transparent(tmp_path: Path)
     transparent = crop_of(tmp_path, image, "png", transparency=2)
     assert (transparent[:, : SIZE // 2] == 255).all()
     assert (transparent[:, SIZE // 2 :] == (200, 100, 50)).all()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "I;16"])
+def test_a_whole_picture_is_read_as_training_reads_it(tmp_path: Path, mode: str) -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 4), dtype=np.uint8)
+    image = Image.fromarray(colours, "RGBA").convert(mode if mode != "I;16" else "L")
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
+    pixels = crop_of(tmp_path, image, "tif")
+    picture = read_picture(tmp_path / "picture.tif")
+    assert picture.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(picture), pixels)
+
+
+def test_a_whole_picture_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    Image.fromarray(GRADIENT.astype(np.float32)).save(tmp_path / "a.tif")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (SIZE, SIZE), dtype=np.uint8)).save(tmp_path / "b.png")
+    os.truncate(tmp_path / "b.png", 500)
+    (tmp_path / "c.png").write_bytes(b"<html>")
+    for name, why in (
+        ("a.tif", "pixels of mode F have no fixed range"),
+        ("b.png", "not a whole picture (image file is truncated"),
+        ("c.png", "not a whole picture (cannot identify image file)"),
+        ("d.png", "file is missing"),
+    ):
+        with pytest.raises(UnreadableFile) as caught:
+            read_picture(tmp_path / name)
+        assert str(caught.value).startswith(why)
 
 
 @pytest.mark.parametrize(("kind", "tolerance"), [("tif", 0), ("jpg", 3)])

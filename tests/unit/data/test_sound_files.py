@@ -67,8 +67,6 @@ def test_every_encoding_is_read(tmp_path: Path, name: str, subtype: str, least_d
     assert decibels(sine(440, RATE_HZ), recording.samples) > least_decibels
     assert recording.notes == ()
     assert recording.encoding.split()[1] == subtype
-    assert (recording.original_rate_hz, recording.num_channels) == (RATE_HZ, 1)
-    assert recording.original_duration_seconds == 1
 
 
 def test_a_long_mp3_has_no_glitches(tmp_path: Path) -> None:
@@ -82,7 +80,6 @@ def test_channels_are_mixed_by_their_mean(tmp_path: Path, num_channels: int) -> 
     channels = np.stack([sine(300 + 100 * k, RATE_HZ) for k in range(num_channels)], axis=1)
     recording = read_sound(write(tmp_path / "a.wav", channels, subtype="FLOAT"), sample_rate_hz=RATE_HZ)
     np.testing.assert_allclose(recording.samples, channels.mean(axis=1), atol=1e-7)
-    assert recording.num_channels == num_channels
     assert recording.notes == (f"mixed {num_channels} channels to 1",)
 
 

@@ -1,10 +1,14 @@
 """Reading the audiofolder layout: what it says, what is odd, and what cannot be read and why."""
 
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from linnet.data.raw import RawDataError
+from linnet.data.sound_files import read_sound
 from linnet.data.sound_folder import Song, find_folder, read_songs, song_path
 from linnet.recipe import OfficialSplit, Sound
 from support.sound_section import SOUND
@@ -40,6 +44,7 @@ def test_every_column_is_read(tmp_path: Path) -> None:
     assert index.notes == (
         ("sub/a.ogg", "no labels"),
         ("sub/a.ogg", "split 'validation' counts as test"),
+        ("notes.txt", "left out: files ending in .txt are no songs"),
         ("other/UNLISTED.MP3", "in the folder, not in metadata.csv"),
     )
 
@@ -89,9 +94,63 @@ def test_without_metadata_folders_are_labels(tmp_path: Path) -> None:
         Song(3, "train/rock/a.ogg", ("rock",), "", "train"),
         Song(4, "train/rock/b.WAV", ("rock",), "", "train"),
     )
-    assert index.notes == (("d.flac", "no labels"), ("test/e.aiff", "no labels"))
+    assert index.notes == (
+        ("d.flac", "no labels"),
+        ("test/e.aiff", "no labels"),
+        ("rock/notes.txt", "left out: files ending in .txt are no songs"),
+    )
     with pytest.raises(RawDataError, match=r"data\.labels_column = 'labels', but .* \(there is: label\)\. Set"):
         read_songs(folder, SOUND)
+
+
+def test_all_that_libsndfile_reads_is_a_song_and_all_else_gets_a_note(tmp_path: Path) -> None:
+    no_sound = {"RAW", "SD2", "MAT4", "MAT5"}  # of no known encoding, or seldom sound
+    kinds = {f"a.{kind.lower()}": kind for kind in soundfile.available_formats() if kind not in no_sound}
+    assert len(kinds) > 20
+    for name, kind in kinds.items():
+        soundfile.write(tmp_path / name, np.linspace(-0.5, 0.5, 4000), 8000, format=kind)
+    soundfile.write(tmp_path / "A.OPUS", np.linspace(-0.5, 0.5, 4000), 8000, format="OGG", subtype="OPUS")
+    folder_of(tmp_path, None, "b.m4a", "c.m4a", "LICENSE", "source.json", ".DS_Store")
+    index = read_songs(tmp_path, NO_LABELS)
+    assert {song.file_name for song in index.songs} == kinds.keys() | {"A.OPUS"}
+    for song in index.songs:
+        assert len(read_sound(tmp_path / song.file_name, sample_rate_hz=8000).samples) > 500
+    assert index.notes == (
+        ("LICENSE", "left out: files without a suffix are no songs"),
+        ("b.m4a", "left out: files ending in .m4a are no songs"),
+        ("c.m4a", "left out: files ending in .m4a are no songs"),
+    )
+
+
+def test_what_metadata_names_is_a_song_whatever_its_suffix(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, "file_name\na.opus\nb.bin\n", "a.opus", "b.bin")
+    index = read_songs(folder, NO_LABELS)
+    assert [song.file_name for song in index.songs] == ["a.opus", "b.bin"]
+    assert index.notes == ()
+    (folder / "a.opus").unlink()
+    assert len(read_songs(folder, NO_LABELS).songs) == 2  # preprocess rejects the other, and says so
+
+
+def test_a_folder_whose_name_would_become_two_labels(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, None, "rock|pop/a.wav")
+    with pytest.raises(
+        RawDataError, match=r"rock\|pop/a\.wav: label 'rock\|pop' holds '\|', which would make two labels"
+    ):
+        read_songs(folder, SOUND.model_copy(update={"labels_column": "label"}))
+    data = SOUND.model_copy(update={"labels_column": "label", "label_separator": ";"})
+    assert read_songs(folder, data).songs[0].labels == ("rock|pop",)
+    assert read_songs(folder, NO_LABELS).songs[0].labels == ()
+
+
+def test_names_on_the_disk_that_are_no_utf_8(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, "file_name\na.wav\n", "a.wav", os.fsdecode(b"caf\xe9.wav"), os.fsdecode(b"x.\xe9"))
+    assert read_songs(folder, NO_LABELS).notes == (
+        ("caf?.wav", "in the folder, not in metadata.csv"),
+        ("x.?", "left out: files ending in .? are no songs"),
+    )
+    (folder / "metadata.csv").unlink()
+    with pytest.raises(RawDataError, match=r"'caf\\udce9\.wav' is no file name; correct the line or take it out"):
+        read_songs(folder, NO_LABELS)
 
 
 def test_the_only_folder_is_a_label_too(tmp_path: Path) -> None:
@@ -115,7 +174,7 @@ def test_nothing_there(tmp_path: Path) -> None:
         find_folder(tmp_path / "absent")
     folder_of(tmp_path, None, "a/picture.png", "b/.wav")
     with pytest.raises(
-        RawDataError, match=r"neither metadata\.csv nor audio files \(\.aif .*\) there; run `linnet inge"
+        RawDataError, match=r"neither metadata\.csv nor audio files \(\.wav .*\) there; run `linnet inge"
     ):
         find_folder(tmp_path)
 

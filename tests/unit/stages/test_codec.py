@@ -82,12 +82,6 @@ def test_known_phases_bring_a_magnitude_back_to_the_sample() -> None:
     assert signal_to_error_db(stored, back) > 40
 
 
-def test_stored_spectrograms_are_only_scaled(either: Made) -> None:
-    codec = either.codec
-    waveforms = torch.from_numpy(np.array(open_array(either.dataset / Dataset.waveforms("train"))[:5]))
-    assert torch.equal(codec.encode(codec.channels(waveforms)), codec.encode(waveforms))
-
-
 def test_training_examples_have_mean_square_one(either: Made) -> None:
     codec = either.codec
     x = codec.encode(torch.from_numpy(np.array(open_array(either.dataset / Dataset.waveforms("train")))))

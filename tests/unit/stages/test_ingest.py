@@ -77,6 +77,51 @@ def test_the_synthetic_birds_are_drawn_once(
     assert snapshot(out) == before
 
 
+@pytest.mark.parametrize("before", ["missing", "empty"])
+def test_without_a_source_nothing_becomes_the_built_in_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    assert make_birds.__kwdefaults__ is not None
+    monkeypatch.setitem(make_birds.__kwdefaults__, "per_species", 1)  # seconds less
+    out = tmp_path / "birds"
+    if before == "empty":
+        out.mkdir()
+    ingest.run(BIRDS, source=None, out=out, work=tmp_path / "work")
+    assert json.loads((out / Raw.source).read_text())["kind"] == "synthetic"
+
+
+def test_without_a_source_what_ingest_brought_stays(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "birds"
+    run(made, out)
+    before = snapshot(out)
+    ingest.run(BIRDS, source=None, out=out, work=tmp_path / "work")
+    assert snapshot(out) == before
+    assert f"{out}: 16 pictures of 8 classes from what was there\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["CUB_200_2011/images.txt", "CUB_200_2011", "notes.txt"])
+def test_without_a_source_somebodys_own_files_stay_and_are_refused(tmp_path: Path, name: str) -> None:
+    out = tmp_path / "birds"
+    own = out / name
+    own.parent.mkdir(parents=True)
+    if own.suffix:
+        own.write_text("mine")
+    else:
+        own.mkdir()
+    before = snapshot(out)
+    with pytest.raises(RawDataError, match=r"birds: holds files, but no source\.json: .* give that with --source;"):
+        ingest.run(BIRDS, source=None, out=out, work=tmp_path / "work")
+    assert snapshot(out) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["birds"]
+
+
+def test_the_words_of_the_summary_are_no_source(tmp_path: Path) -> None:
+    with pytest.raises(RawDataError, match="--source what was there: no such file or folder"):
+        run("what was there", tmp_path / "out")
+
+
 @pytest.mark.parametrize("kind", ["folder", "archive"])
 def test_a_repeat_touches_nothing(made: Path, tmp_path: Path, kind: str) -> None:
     source = made if kind == "folder" else archive_of(made, tmp_path / "birds", "tar")

@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -10,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -254,6 +257,38 @@ def test_an_interrupted_download_is_kept_for_the_next_run(hub: Hub, made: Path, 
     run(f"hf:{REPOSITORY}@main", out)
     assert {name for name, _ in hub.fetched[asked:]} == hub.files.keys() - kept
     assert Raw.content_hash(out) == Raw.content_hash(made)
+
+
+def test_a_download_goes_on_after_the_process_was_killed(hub: Hub, tmp_path: Path) -> None:
+    """By SIGKILL, in the middle of a file."""
+    content = np.random.default_rng(0).bytes(100_000)
+    hub.files["song_001.wav"] = hub.files["song_001.wav"] + content  # what comes after the samples is not read
+    killed = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from linnet.data import huggingface\n"
+        "from linnet.stages import ingest\n"
+        "from support.sound_section import SOUND\n"
+        "class Killed(huggingface._CountedFile):\n"
+        "    def write(self, content):\n"
+        "        if len(content) > 70_000:\n"
+        "            super().write(content[:50_000])\n"
+        "            os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        return super().write(content)\n"
+        "huggingface._CountedFile = Killed\n"
+        f"ingest.run(SOUND, source='hf:{REPOSITORY}@main', out=Path(sys.argv[1]), work=Path(sys.argv[2]))\n"
+    )
+    out, tests = tmp_path / "out", str(Path(__file__).parents[2])
+    command = [sys.executable, "-c", killed, str(out), str(tmp_path / "work")]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": tests}, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert not out.exists()
+    asked = len(hub.fetched)
+    run(f"hf:{REPOSITORY}@main", out)
+    assert ("song_001.wav", "bytes=50000-") in hub.fetched[asked:]
+    assert (out / "song_001.wav").read_bytes() == hub.files["song_001.wav"]
+    assert list((tmp_path / "work").iterdir()) == []
+    assert sorted(path.name for path in out.iterdir()) == sorted([*hub.files, Raw.source])
 
 
 def test_a_wrong_recipe_does_not_cost_the_download(hub: Hub, made: Path, tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import soundfile
 import torch
 
 from linnet.artifacts import Dataset
+from linnet.data.pcm import decode_waveform
 from linnet.data.raw import RawDataError
-from linnet.data.stft import Transform, as_channels, decode_waveform
+from linnet.data.stft import Transform, as_channels
 from linnet.hashes import folder_hash
 from linnet.recipe import OfficialSplit, SeededSplit
 from support.sound_folders import DATA, GOOD, RATE, good_songs, prepare, tone
@@ -57,6 +58,25 @@ def test_silent_windows_of_a_song_are_left_out_and_counted(tmp_path: Path) -> No
     assert starts == loud
     assert statistics["silent_windows"] == len(possible) - len(loud) > 0
     assert statistics["seconds"] == pytest.approx(0.12 * (GOOD + 2))
+
+
+@pytest.mark.parametrize(("stride_frames", "unused"), [(8, 80), (15, 0), (16, 240), (60, 720), (1000, 720)])
+def test_what_no_window_reaches_is_counted(tmp_path: Path, stride_frames: int, unused: int) -> None:
+    """Songs of 960 samples, windows of 240: the end is left over, and what lies between windows far apart."""
+    raw = good_songs(tmp_path / "raw")
+    statistics = prepare(raw.path, tmp_path / "out", DATA.model_copy(update={"stride_frames": stride_frames}))
+    manifest = pd.read_parquet(tmp_path / "out" / Dataset.manifest)
+    starts = manifest[manifest.file_name == "song_1.wav"].start_sample
+    reached = {place for start in starts for place in range(start, start + 240)}
+    assert 960 - len(reached) == unused
+    assert statistics["unused_seconds"] == pytest.approx(GOOD * unused / RATE)
+
+
+def test_a_padded_song_is_used_whole(tmp_path: Path) -> None:
+    raw = good_songs(tmp_path / "raw")
+    before = prepare(raw.path, tmp_path / "before")
+    raw.add("short.wav", tone(500)[:200])
+    assert prepare(raw.path, tmp_path / "after")["unused_seconds"] == pytest.approx(before["unused_seconds"])
 
 
 def test_statistics_are_those_of_the_train_split_alone(tmp_path: Path) -> None:
