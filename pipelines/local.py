@@ -44,7 +44,9 @@ def run(
     runner: Annotated[Runner, typer.Option(help="Processes of this environment, or containers of the image.")],
     source: Annotated[str, typer.Option(help="As of `linnet ingest`; empty: the built-in set.")] = "",
     sample_tasks: Annotated[int, typer.Option(min=1, help="Tasks that share the drawing of samples.")] = 2,
-    only_if_changed: Annotated[bool, typer.Option(help="Stop early if the champion was made of the same.")] = False,
+    only_if_changed: Annotated[
+        bool, typer.Option(help="Stop early if a registered version was made of the same.")
+    ] = False,
     image: Annotated[str, typer.Option(envvar="LINNET_IMAGE", help="For containers: the image.")] = "linnet:dev",
     network: Annotated[
         str, typer.Option(help="For containers: host lets them reach servers on this machine.")
@@ -104,24 +106,31 @@ HANDED_OVER = (  # to containers, where they are set; processes inherit them
     "AWS_DEFAULT_REGION",
     "AWS_ENDPOINT_URL_S3",
     "AWS_ENDPOINT_URL",
+    "HF_TOKEN",
     "MLFLOW_TRACKING_USERNAME",
     "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_EXPERIMENT_NAME",
     "LINNET_DEVICE",
-    "LINNET_INCEPTION_WEIGHTS",
     "LINNET_INCEPTION_SHA256",
+    "LINNET_EMBEDDING_SHA256",
 )
+WEIGHTS = ("LINNET_INCEPTION_WEIGHTS", "LINNET_EMBEDDING_WEIGHTS")  # files: containers get them at the same place
 
 
 def _environment() -> dict[str, str]:
     here = Path.cwd()
-    return {name: os.environ[name] for name in HANDED_OVER if name in os.environ} | {
-        "LINNET_PIPELINE_RUN": f"local-{uuid.uuid4()}",
-        "LINNET_WORK": os.environ.get("LINNET_WORK") or str(here / ".work"),
-        "LINNET_GIT_COMMIT": git_commit(),
-        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{here / 'mlflow.db'}",
-        "LINNET_MLFLOW_ARTIFACTS": str(here / "mlartifacts"),
-    }
+    weights = {name: str(Path(os.environ[name]).resolve()) for name in WEIGHTS if os.environ.get(name)}
+    return (
+        weights
+        | {name: os.environ[name] for name in HANDED_OVER if name in os.environ}
+        | {
+            "LINNET_PIPELINE_RUN": f"local-{uuid.uuid4()}",
+            "LINNET_WORK": os.environ.get("LINNET_WORK") or str(here / ".work"),
+            "LINNET_GIT_COMMIT": git_commit(),
+            "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{here / 'mlflow.db'}",
+            "LINNET_MLFLOW_ARTIFACTS": str(here / "mlartifacts"),
+        }
+    )
 
 
 def _start(runner: Runner, root: Path, environment: dict[str, str], network: str, source: str) -> None:
@@ -135,8 +144,8 @@ def _start(runner: Runner, root: Path, environment: dict[str, str], network: str
         case Runner.CONTAINERS:
             from pipelines import containers
 
-            weights = os.environ.get("LINNET_INCEPTION_WEIGHTS", "")
-            mounts = [Path.cwd(), *(Path(path) for path in (source, weights) if Path(path).is_absolute())]
+            weights = [environment[name] for name in WEIGHTS if name in environment]
+            mounts = [Path.cwd(), *(Path(path) for path in (source, *weights) if Path(path).is_absolute())]
             containers.prepare(environment, mounts=mounts, network=network)
             local.init(local.DockerRunner(), pipeline_root=str(root))
 

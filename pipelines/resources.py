@@ -12,6 +12,7 @@ from components.image import IMAGE
 from linnet.errors import LinnetError
 from linnet.launch.manifest import SecretEnv, Toleration, TrainJobSettings
 from linnet.recipe import Section
+from linnet.tasks.places import HASH_VARIABLES, WEIGHTS_VARIABLES
 
 CLUSTER_FILE = Path(__file__).parent / "cluster.toml"
 SETTINGS = (
@@ -19,10 +20,7 @@ SETTINGS = (
     "AWS_ENDPOINT_URL_S3",
     "AWS_DEFAULT_REGION",
     "LINNET_WORK",
-    "LINNET_INCEPTION_WEIGHTS",
-    "LINNET_INCEPTION_SHA256",
-    "LINNET_EMBEDDING_WEIGHTS",
-    "LINNET_EMBEDDING_SHA256",
+    *(name for names in zip(WEIGHTS_VARIABLES, HASH_VARIABLES, strict=True) for name in names),
 )
 RUN_ID = "metadata.labels['pipeline/runid']"
 Kind = Literal["little", "data", "draw", "train"]

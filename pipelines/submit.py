@@ -28,12 +28,19 @@ ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")  # kfp's own wait never e
 def submit(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, such as recipes/birds-demo.toml.")],
     source: Annotated[
-        str, typer.Option(help="Raw data: s3://..., dvc:REPO@REV, caltech; left out: the built-in set.")
+        str,
+        typer.Option(
+            help="Raw data: s3://..., hf:OWNER/NAME@REV, dvc:REPO@REV, caltech, synthetic; left out: the built-in set."
+        ),
     ] = "",
     num_nodes: Annotated[int | None, typer.Option(min=1, help="Nodes that train together.")] = None,
     sample_tasks: Annotated[int | None, typer.Option(min=1, help="Tasks that share the drawing of samples.")] = None,
     only_if_changed: Annotated[
-        bool, typer.Option("--only-if-changed", help="End without training if data, recipe and code are as before.")
+        bool,
+        typer.Option(
+            "--only-if-changed",
+            help="End without training if data, recipe and code are those of a version already in the registry.",
+        ),
     ] = False,
     overrides: Annotated[
         list[str] | None,
@@ -86,10 +93,10 @@ def run_arguments(
     Raises:
         RecipeError: the source is a path of this machine, which no pod can see.
     """
-    if source not in ("", "synthetic", "caltech") and not source.startswith(("s3://", "dvc:")):
+    if source not in ("", "synthetic", "caltech") and not source.startswith(("s3://", "hf:", "dvc:")):
         raise RecipeError(
-            f"source {source}: no pod can see a path on this machine; give an s3:// address, dvc:REPO@REV, caltech or "
-            "synthetic"
+            f"source {source}: no pod can see a path on this machine; give an s3:// address, hf:OWNER/NAME@REV, "
+            "dvc:REPO@REV, caltech or synthetic"
         )
     numbers = {"num_nodes": num_nodes, "sample_tasks": sample_tasks}
     given = {name: number for name, number in numbers.items() if number is not None}

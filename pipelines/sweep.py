@@ -41,8 +41,9 @@ def sweep(
     Exit status 1 if a run failed: the table names it, and a repeat runs it again.
     """
     plan = read_sweep(file)
-    check(plan)
     project, namer, folder = Project(Path.cwd()), Namer(plan, DATA), WORK / plan.name
+    check(plan, namer)
+    project.check_all_is_tracked()
     with alone(folder) as lock:
 
         def open_workspace() -> Workspace:
@@ -69,14 +70,16 @@ def sweep(
         raise typer.Exit(FAILED)
 
 
-def check(plan: Sweep) -> None:
-    """All that can be wrong before anything runs. Raises RecipeError."""
+def check(plan: Sweep, namer: Namer) -> None:
+    """All that can be wrong with a sweep and its recipe before anything runs. Raises RecipeError."""
     if not points.recipe_path(plan).is_file():
         names = ", ".join(sorted(path.stem for path in Path("recipes").glob("*.toml"))) or "none here"
         raise SweepError(f"{plan.path}: recipe = '{plan.recipe}' is not in recipes/; there are {names}")
     if isinstance(plan.method, Search):
         search.require_optuna()
-    points.check(plan, points.all_combinations(plan))
+    combinations = points.all_combinations(plan)
+    points.check(plan, combinations)
+    points.check_distinct(namer.run(combination, plan.seeds[0]) for combination in combinations)
 
 
 def _run_all(plan: Sweep, namer: Namer, runner: Runner) -> None:
@@ -86,7 +89,6 @@ def _run_all(plan: Sweep, namer: Namer, runner: Runner) -> None:
             # the first seed of all settings before the second of any: a sweep that is stopped has seen everything once
             combinations = points.all_combinations(plan)
             runs = [namer.run(combination, seed) for seed in plan.seeds for combination in combinations]
-            points.check_distinct(runs)
             runner.recall(runs)
             say(f"{plan.name}: {total} runs, {len(runner.outcomes)} of them done already")
             with Meter("sweep: runs", total, done=len(runner.outcomes)) as meter:
@@ -95,8 +97,8 @@ def _run_all(plan: Sweep, namer: Namer, runner: Runner) -> None:
             with Meter("sweep: runs", total) as meter:
 
                 def score(combination: Combination) -> float | None:
-                    outcomes = runner.measure(_seeds(plan, namer, combination), meter)
-                    (row,) = summary.rows([combination], outcomes, len(plan.seeds))
+                    runs = _seeds(plan, namer, combination)
+                    (row,) = summary.rows([runs], runner.measure(runs, meter))
                     return row.summary.mean if row.summary and not row.failed else None
 
                 search.run(plan, plan.method, database=_database(plan), identity=_identity(plan, namer), score=score)
@@ -125,8 +127,10 @@ def _rows(plan: Sweep, namer: Namer, runner: Runner) -> list[summary.Row]:
             combinations = list({str(each.settings): each for each in proposed}.values())
         case _:
             assert_never(plan.method)
-    runner.recall([run for combination in combinations for run in _seeds(plan, namer, combination)])
-    return summary.rows(combinations, list(runner.outcomes.values()), len(plan.seeds))
+    groups = [_seeds(plan, namer, combination) for combination in combinations]
+    groups = list({runs[0].name: runs for runs in groups}.values())  # settings of one recipe are one row
+    runner.recall([run for runs in groups for run in runs])
+    return summary.rows(groups, list(runner.outcomes.values()))
 
 
 def _identity(plan: Sweep, namer: Namer) -> str:

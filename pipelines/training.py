@@ -68,7 +68,7 @@ def training_pipeline(
             s3://bucket/prefix/, s3://bucket/archive.tgz, or dvc:REPOSITORY@REVISION.
         num_nodes: Nodes to train on. 1 trains in the task's own pod on all its GPUs; more make a Kubeflow TrainJob.
         sample_tasks: Tasks that share the drawing of samples; their number changes no picture.
-        only_if_changed: Stop early if data, recipe and code are those of the champion or the newest challenger.
+        only_if_changed: Stop early if data, recipe and code are those of a version already in the registry.
     """
     ended = place(close(), "little", retries=5, cache=False).set_display_name("close the MLflow run")
     with dsl.ExitHandler(ended, name="train and register"):

@@ -12,6 +12,7 @@ import linnet
 from linnet.artifacts import Report
 from linnet.errors import first_line
 from linnet.progress import say
+from linnet.tasks.places import WEIGHTS_VARIABLES
 from pipelines.sweeping.sweep_file import SweepError
 
 TRACKED = ("src", "recipes", "dvc.yaml", "params.yaml", "data.dvc")  # what an experiment is made of
@@ -46,7 +47,7 @@ class Project:
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
         if find_spec("dvc") is None:
-            raise SweepError('DVC is not installed; run `make sweep`, or pip install "linnet[dvc]"')
+            raise SweepError("DVC is not installed: install linnet with its extra 'dvc' (`make setup` does)")
         if not (self.root / ".dvc").is_dir() or not (self.root / "dvc.yaml").is_file():
             raise SweepError(f"{self.root} is no folder with dvc.yaml and .dvc/; run this in the project's own folder")
         git(self.root, "rev-parse", "HEAD")
@@ -92,13 +93,13 @@ class Project:
             return None
 
     def environment(self) -> Mapping[str, str]:
-        """For stages that run elsewhere: MLflow's store and Inception's weights stay those of this folder."""
+        """For stages that run elsewhere: MLflow's store and the files of weights stay those of this folder."""
         uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-        weights = os.environ.get("LINNET_INCEPTION_WEIGHTS")
+        weights = {name: os.environ[name] for name in WEIGHTS_VARIABLES if os.environ.get(name)}
         return QUIET | {
             "MLFLOW_TRACKING_URI": self._absolute(uri),
             "LINNET_MLFLOW_ARTIFACTS": os.environ.get("LINNET_MLFLOW_ARTIFACTS") or str(self.root / "mlartifacts"),
-            **({"LINNET_INCEPTION_WEIGHTS": str(self.root / weights)} if weights else {}),
+            **{name: str(self.root / path) for name, path in weights.items()},
         }
 
     def _absolute(self, uri: str) -> str:

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 def require_optuna() -> None:
     """Raises SweepError."""
     if find_spec("optuna") is None:
-        raise SweepError('[search] needs Optuna, which is not installed: pip install "linnet[search]", or use [grid]')
+        raise SweepError(
+            "[search] needs Optuna, which is not installed: install linnet with its extra 'search' (`make setup` does) "
+            "or use [grid]"
+        )
 
 
 def run(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pipelines.sweeping.outcome import Failed, Measured, Outcome
-from pipelines.sweeping.points import Combination
+from pipelines.sweeping.points import Combination, Run
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,21 @@ def _inside(angle: float, freedom: int) -> float:
     return 2 / math.pi * (angle + sine * total) if odd else sine * total
 
 
-def rows(combinations: Sequence[Combination], outcomes: Sequence[Outcome], seeds: int) -> list[Row]:
-    """One row a combination, the best mean first; those that lack runs after all others: their mean may be luck."""
+def rows(groups: Sequence[Sequence[Run]], outcomes: Sequence[Outcome]) -> list[Row]:
+    """One row a combination, the best mean first; those that lack runs after all others: their mean may be luck.
+
+    Args:
+        groups: of each combination, its runs of all seeds. An outcome is theirs if its run has the name of one of them:
+            whoever proposes settings may come to the same recipe in two ways.
+    """
     made = []
-    for combination in combinations:
-        mine = [outcome for outcome in outcomes if outcome.run.combination == combination]
+    for runs in groups:
+        names = {run.name for run in runs}
+        mine = [outcome for outcome in outcomes if outcome.run.name in names]
         measured = tuple(outcome for outcome in mine if isinstance(outcome, Measured))
         failed = tuple(outcome for outcome in mine if isinstance(outcome, Failed))
         summary = summarise([outcome.score for outcome in measured]) if measured else None
-        made.append(Row(combination, measured, failed, seeds - len(mine), summary, None))
+        made.append(Row(runs[0].combination, measured, failed, len(runs) - len(mine), summary, None))
     made.sort(key=lambda row: (row.lacking, math.inf if row.summary is None else row.summary.mean))
     return [_compared(row, made[0]) for row in made]
 

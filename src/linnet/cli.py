@@ -42,7 +42,6 @@ Source = Annotated[
         "data/<folder>). Left out: what is there already, or else synthetic."
     ),
 ]
-WeightsHash = Annotated[str | None, typer.Option(help="What that file must hash to, if not the published.")]
 Device = Annotated[str, typer.Option(help="auto (the GPU where there is one), cpu or cuda.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Examples made at once: changes speed, memory and rounding.")]
 InceptionWeights = Annotated[
@@ -51,6 +50,14 @@ InceptionWeights = Annotated[
 EmbeddingWeights = Annotated[
     Path | None,
     typer.Option(envvar="LINNET_EMBEDDING_WEIGHTS", help="File with the sound embedding of \\[evaluate] features."),
+]
+InceptionHash = Annotated[
+    str | None,
+    typer.Option(envvar="LINNET_INCEPTION_SHA256", help="What that file must hash to, if not the published."),
+]
+EmbeddingHash = Annotated[
+    str | None,
+    typer.Option(envvar="LINNET_EMBEDDING_SHA256", help="What that file must hash to, if not the published."),
 ]
 Track = Annotated[bool, typer.Option(help="Log to MLflow (MLFLOW_TRACKING_URI, or mlflow.db in this folder).")]
 
@@ -222,7 +229,10 @@ def repair(
             "\"{kind='bandwidth_extension', cutoff_hz=4000.0}\"."
         ),
     ],
-    out: Annotated[Path | None, typer.Option(help="Folder for the result. Left out: BUILD/<recipe>/repaired.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the result. Left out: BUILD/<recipe>/repaired/<FILE's name without its ending>."),
+    ] = None,
     impulse_response: Annotated[
         Path | None, typer.Option(help="For known_reverb: a recording of the room's answer to a click.")
     ] = None,
@@ -244,7 +254,7 @@ def repair(
         parse_task(task, loaded),
         stage.Given(file, impulse_response, mask),
         model=folder / "model",
-        out=out or folder / "repaired",
+        out=out or folder / "repaired" / file.stem,
         device=_device(device),
     )
 
@@ -255,14 +265,16 @@ def draw(
     prompts: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="PROMPT...", help="Words, labels with commas between, or a class: as the model was trained."
+            metavar="PROMPT...", help="Words, labels with commas or bars between, or a class: as the model was trained."
         ),
     ] = None,
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="Samples for each prompt.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal samples.")] = 0,
     guidance: Annotated[float | None, typer.Option(min=0, help="Classifier-free guidance scale; 1: none.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps.")] = None,
-    seconds: Annotated[float | None, typer.Option(min=0.01, max=600, help="Length of sound.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.01, help="Length of sound: up to 600, or the recipe's own if that is longer.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the samples. Left out: BUILD/<recipe>/drawn.")] = None,
     build: Build = BUILD,
     device: Device = "auto",
@@ -275,7 +287,7 @@ def draw(
     folder = build / loaded.name
     stage.run(
         loaded.sample,
-        stage.Wish(tuple(prompts or ()), count, seed, guidance, steps, seconds),
+        stage.Wish(seed, steps, guidance, seconds, prompts=tuple(prompts or ()), count=count),
         model=folder / "model",
         out=out or folder / "drawn",
         device=_device(device),
@@ -291,9 +303,9 @@ def evaluate(
     device: Device = "auto",
     batch_size: BatchSize = 64,
     inception_weights: InceptionWeights = None,
-    inception_sha256: WeightsHash = None,
+    inception_sha256: InceptionHash = None,
     embedding_weights: EmbeddingWeights = None,
-    embedding_sha256: WeightsHash = None,
+    embedding_sha256: EmbeddingHash = None,
     track: Track = True,
 ) -> None:
     """Measure how far the samples are from held-out real examples; metrics.json and a page to look at."""
@@ -336,12 +348,14 @@ def retrain(
     work: Work = WORK,
     device: Device = "auto",
     inception_weights: InceptionWeights = None,
+    inception_sha256: InceptionHash = None,
     embedding_weights: EmbeddingWeights = None,
+    embedding_sha256: EmbeddingHash = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only ingest and compare; exit status 3 if nothing changed.")
     ] = False,
 ) -> None:
-    """Train again, ingest to register, if data, recipe or code are not those of the champion or newest challenger.
+    """Train again, ingest to register, unless data, recipe and code are those of a version already in the registry.
 
     For cron and CI: it says what changed, or that nothing did, and then stops early.
     """
@@ -356,6 +370,7 @@ def retrain(
         work=work,
         device=_device(device),
         feature_weights=embedding_weights if loaded.data.kind == "sound" else inception_weights,
+        feature_sha256=embedding_sha256 if loaded.data.kind == "sound" else inception_sha256,
         only_look=dry_run,
     )
     if dry_run and not changed:
@@ -389,7 +404,7 @@ def ui(
     import subprocess
 
     if importlib.util.find_spec("streamlit") is None:
-        raise NoStreamlitError("linnet ui needs streamlit: pip install 'linnet[ui]'")
+        raise NoStreamlitError("linnet ui needs streamlit: install linnet with its extra 'ui' (`make setup` does)")
     script = Path(__file__).parent / "ui" / "app.py"
     options = [f"--server.port={port}", "--server.address=127.0.0.1", "--server.headless=true"]
     options += ["--server.fileWatcherType=none", "--client.toolbarMode=minimal", "--browser.gatherUsageStats=false"]

@@ -20,25 +20,24 @@ import io
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel
+from numpy.typing import NDArray
 
 from linnet.artifacts import Model
 from linnet.errors import LinnetError
 from linnet.files import read_json
-from linnet.recipe import ClassLabel, SampleSection, Sound, Unconditional
+from linnet.recipe import ClassLabel, DataSection, SampleSection, Sound, Unconditional
 from linnet.stages.codec import Statistics
 from linnet.stages.conditions import Condition, parse_prompt
-from linnet.stages.sample import Length, length_of
+from linnet.stages.draw import DrawError, DrawRequest, draw_batch, plan
 from linnet.stages.shown import encode_example
-from linnet.stages.wiring import Painter, chunks, load_painter, pick_device
+from linnet.stages.wiring import Painter, UntoldError, chunks, load_painter, pick_device
 
 MAX_SAMPLES = 4096
-MAX_SECONDS = 600.0
 BATCH_SIZE = 64
 
 
@@ -62,44 +61,30 @@ class SampleModel(PythonModel):
         return pd.DataFrame(rows, columns=output_columns(self._painter))
 
     def _draw(self, request: int, given: dict[str, Any]) -> list[dict[str, Any]]:
-        painter, section = self._painter, self._section
+        painter = self._painter
         count = int(given.get("num_samples", 1))
         if not 1 <= count <= MAX_SAMPLES:
             raise _refusal(f"num_samples = {count}: ask for 1 to {MAX_SAMPLES} samples a row")
-        seed = int(given.get("seed", section.seed))
-        if seed < 0:
-            raise _refusal(f"seed = {seed}: give 0 or more")
-        timesteps = painter.recipe.diffusion.schedule.num_timesteps
-        steps = int(given.get("steps", section.sampler.num_steps))
-        if not 1 <= steps <= timesteps:
-            raise _refusal(f"steps = {steps}: give 1 to {timesteps}")
         condition, shown = self._condition(given)
-        guidance = float(given.get("guidance", 1.0 if condition is None else section.guidance_scale))
-        if guidance != 1 and condition is None:
-            raise _refusal(f"guidance = {guidance:g} needs a label or a prompt to be guided to")
-        if not (np.isfinite(guidance) and guidance >= 0):
-            raise _refusal(f"guidance = {guidance:g}: give a number of 0 or more")
-        length = self._length(given)
-        rows = []
-        for numbers in chunks(count, BATCH_SIZE):
-            x = painter.draw(
-                section.sampler.model_copy(update={"num_steps": steps}),
-                seed=seed,
-                numbers=numbers,
-                conditions=None if condition is None else [condition] * len(numbers),
-                guidance_scale=guidance,
-                clip_x0=section.clip_x0,
-                precision=section.precision,
-                frames=length.frames,
-                overlap_fraction=length.overlap_fraction,
-            )
-            for number, example in zip(numbers, painter.codec.decode(x)[:, : length.samples], strict=True):
-                stream = io.BytesIO()
-                encode_example(stream, example, painter.recipe.data)
-                content = base64.b64encode(stream.getvalue()).decode("ascii")
-                values = [request, number, *shown, content]
-                rows.append(dict(zip(output_columns(painter), values, strict=True)))
-        return rows
+        rows: list[list[Any]] = []
+        try:
+            planned = plan(painter.recipe, self._section, self._asked(given), is_told=condition is not None)
+            for numbers in chunks(count, BATCH_SIZE):
+                told = None if condition is None else [condition] * len(numbers)
+                examples = draw_batch(painter, planned, numbers, told)
+                for number, example in zip(numbers, examples, strict=True):
+                    rows.append([request, number, *shown, _as_text(example, painter.recipe.data)])
+        except (DrawError, UntoldError) as reason:
+            raise _refusal(str(reason)) from None
+        return [dict(zip(output_columns(painter), row, strict=True)) for row in rows]
+
+    def _asked(self, given: dict[str, Any]) -> DrawRequest:
+        return DrawRequest(
+            seed=int(given.get("seed", self._section.seed)),
+            num_steps=int(given["steps"]) if "steps" in given else None,
+            guidance_scale=float(given["guidance"]) if "guidance" in given else None,
+            seconds=float(given["seconds"]) if "seconds" in given else None,
+        )
 
     def _condition(self, given: dict[str, Any]) -> tuple[Condition, list[Any]]:
         """(what the network is told, how the output rows show it)."""
@@ -126,17 +111,6 @@ class SampleModel(PythonModel):
                     raise _refusal(str(reason)) from None
                 return condition, [str(prompt or "")]
 
-    def _length(self, given: dict[str, Any]) -> Length:
-        recipe = self._painter.recipe
-        if "seconds" not in given:
-            return length_of(recipe, self._section, None)
-        if not isinstance(recipe.data, Sound):
-            raise _refusal("seconds: this model draws pictures")
-        seconds = float(given["seconds"])
-        if not 0 < seconds <= MAX_SECONDS:
-            raise _refusal(f"seconds = {seconds:g}: give more than 0 and at most {MAX_SECONDS:g}")
-        return length_of(recipe, self._section, seconds)
-
 
 def output_columns(painter: Painter) -> list[str]:
     """Of `predict`'s answer, in order."""
@@ -148,6 +122,13 @@ def output_columns(painter: Painter) -> list[str]:
         case _:
             shown = ["prompt"]
     return ["request", "number", *shown, "flac" if isinstance(painter.recipe.data, Sound) else "png"]
+
+
+def _as_text(example: NDArray[Any], data: DataSection) -> str:
+    """A PNG or FLAC file in base64."""
+    stream = io.BytesIO()
+    encode_example(stream, example, data)
+    return base64.b64encode(stream.getvalue()).decode("ascii")
 
 
 def _refusal(message: str) -> MlflowException:

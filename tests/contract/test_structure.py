@@ -15,6 +15,7 @@ from linnet.cli import app
 from linnet.hashes import code_files
 from linnet.recipe import Recipe
 from linnet.recipe_file import load_recipe
+from linnet.tasks.places import HASH_VARIABLES, WEIGHTS_VARIABLES
 
 ROOT = Path(__file__).parents[2]
 DVC: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -65,6 +66,12 @@ def test_help_teaches(name: str) -> None:
     ).stdout
     assert "Usage" in text
     assert COMMANDS[name].help.split()[0] in text
+
+
+@pytest.mark.parametrize("name", ["evaluate", "retrain"])
+def test_weights_and_their_hashes_come_from_the_environment_too(name: str) -> None:
+    """From the same variables as in a pipeline's task."""
+    assert {option.envvar for option in COMMANDS[name].params if option.envvar} == {*WEIGHTS_VARIABLES, *HASH_VARIABLES}
 
 
 def test_command_line_and_checks_import_no_torch_and_no_mlflow() -> None:

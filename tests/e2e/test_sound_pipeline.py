@@ -138,9 +138,13 @@ def test_a_recording_of_ones_own_is_repaired(vocals: Finished) -> None:
     task = "{kind='inpaint_frames', start_seconds=0.1, gap_seconds=0.01}"
     for name in ("missing_band", task):
         linnet(vocals.folder, "repair", vocals.file, "mine.wav", "--task", name)
-        samples, _ = soundfile.read(vocals.build / "repaired" / "mine.flac")
+        samples, _ = soundfile.read(vocals.build / "repaired" / "mine" / "mine.flac")
         assert len(samples) == 3000
     assert np.abs(samples - given)[:700].max() < 1e-3, "away from the gap"
+    shutil.copy(vocals.folder / "mine.wav", vocals.folder / "yours.wav")
+    linnet(vocals.folder, "repair", vocals.file, "yours.wav", "--task", task)
+    for name in ("mine", "yours"):
+        assert (vocals.build / "repaired" / name / f"{name}.flac").is_file(), "one file's result leaves another's"
     said = linnet(vocals.folder, "repair", vocals.file, "mine.wav", "--task", "flood", status=2)
     assert "no task of the recipe (missing_band, noisy)" in said
 

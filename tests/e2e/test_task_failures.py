@@ -156,7 +156,7 @@ CHECK = (
             "",
             3,
             POD | {"LINNET_WORK": f"{VOLUME}/work"},
-            "batch_size = 4 cannot be shared out evenly to 6 processes",
+            "batch_size = 4 cannot be shared out evenly to 6 processes .*--set train.batch_size=6 or fewer nodes",
         ),
     ],
 )

@@ -9,7 +9,7 @@ from linnet.files import write_text
 from linnet.recipe import Recipe
 from linnet.stages import preprocess, train
 from linnet.stages.conditions import Condition
-from linnet.ui import drawing
+from linnet.stages.draw import usual_seconds
 from linnet.ui.drawing import Asked
 from linnet.ui.trained import Built, TrainedModel, load_model
 
@@ -46,7 +46,9 @@ def built(build: Path, name: str) -> TrainedModel:
 
 
 def asked(model: TrainedModel, condition: Condition = None, *, count: int = 2, seed: int = 3) -> Asked:
-    return Asked(condition, count, seed, 5, 1.5, drawing.seconds_of(model))
+    guidance = None if condition is None else 1.5
+    seconds = usual_seconds(model.painter.recipe, model.section)
+    return Asked(seed, 5, guidance, seconds, condition=condition, count=count)
 
 
 def nothing(fraction: float) -> None:

@@ -183,7 +183,9 @@ def evaluation_values() -> dict[str, Any]:
         "lead": HOSTILE,
         "columns": [HOSTILE],
         "rows": [{"name": HOSTILE, "cells": [HOSTILE], "protocol": HOSTILE}],
-        "has_vggish": False,
+        "caveat": HOSTILE,
+        "reference_split": HOSTILE,
+        "other_split": HOSTILE,
         "samples": [HOSTILE_PLAYER],
         "real": [],
         "untrained": [],
@@ -202,7 +204,7 @@ def sounds_values() -> dict[str, Any]:
     [
         ("sound_dataset.html", dataset_values(), 1, 2 + 1 + 1 + 2 + 100),
         ("sounds.html", sounds_values(), 3, 2 + 1 + 3),
-        ("sound_evaluation.html", evaluation_values(), 5, 2 + 1 + 4 + 5 + 5),
+        ("sound_evaluation.html", evaluation_values(), 5, 2 + 1 + 4 + 3 + 5 + 5),
     ],
     ids=["dataset", "sounds", "evaluation"],
 )

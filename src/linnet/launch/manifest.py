@@ -21,7 +21,7 @@ VARIABLE = "LINNET_TRAINJOB"
 NAME_LABEL, KEY, SPEC_HASH = "app.kubernetes.io/name", "linnet/training-key", "linnet/spec-sha256"
 NODE = "node"  # the replicated job, and its container, in Trainer's runtimes
 LONGEST_LABEL = 63
-PIPELINE_RUN = "LINNET_PIPELINE_RUN"
+PIPELINE_RUN_VARIABLE = "LINNET_PIPELINE_RUN"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
 Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=LONGEST_LABEL)]
@@ -47,7 +47,11 @@ class SecretEnv(Section):
 
 
 class TrainJobSettings(Section):
-    """Where training on several nodes runs; nothing here changes what comes out. Written in pipelines/cluster.toml."""
+    """Where training on several nodes runs; nothing here changes what comes out.
+
+    pipelines/cluster.toml says it all, but for `environment`, which the train task adds, and for `runtime` and
+    `service_account`, which are what is said here unless somebody writes LINNET_TRAINJOB by hand.
+    """
 
     namespace: Label
     runtime: Name = "torch-distributed"  # a ClusterTrainingRuntime with a torch policy
@@ -164,7 +168,7 @@ def _hash(spec: Mapping[str, Any]) -> str:
     Whose pipeline run it is does not count: two runs that want the same result share a job, or they would take it away
     from each other.
     """
-    variables = [variable for variable in spec["trainer"]["env"] if variable["name"] != PIPELINE_RUN]
+    variables = [variable for variable in spec["trainer"]["env"] if variable["name"] != PIPELINE_RUN_VARIABLE]
     counted = {**spec, "trainer": {**spec["trainer"], "env": variables}}
     return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()
 

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from linnet.errors import LinnetError
+from linnet.errors import LinnetError, Stopped, explain
 
 SIGNAL_BY_STATUS = {-2: "SIGINT", -9: "SIGKILL (out of memory?)", -11: "SIGSEGV", -15: "SIGTERM"}
 
@@ -37,8 +37,6 @@ def start(function: Callable[..., None], *arguments: Any, processes: int, **keyw
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    from linnet.errors import Stopped
-
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -62,15 +60,25 @@ def start(function: Callable[..., None], *arguments: Any, processes: int, **keyw
 def _call(function: Callable[..., None], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
     from torch.distributed.elastic.multiprocessing.errors import record
 
-    record(function)(*arguments, **keywords)
+    def call() -> None:
+        try:
+            function(*arguments, **keywords)
+        except (LinnetError, OSError) as error:
+            sentence = explain(error)
+            if sentence is None:
+                raise
+            raise LaunchError(sentence) from None
+
+    record(call)()
 
 
 def _explain(rank: int, status: int, message: object) -> str:
+    """What `_call` has made of an expected error; of a bug of ours, where its traceback is."""
     if isinstance(message, dict):
         message = message.get("message", "")
     text = str(message)
     kind, separator, rest = text.partition(": ")
-    if separator and kind.endswith("Error"):
-        return rest  # our own sentence
+    if separator and kind == LaunchError.__name__:
+        return rest
     ended = SIGNAL_BY_STATUS.get(status, f"status {status}")
     return f"training process {rank} ended with {ended}; its last lines are above. Repeat the command to go on"

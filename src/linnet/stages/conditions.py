@@ -107,6 +107,8 @@ def as_text(condition: Condition, statistics: Statistics) -> str:
 def parse_prompt(section: Conditioning, statistics: Statistics, prompt: str) -> Condition:
     """What a person asks for, as a condition: a class by name or number, labels with commas or bars between, words.
 
+    Labels with commas in them are asked for alone, or with bars between.
+
     Raises:
         PromptError: the model takes no prompts, or knows no such class; the message names near ones.
     """
@@ -116,11 +118,18 @@ def parse_prompt(section: Conditioning, statistics: Statistics, prompt: str) -> 
         case ClassLabel():
             return _find_class(label_names(statistics), prompt)
         case MultiLabel():
-            return tuple(label.strip() for label in prompt.replace("|", ",").split(",") if label.strip())
+            return _split_labels(label_names(statistics), prompt)
         case Text():
             return prompt
         case _:
             assert_never(section)
+
+
+def _split_labels(names: list[str], prompt: str) -> tuple[str, ...]:
+    if prompt.strip() in names:
+        return (prompt.strip(),)
+    separator = "|" if "|" in prompt else ","
+    return tuple(label.strip() for label in prompt.split(separator) if label.strip())
 
 
 def _find_class(names: list[str], prompt: str) -> int:

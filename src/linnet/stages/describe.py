@@ -20,12 +20,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from linnet.models.text import PARTS_PER_WORD
 from linnet.progress import say
 from linnet.recipe import (
+    AsTrained,
     ClassLabel,
     DPMSolver,
     HuggingFaceTextEncoder,
     MultiLabel,
     Recipe,
     SamplerSection,
+    SampleSection,
     Sound,
     Text,
     TrainedTextEncoder,
@@ -35,7 +37,7 @@ from linnet.recipe import (
 from linnet.stages.codec import Statistics
 from linnet.stages.evaluate import UNTRAINED_STEPS
 from linnet.stages.loss import LossComputer
-from linnet.stages.sample import NOISING_EXAMPLES, NOISING_STEPS, draw_conditions, length_of
+from linnet.stages.sample import NOISING_EXAMPLES, NOISING_STEPS, draw_conditions, length_of, paint
 from linnet.stages.train import GRID_EXAMPLES, GRID_SAMPLER
 from linnet.stages.wiring import Painter, build_network, place
 from linnet.training.checkpoint import CheckpointStore
@@ -93,8 +95,9 @@ def run(recipe: Recipe, *, device: torch.device) -> Description:
     say(f"describe: timing a few steps on {device}")
     step_seconds = _time_training(training, device)
     memory = _peak_memory(device)
-    draw_seconds = _time_drawing(training, recipe, device)
-    by_stage = {name: seconds / 3600 for name, seconds in _project(recipe, step_seconds, draw_seconds).items()}
+    draw_seconds, plain_seconds = _time_both_drawings(recipe, device)
+    seconds_by_stage = _project(recipe, step_seconds, draw_seconds, plain_seconds)
+    by_stage = {name: seconds / 3600 for name, seconds in seconds_by_stage.items()}
     network = _meta_network(training)
     return Description(
         name=recipe.name,
@@ -193,28 +196,28 @@ def _time_training(recipe: TrainingRecipe, device: torch.device) -> float:
         return _median_seconds(lambda: train_step(state, section, compute_loss, checkpoints), device)
 
 
-def _time_drawing(recipe: TrainingRecipe, whole: Recipe, device: torch.device) -> float:
+def _time_both_drawings(recipe: Recipe, device: torch.device) -> tuple[float, float]:
+    """Seconds for one step of (a sample, an example as long as in training without guidance)."""
+    section = recipe.sample
+    plain = section.model_copy(update={"guidance_scale": 1.0, "length": AsTrained(kind="as_trained")})
+    seconds = _time_drawing(recipe.training(), section, device)
+    return seconds, seconds if plain == section else _time_drawing(recipe.training(), plain, device)
+
+
+def _time_drawing(recipe: TrainingRecipe, section: SampleSection, device: torch.device) -> float:
     """Seconds for one sample and one step, drawn in batches as the stages do."""
     network = place(build_network(recipe), device)
     statistics = neutral_statistics(recipe)
     painter = Painter.of(network, recipe, statistics, device)
-    count = min(DRAW_BATCH, whole.sample.num_samples)
+    count = min(DRAW_BATCH, section.num_samples)
     steps = min(MEASURED_DRAW_STEPS, recipe.diffusion.schedule.num_timesteps)
     sampler = DPMSolver(kind="dpm_solver_pp_2m", num_steps=steps)
-    length = length_of(recipe, whole.sample, None)
+    section = section.model_copy(update={"num_samples": count, "sampler": sampler})
+    length = length_of(recipe, section, None)
 
     def draw() -> None:
-        painter.draw(
-            sampler,
-            seed=0,
-            numbers=list(range(count)),
-            conditions=draw_conditions(recipe, statistics, whole.sample.model_copy(update={"num_samples": count})),
-            guidance_scale=whole.sample.guidance_scale,
-            clip_x0=whole.sample.clip_x0,
-            precision=whole.sample.precision,
-            frames=length.frames,
-            overlap_fraction=length.overlap_fraction,
-        )
+        conditions = draw_conditions(recipe, statistics, section)
+        paint(painter, section, length, list(range(count)), conditions)
 
     return _median_seconds(draw, device) / count / steps
 
@@ -238,7 +241,8 @@ def _median_seconds(work: Callable[[], object], device: torch.device) -> float:
             return statistics.median(times)
 
 
-def _project(recipe: Recipe, step_seconds: float, draw_seconds: float) -> dict[str, float]:
+def _project(recipe: Recipe, step_seconds: float, draw_seconds: float, plain_seconds: float) -> dict[str, float]:
+    """Seconds of each stage; grids and restorations are as long as training examples, and without guidance."""
     section = recipe.train
     grids = math.ceil(section.num_steps / section.steps_for(section.grid_every_kexamples))
     samples, restore = recipe.sample.num_samples, recipe.restore
@@ -246,10 +250,10 @@ def _project(recipe: Recipe, step_seconds: float, draw_seconds: float) -> dict[s
     return {
         "train": STAGE_START_SECONDS
         + section.num_steps * step_seconds
-        + grids * GRID_EXAMPLES * GRID_SAMPLER.num_steps * draw_seconds,
+        + grids * GRID_EXAMPLES * GRID_SAMPLER.num_steps * plain_seconds,
         "sample": STAGE_START_SECONDS + (samples * solver.num_steps + NOISING_EXAMPLES * NOISING_STEPS) * draw_seconds,
         "restore": STAGE_START_SECONDS
-        + len(restore.tasks) * restore.num_examples * restore.num_draws * restore.num_steps * draw_seconds,
+        + len(restore.tasks) * restore.num_examples * restore.num_draws * restore.num_steps * plain_seconds,
         "evaluate": STAGE_START_SECONDS + samples * UNTRAINED_STEPS * draw_seconds,
     }
 

@@ -156,7 +156,10 @@ def _check_inputs(recipe: Recipe, model: Path, report: Path) -> tuple[str, dict[
     metrics = read_json(report / Report.metrics, made_by="evaluate")
     if section.gate.metric not in metrics["scores"]:
         known = ", ".join(metrics["scores"])
-        raise ArtifactError(f"{report} has no '{section.gate.metric}', which [register.gate] asks for, only {known}")
+        raise ArtifactError(
+            f"{report} has no '{section.gate.metric}', which [register.gate] asks for, only {known}; set its metric to "
+            "one of these and repeat the command, nothing else runs again"
+        )
     return key, metrics, inputs
 
 
@@ -176,7 +179,7 @@ def decide(gate: GateSection, candidate: Candidate, champion: Candidate | None) 
             False,
             f"{score} does not compare: the champion was measured {difference}; set its alias by hand to move it",
         )
-    wanted = champion.score * (1 - gate.min_improvement)
+    wanted = champion.score - gate.min_improvement * abs(champion.score)  # kernel distances may lie below 0
     if candidate.score < wanted:
         return Decision(True, f"{score} beats the champion's {champion.score:.4g}")
     return Decision(False, f"{score} does not get below {wanted:.4g}; the champion has {champion.score:.4g}")

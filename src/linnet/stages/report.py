@@ -1,5 +1,6 @@
 """The page that evaluate leaves: distances, restorations, samples beside real examples."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -16,6 +17,7 @@ SHOWN_SIDE = 64  # pixels of a picture on the page, at least
 SHOWN_SOUNDS = 8
 NEIGHBOUR_PAIRS = 24
 COLUMNS = ("model", "untrained", "noise", "real")
+NEEDS_NO_WEIGHTS = ("thumbnail", "texture", "log_mel")
 
 
 def write_report(
@@ -31,22 +33,25 @@ def write_report(
         sets: model, untrained, noise, real and reference.
         pairs: samples, each with its nearest training example.
     """
+    reference_split = recipe.evaluate.reference_split
     common = {
         "title": "Evaluation",
+        "reference_split": reference_split,
+        "other_split": "train" if reference_split == "test" else "test",
+        "caveat": caveat(recipe, metrics["scores"]),
         "columns": COLUMNS,
         "rows": _rows(metrics),
         "memory": metrics["memory"],
         "restorations": _restorations(metrics),
     }
     counts = f"{len(sets['model'])} samples, {len(sets['reference'])} real"
-    split = f"of the {recipe.evaluate.reference_split} split"
+    split = f"of the {reference_split} split"
     match recipe.data:
         case CaltechBirds():
             page = pages.render(
                 "evaluation.html",
                 **common,
                 lead=f"{counts} pictures {split}.",
-                has_inception="fid" in metrics["scores"],
                 samples=_sheet(sets["model"], SHOWN, 16),
                 real=_sheet(_some(sets["reference"], 36, recipe.evaluate.seed), 36, 6),
                 untrained=_sheet(sets["untrained"], 36, 6),
@@ -60,7 +65,6 @@ def write_report(
                 "sound_evaluation.html",
                 **common,
                 lead=f"{counts} windows of sound {split}.",
-                has_vggish="fad" in metrics["scores"],
                 samples=_players(data, sets["model"][:shown]),
                 real=_players(data, real),
                 untrained=_players(data, sets["untrained"][: shown // 2]),
@@ -73,6 +77,22 @@ def write_report(
         case _:
             assert_never(recipe.data)
     (folder / Report.page).write_text(page, encoding="utf-8")
+
+
+def caveat(recipe: Recipe, scores: Collection[str]) -> str:
+    """What the distances named `scores` must not be taken for; "" where some have the published names."""
+    known = ("FAD", "KAD") if isinstance(recipe.data, Sound) else ("FID", "KID")
+    if any(name.lower() in scores for name in known):
+        return ""
+    needs_no_weights = [name in NEEDS_NO_WEIGHTS for name in recipe.evaluate.features]
+    made_of = []
+    if any(needs_no_weights):
+        made_of.append("descriptors that need no downloaded weights")
+    if not all(needs_no_weights):
+        made_of.append("a network whose weights are not the published ones")
+    return (
+        f"These distances use {' and '.join(made_of)}. They are not {' or '.join(known)} and do not compare with them."
+    )
 
 
 def _rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:

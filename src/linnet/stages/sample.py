@@ -3,6 +3,7 @@
 import csv
 import math
 import shutil
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple, assert_never
@@ -15,6 +16,7 @@ from linnet import pages
 from linnet.artifacts import Model, Samples, check_settings, input_hash, is_current, write_provenance
 from linnet.data.arrays import ArrayWriter, open_array
 from linnet.diffusion.objective import diffuse
+from linnet.diffusion.samplers import OnStep
 from linnet.diffusion.schedule import build_schedule
 from linnet.files import ArtifactError, new_folder, read_json, write_text
 from linnet.hashes import folder_hash
@@ -184,6 +186,30 @@ def length_of(recipe: TrainingRecipe, section: SampleSection, seconds: float | N
     return Length(1 + math.ceil(samples / recipe.data.stft.hop_samples), samples, overlap)
 
 
+def paint(
+    painter: Painter,
+    section: SampleSection,
+    length: Length,
+    numbers: list[int],
+    conditions: Sequence[Condition] | None,
+    *,
+    on_step: OnStep | None = None,
+) -> torch.Tensor:
+    """Standardised examples [len(numbers), C, H, W] as `section` says, one condition for each, in whole frames."""
+    return painter.draw(
+        section.sampler,
+        seed=section.seed,
+        numbers=numbers,
+        conditions=conditions,
+        guidance_scale=section.guidance_scale,
+        clip_x0=section.clip_x0,
+        precision=section.precision,
+        frames=length.frames,
+        overlap_fraction=length.overlap_fraction,
+        on_step=on_step,
+    )
+
+
 def write_samples(
     painter: Painter,
     section: SampleSection,
@@ -199,18 +225,8 @@ def write_samples(
         meter = stack.enter_context(Meter(what, sum(map(len, batches))))
         writer: ArrayWriter | None = None
         for numbers in batches:
-            x = painter.draw(
-                section.sampler,
-                seed=section.seed,
-                numbers=numbers,
-                conditions=[conditions[number] for number in numbers] if conditions is not None else None,
-                guidance_scale=section.guidance_scale,
-                clip_x0=section.clip_x0,
-                precision=section.precision,
-                frames=length.frames,
-                overlap_fraction=length.overlap_fraction,
-            )
-            decoded = painter.codec.decode(x)
+            told = [conditions[number] for number in numbers] if conditions is not None else None
+            decoded = painter.codec.decode(paint(painter, section, length, numbers, told))
             if writer is None:
                 writer = stack.enter_context(ArrayWriter(path, decoded.shape[1:], decoded.dtype.type))
             for example in decoded:

@@ -26,7 +26,7 @@ from linnet.models.conditioning import ConditionEncoder
 from linnet.models.dit import DiT
 from linnet.models.unet import UNet
 from linnet.recipe import CompactUNet as CompactUNetSection
-from linnet.recipe import DiffusionTransformer, Precision, SamplerSection, TrainingRecipe
+from linnet.recipe import DiffusionTransformer, Precision, SamplerSection, TrainingRecipe, Unconditional
 from linnet.recipe import UNet as UNetSection
 from linnet.stages.codec import Codec, Statistics, build_codec
 from linnet.stages.conditions import Condition, build_encoder
@@ -37,6 +37,10 @@ Weights = Literal["ema", "raw", "untrained"]
 
 class DeviceError(LinnetError):
     """The device asked for is not there."""
+
+
+class UntoldError(LinnetError):
+    """The model has to be told something: it was never trained without."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -146,7 +150,11 @@ class Painter:
 
         Args:
             conditions: one for each row; None for an unconditional model, or to tell a conditional one nothing.
+
+        Raises:
+            UntoldError: guidance, or no conditions, where a conditional model was trained without dropping any.
         """
+        self._check_told(conditions, guidance_scale)
         self.network.eval()
         encoded = self.encoder.encode(conditions) if conditions is not None else None
         is_guided = encoded is not None and guidance_scale != 1
@@ -175,6 +183,17 @@ class Painter:
             return self.codec.clip(x0) if clip_x0 else x0
 
         return windowed(predict_x0, self.recipe.data.shape[1:], overlap_fraction)
+
+    def _check_told(self, conditions: Sequence[Condition] | None, guidance_scale: float) -> None:
+        section = self.recipe.conditioning
+        if isinstance(section, Unconditional) or section.dropout > 0:
+            return
+        if conditions is None or guidance_scale != 1:
+            raise UntoldError(
+                "this model was trained with [conditioning] dropout = 0, never without a condition, and "
+                "restoration, guidance and drawing without a prompt ask it without one. Give a prompt and guidance 1, "
+                "or train with dropout = 0.1"
+            )
 
 
 def load_painter(model: Path, *, weights: Weights, device: torch.device) -> Painter:

@@ -121,11 +121,14 @@ def _check_place(recipe: Recipe, num_nodes: int, gpus: int) -> None:
     storage.check_access(work_place(), write=True)
     if num_nodes > 1 or in_cluster():
         require_shared(work_place(), TrainJobSettings.from_environment())
-    processes = num_nodes * max(1, gpus) if in_cluster() else num_nodes
-    if recipe.train.batch_size % processes:
+    per_node = max(1, gpus) if in_cluster() else 1
+    batch_size, processes = recipe.train.batch_size, num_nodes * per_node
+    if batch_size % processes:
+        fitting = [count for count in range(1, per_node) if batch_size % (num_nodes * count) == 0]
+        fewer = f"gpus = {fitting[-1]} in [sizes.train] of pipelines/cluster.toml" if fitting else "fewer nodes"
         raise ArtifactError(
-            f"[train] batch_size = {recipe.train.batch_size} cannot be shared out evenly to {processes} processes "
-            f"({num_nodes} node(s) of {gpus} GPUs); use a multiple of {processes}, or fewer nodes"
+            f"[train] batch_size = {batch_size} cannot be shared out evenly to {processes} processes ({num_nodes} "
+            f"node(s) of {gpus} GPUs); give --set train.batch_size={processes * -(-batch_size // processes)} or {fewer}"
         )
 
 

@@ -8,6 +8,9 @@ from linnet.errors import LinnetError
 from linnet.launch.trainjob import TrainJobSettings
 from linnet.recipe import Recipe
 
+WEIGHTS_VARIABLES = ("LINNET_INCEPTION_WEIGHTS", "LINNET_EMBEDDING_WEIGHTS")  # the files of feature networks
+HASH_VARIABLES = ("LINNET_INCEPTION_SHA256", "LINNET_EMBEDDING_SHA256")  # what they must hash to
+
 
 class PlaceError(LinnetError):
     """A place for files would be gone with the pod, or is not seen by all nodes."""
@@ -39,6 +42,6 @@ def require_shared(work: str, settings: TrainJobSettings) -> None:
 
 def feature_weights(recipe: Recipe) -> tuple[Path | None, str | None]:
     """(file, sha256) of the recipe's feature network, as LINNET_INCEPTION_* or LINNET_EMBEDDING_* say."""
-    prefix = "LINNET_EMBEDDING" if recipe.data.kind == "sound" else "LINNET_INCEPTION"
-    path = os.environ.get(f"{prefix}_WEIGHTS")
-    return Path(path) if path else None, os.environ.get(f"{prefix}_SHA256") or None
+    place = 1 if recipe.data.kind == "sound" else 0
+    path, sha256 = (os.environ.get(names[place]) for names in (WEIGHTS_VARIABLES, HASH_VARIABLES))
+    return Path(path) if path else None, sha256 or None

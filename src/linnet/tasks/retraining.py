@@ -19,6 +19,7 @@ def run(
     work: Path,
     device: torch.device,
     feature_weights: Path | None,
+    feature_sha256: str | None,
     only_look: bool,
 ) -> bool:
     """Ingest, compare with the registry, and go from preprocess to register if something changed; whether it did.
@@ -48,7 +49,7 @@ def run(
         out=report,
         device=device,
         feature_weights=feature_weights,
-        feature_sha256=None,
+        feature_sha256=feature_sha256,
         batch_size=SAMPLE_BATCH,
         track_run=True,
     )

@@ -20,7 +20,7 @@ STATUS = {  # Kubeflow Pipelines' words for how a task ended, of its backends an
     "CANCELLED": "KILLED",
 }
 RUN_KEY = "linnet.input_hash"  # the tag that ties a run to what went into its training
-PIPELINE_RUN = "linnet.pipeline_run"  # the tag with the pipeline run that made it; LINNET_PIPELINE_RUN holds it
+PIPELINE_RUN_TAG = "linnet.pipeline_run"  # the tag with the pipeline run that made it; LINNET_PIPELINE_RUN holds it
 GIT_COMMIT = "linnet.git_commit"  # the tag with the commit of the code that trained the model
 
 
@@ -129,7 +129,7 @@ def close_pipeline_runs(state: str, error: str) -> list[str]:
     run_ids = []
     try:
         client = connect()
-        found = client.search_runs([experiment_id(client)], f"tags.`{PIPELINE_RUN}` = '{pipeline_run()}'")
+        found = client.search_runs([experiment_id(client)], f"tags.`{PIPELINE_RUN_TAG}` = '{pipeline_run()}'")
         for run_id in [run.info.run_id for run in found]:
             tags = {"linnet.pipeline_state": state} | ({"linnet.pipeline_error": error} if error else {})
             client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])

@@ -19,7 +19,15 @@ from numpy.typing import NDArray
 
 from linnet.errors import Stopped, first_line
 from linnet.progress import say
-from linnet.tracking.client import PIPELINE_RUN, RUN_KEY, connect, experiment_id, find_run, pipeline_run, shown_uri
+from linnet.tracking.client import (
+    PIPELINE_RUN_TAG,
+    RUN_KEY,
+    connect,
+    experiment_id,
+    find_run,
+    pipeline_run,
+    shown_uri,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,8 +48,6 @@ class Tracker(Protocol):
 
     def file(self, path: Path, folder: str) -> None: ...
 
-    def tags(self, values: Mapping[str, str]) -> None: ...
-
     def dataset(self, name: str, digest: str, source: str, profile: str) -> None: ...
 
     def __enter__(self) -> Self: ...
@@ -59,8 +65,6 @@ class NoTracker:
     def picture(self, key: str, picture: NDArray[np.uint8], step: int) -> None: ...
 
     def file(self, path: Path, folder: str) -> None: ...
-
-    def tags(self, values: Mapping[str, str]) -> None: ...
 
     def dataset(self, name: str, digest: str, source: str, profile: str) -> None: ...
 
@@ -136,17 +140,6 @@ class RunTracker:
         """A file as an artifact."""
         self._put(lambda client, run_id: client.log_artifact(run_id, str(path), folder))
 
-    def tags(self, values: Mapping[str, str]) -> None:
-        """Facts about the run."""
-        copy = dict(values)
-
-        def log(client: "MlflowClient", run_id: str) -> None:
-            from mlflow.entities import RunTag
-
-            client.log_batch(run_id, tags=[RunTag(key, value) for key, value in copy.items()])
-
-        self._put(log)
-
     def dataset(self, name: str, digest: str, source: str, profile: str) -> None:
         """The data the run was trained on, as a logged input with its digest."""
 
@@ -197,7 +190,7 @@ class RunTracker:
         client.update_run(run_id, status="RUNNING")
         all_tags = {RUN_KEY: self._run_key} | self._tags
         if (pipeline := pipeline_run()) is not None:
-            all_tags[PIPELINE_RUN] = pipeline
+            all_tags[PIPELINE_RUN_TAG] = pipeline
         tags = [RunTag(key, value) for key, value in all_tags.items()]
         known = client.get_run(run_id).data.params
         params = [Param(key, str(value)) for key, value in self._params.items() if key not in known]

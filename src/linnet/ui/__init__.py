@@ -1,1 +1,1 @@
-"""A page in the browser: draw from trained models, compare, listen, look. Needs `pip install 'linnet[ui]'`."""
+"""A page in the browser: draw from trained models, compare, listen, look. Needs the extra 'ui'."""

@@ -12,6 +12,7 @@ import streamlit as st
 from linnet.errors import LinnetError, explain
 from linnet.recipe import ClassLabel, MultiLabel, Text, Unconditional
 from linnet.stages.conditions import Condition, label_names
+from linnet.stages.draw import MAX_SECONDS, usual_seconds
 from linnet.stages.wiring import pick_device
 from linnet.ui import drawing
 from linnet.ui.drawing import Asked, Denoised, Drawn, OnProgress, Shown
@@ -28,7 +29,7 @@ from linnet.ui.trained import (
 )
 
 MAX_EXAMPLES = 64
-SECONDS = (0.01, 600.0)  # of sound: least and most
+LEAST_SECONDS = 0.01  # of sound
 MAX_GUIDANCE = 10.0
 MAX_SEED = 2**31 - 1
 KEPT = 4  # results on the page, to compare
@@ -140,14 +141,14 @@ def _add_suggestion() -> None:
 
 def _ask_settings(model: TrainedModel, condition: Condition) -> Asked:
     """The sidebar; a model's own settings are where it starts."""
-    bar, section = st.sidebar, model.section
+    bar, section, recipe = st.sidebar, model.section, model.painter.recipe
     count = bar.number_input("How many", 1, MAX_EXAMPLES, 4, key="count")
     seed = bar.number_input("Seed", 0, MAX_SEED, 0, key="seed")
-    timesteps = model.painter.recipe.diffusion.schedule.num_timesteps
+    timesteps = recipe.diffusion.schedule.num_timesteps
     usual_steps = min(section.sampler.num_steps, timesteps)
     steps = bar.number_input(f"Steps of {section.sampler.kind}", 1, timesteps, usual_steps, key=f"steps-{model.key}")
-    guidance = 1.0
-    if not isinstance(model.painter.recipe.conditioning, Unconditional):
+    guidance = None
+    if not isinstance(recipe.conditioning, Unconditional):
         guidance = bar.slider(
             "Guidance scale",
             0.0,
@@ -159,10 +160,12 @@ def _ask_settings(model: TrainedModel, condition: Condition) -> Asked:
             key=f"guidance-{model.key}",
         )
     seconds = None
-    if (usual := drawing.seconds_of(model)) is not None:
-        seconds = bar.number_input("Seconds", *SECONDS, usual, format="%.3f", key=f"seconds-{model.key}")
+    if (usual := usual_seconds(recipe, section)) is not None:
+        least, most = min(LEAST_SECONDS, usual), max(MAX_SECONDS, usual)
+        seconds = bar.number_input("Seconds", least, most, usual, format="%.3f", key=f"seconds-{model.key}")
     bar.caption("The same model, prompt, settings and seed give the same result.")
-    return Asked(condition, count, seed, steps, guidance if condition is not None else 1.0, seconds)
+    guidance = guidance if condition is not None else None
+    return Asked(seed, steps, guidance, seconds, condition=condition, count=count)
 
 
 def _samples_page(model: TrainedModel, asked: Asked) -> None:

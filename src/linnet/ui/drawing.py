@@ -4,6 +4,7 @@ import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,10 +13,11 @@ from torch import Tensor
 
 from linnet import pages
 from linnet.diffusion.samplers import NoiseStreams, OnStep
-from linnet.recipe import Longer, Sound
-from linnet.stages.codec import Stored
+from linnet.pages.sound import wav
+from linnet.recipe import Sound
 from linnet.stages.conditions import Condition, as_text, counts, known_conditions, label_names
-from linnet.stages.sample import length_of
+from linnet.stages.draw import DrawRequest, Plan, decode, draw_batch, plan
+from linnet.stages.sample import paint
 from linnet.stages.shown import encode_example
 from linnet.stages.wiring import chunks
 from linnet.ui.trained import TrainedModel
@@ -27,16 +29,12 @@ SHOWN_PIXELS = 256  # smaller pictures are enlarged, each pixel to a square, so 
 OnProgress = Callable[[float], None]  # told a fraction from 0 to 1
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What somebody wants of a model."""
+@dataclass(frozen=True, kw_only=True)
+class Asked(DrawRequest):
+    """What somebody wants of a model on the page."""
 
     condition: Condition  # None: told nothing
     count: int
-    seed: int
-    num_steps: int
-    guidance_scale: float
-    seconds: float | None  # of sound; None for pictures
 
 
 @dataclass(frozen=True)
@@ -85,9 +83,10 @@ def draw(model: TrainedModel, asked: Asked, on_progress: OnProgress) -> Drawn:
         LinnetError: the model does not know the condition, or has made no numbers.
     """
     started = time.monotonic()
+    planned = _plan(model, asked)
     batches = list(chunks(asked.count, BATCH_SIZE))
-    on_step = _counter(on_progress, len(batches) * asked.num_steps)
-    found = [_decode(model, asked, _paint(model, asked, numbers, on_step)) for numbers in batches]
+    on_step = _counter(on_progress, len(batches) * planned.section.sampler.num_steps)
+    found = [draw_batch(model.painter, planned, numbers, _told(asked, numbers), on_step=on_step) for numbers in batches]
     examples = np.concatenate(found)
     shown = tuple(show(model, asked, number, example) for number, example in enumerate(examples))
     return Drawn(headline(model, asked), describe(model, asked), shown, time.monotonic() - started)
@@ -99,11 +98,12 @@ def denoise(model: TrainedModel, asked: Asked, number: int, on_progress: OnProgr
     Raises:
         LinnetError: as `draw` does.
     """
-    schedule = model.painter.schedule
-    wanted = set(np.linspace(0, asked.num_steps, min(SNAPSHOTS, asked.num_steps) + 1).round().astype(int).tolist())
+    schedule, planned = model.painter.schedule, _plan(model, asked)
+    num_steps = planned.section.sampler.num_steps
+    wanted = set(np.linspace(0, num_steps, min(SNAPSHOTS, num_steps) + 1).round().astype(int).tolist())
     states: list[tuple[int, Tensor]] = []
     seen = 0
-    count = _counter(on_progress, asked.num_steps)
+    count = _counter(on_progress, num_steps)
 
     def on_step(timestep: int, x: Tensor) -> None:
         nonlocal seen
@@ -112,10 +112,10 @@ def denoise(model: TrainedModel, asked: Asked, number: int, on_progress: OnProgr
             states.append((timestep, x))
         count(timestep, x)
 
-    _paint(model, asked, [number], on_step)
+    paint(model.painter, *planned, [number], _told(asked, [number]), on_step=on_step)
     shape, device = states[0][1].shape[1:], model.painter.device
     states.insert(0, (schedule.num_timesteps - 1, NoiseStreams(asked.seed, [number], tuple(shape), device).next()))
-    examples = [_decode(model, asked, x)[0] for _, x in states]
+    examples = [decode(model.painter, planned, x)[0] for _, x in states]
     snapshots = tuple(
         Snapshot(
             timestep, 1 - float(schedule.at(torch.tensor(timestep))), show(model, asked, number, example, step=step)
@@ -130,9 +130,7 @@ def strip(snapshots: tuple[Snapshot, ...]) -> NDArray[np.uint8]:
     return pages.grid(np.stack([snapshot.shown.picture for snapshot in snapshots]), columns=len(snapshots))
 
 
-def show(
-    model: TrainedModel, asked: Asked, number: int, example: NDArray[np.generic], *, step: int | None = None
-) -> Shown:
+def show(model: TrainedModel, asked: Asked, number: int, example: NDArray[Any], *, step: int | None = None) -> Shown:
     """One decoded example with the file that people can keep; `step` names a snapshot of it."""
     data, codec = model.painter.recipe.data, model.painter.codec
     stream = io.BytesIO()
@@ -140,18 +138,10 @@ def show(
     name = f"seed{asked.seed}-{number:02d}" + ("" if step is None else f"-step{step:02d}")
     picture = codec.pictures(example[None])[0]
     if isinstance(data, Sound):
-        return Shown(picture, _wav(example, data.sample_rate_hz), stream.getvalue(), f"{name}.flac", "audio/flac")
+        return Shown(picture, wav(example, data.sample_rate_hz), stream.getvalue(), f"{name}.flac", "audio/flac")
     scale = -(-SHOWN_PIXELS // min(picture.shape[:2]))
     enlarged = picture.repeat(scale, axis=0).repeat(scale, axis=1)
     return Shown(enlarged, None, stream.getvalue(), f"{name}.png", "image/png")
-
-
-def _wav(waveform: NDArray[np.generic], sample_rate_hz: int) -> bytes:
-    import soundfile
-
-    stream = io.BytesIO()
-    soundfile.write(stream, waveform, sample_rate_hz, format="WAV", subtype="PCM_16")
-    return stream.getvalue()
 
 
 def headline(model: TrainedModel, asked: Asked) -> str:
@@ -161,9 +151,10 @@ def headline(model: TrainedModel, asked: Asked) -> str:
 
 def describe(model: TrainedModel, asked: Asked) -> str:
     """The settings that make the same examples again, in a line."""
-    parts = [f"seed {asked.seed}", f"{asked.num_steps} steps of {model.section.sampler.kind}"]
+    section = _plan(model, asked).section
+    parts = [f"seed {section.seed}", f"{section.sampler.num_steps} steps of {section.sampler.kind}"]
     if asked.condition is not None:
-        parts.append(f"guidance {asked.guidance_scale:g}")
+        parts.append(f"guidance {section.guidance_scale:g}")
     if asked.seconds is not None:
         parts.append(f"{asked.seconds:g} s of sound")
     return ", ".join(parts)
@@ -185,40 +176,12 @@ def example_prompt(model: TrainedModel) -> str:
     return as_text(known_conditions(model.painter.recipe.conditioning, model.statistics)[0], model.statistics)
 
 
-def seconds_of(model: TrainedModel) -> float | None:
-    """How long a sound of the model is, where nobody asks for another length; None for pictures."""
-    match model.painter.recipe.data, model.section.length:
-        case Sound(), Longer(duration_seconds=seconds):
-            return seconds
-        case Sound() as data, _:
-            return data.window_samples / data.sample_rate_hz
-        case _:
-            return None
+def _plan(model: TrainedModel, asked: Asked) -> Plan:
+    return plan(model.painter.recipe, model.section, asked, is_told=asked.condition is not None)
 
 
-def _paint(model: TrainedModel, asked: Asked, numbers: list[int], on_step: OnStep) -> Tensor:
-    """Standardised examples [len(numbers), C, H, W], no shorter than was asked for."""
-    assert 1 <= asked.num_steps <= model.painter.schedule.num_timesteps, "the page's own limits"
-    section = model.section
-    length = length_of(model.painter.recipe, section, asked.seconds)
-    return model.painter.draw(
-        section.sampler.model_copy(update={"num_steps": asked.num_steps}),
-        seed=asked.seed,
-        numbers=numbers,
-        conditions=None if asked.condition is None else [asked.condition] * len(numbers),
-        guidance_scale=asked.guidance_scale,
-        clip_x0=section.clip_x0,
-        precision=section.precision,
-        frames=length.frames,
-        overlap_fraction=length.overlap_fraction,
-        on_step=on_step,
-    )
-
-
-def _decode(model: TrainedModel, asked: Asked, x: Tensor) -> Stored:
-    """Pictures, or waveforms of the length that was asked for: a model draws whole frames, and a window at least."""
-    length = length_of(model.painter.recipe, model.section, asked.seconds)
-    return model.painter.codec.decode(x)[:, : length.samples]
+def _told(asked: Asked, numbers: list[int]) -> list[Condition] | None:
+    return None if asked.condition is None else [asked.condition] * len(numbers)
 
 
 def _counter(on_progress: OnProgress, total: int) -> OnStep:

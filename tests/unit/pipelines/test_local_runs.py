@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pipelines.console import Quiet
-from pipelines.local import _which_failed, for_one_machine
+from pipelines.local import _environment, _which_failed, for_one_machine
 from pipelines.resources import ClusterError, load_cluster
 
 ROOT = Path(__file__).parents[3]
@@ -50,6 +50,19 @@ def test_the_task_that_failed_is_named() -> None:
     )
     assert _which_failed(said) == "task 'check' failed"
     assert _which_failed("something else.") == "something else"
+
+
+def test_containers_get_what_sources_and_features_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokens and hashes as they are; files by their absolute paths, under which they are mounted."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("LINNET_INCEPTION_WEIGHTS", "AWS_ACCESS_KEY_ID"):
+        monkeypatch.delenv(name, raising=False)
+    given = {"HF_TOKEN": "hf_of_the_test", "LINNET_EMBEDDING_WEIGHTS": "vggish.pth", "LINNET_EMBEDDING_SHA256": "abc"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    found = _environment()
+    assert {name: found[name] for name in given} == given | {"LINNET_EMBEDDING_WEIGHTS": str(tmp_path / "vggish.pth")}
+    assert not {"LINNET_INCEPTION_WEIGHTS", "AWS_ACCESS_KEY_ID"} & found.keys()
 
 
 def test_only_retries_and_parallel_loops_are_taken_out() -> None:

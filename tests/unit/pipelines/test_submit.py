@@ -72,6 +72,15 @@ def test_overrides_are_in_the_submitted_text(api: KfpApi) -> None:
 
 
 @pytest.mark.parametrize(
+    "source",
+    ["synthetic", "caltech", "s3://birds/raw/", "hf:owner/birds@v1#small:train", "dvc:https://git.example/birds@v1"],
+)
+def test_what_a_pod_can_reach_is_a_source(api: KfpApi, source: str) -> None:
+    assert status_of(submit.app, RECIPE, "--source", source) == 0
+    assert api.runs[0]["runtime_config"]["parameters"]["source"] == source
+
+
+@pytest.mark.parametrize(
     "arguments",
     [(RECIPE, "--set", "train.batch_sise=8"), ("recipes/nothing.toml",), (RECIPE, "--source", "/data/birds")],
 )

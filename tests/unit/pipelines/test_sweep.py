@@ -175,8 +175,9 @@ def scores(folder: Path) -> Iterator[tuple[str, str, str]]:
 def test_a_sweep_is_stopped_goes_on_and_is_remembered(repository: Path) -> None:
     unknown = repository / "src" / "linnet" / "models" / "new.py"
     unknown.write_text("")
-    said = finish(start(repository, "sweeps/tiny.toml"), status=2)
-    assert "git does not know src/linnet/models/new.py: an experiment would run without" in said
+    for arguments in ((), ("--dry-run",)):
+        said = finish(start(repository, "sweeps/tiny.toml", *arguments), status=2)
+        assert "git does not know src/linnet/models/new.py: an experiment would run without" in said
     unknown.unlink()
     said = finish(start(repository, "sweeps/tiny.toml", "--dry-run"), status=0)
     assert "Runs that are still missing: 4." in said

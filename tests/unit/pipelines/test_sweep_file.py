@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from linnet.recipe_file import load_recipe
+from pipelines.sweep import check
 from pipelines.sweeping import points
 from pipelines.sweeping.points import Combination, Namer
+from pipelines.sweeping.project import Project
 from pipelines.sweeping.settings import changes, toml_text
 from pipelines.sweeping.sweep_file import SweepError, read_sweep
 from support.sweeps import GRID, RATE, SPACE, START, sweep_of
@@ -133,6 +135,36 @@ def test_combinations_that_come_to_the_same_recipe_are_refused(project: Path) ->
     namer = Namer(sweep, project / "data")
     with pytest.raises(SweepError, match="come to the same recipe"):
         points.check_distinct([namer.run(combination, 0) for combination in points.all_combinations(sweep)])
+
+
+SAME_TWICE = '"train.duration_kexamples" = '
+
+
+@pytest.mark.parametrize(
+    "text", ["[grid]\n" + SAME_TWICE + "[1, 1.0]\n", SPACE + SAME_TWICE + "{ choices = [1, 1.0] }\n"]
+)
+def test_whatever_can_be_checked_is_checked_before_anything_runs(project: Path, text: str) -> None:
+    """Also with --dry-run, and also of a search."""
+    tiny_raw_data(project / "data" / "birds")
+    sweep = sweep_of(START + text, project)
+    with pytest.raises(SweepError, match=r"same recipe, leave one out:\n.*kexamples = 1\n.*kexamples = 1\.0"):
+        check(sweep, Namer(sweep, project / "data"))
+    good = sweep_of(START + text.replace("1.0", "2.0"), project)
+    check(good, Namer(good, project / "data"))
+
+
+def test_weights_stay_those_of_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stages run in a clone, where a relative path leads nowhere."""
+    monkeypatch.setenv("LINNET_INCEPTION_WEIGHTS", "weights/inception.pth")
+    monkeypatch.setenv("LINNET_EMBEDDING_WEIGHTS", "/there/vggish.pth")
+    environment = Project(ROOT).environment()
+    assert environment["LINNET_INCEPTION_WEIGHTS"] == str(ROOT / "weights/inception.pth")
+    assert environment["LINNET_EMBEDDING_WEIGHTS"] == "/there/vggish.pth"
+    monkeypatch.setenv("LINNET_INCEPTION_WEIGHTS", "")
+    monkeypatch.setenv("LINNET_EMBEDDING_WEIGHTS", "vggish.pth")
+    environment = Project(ROOT).environment()
+    assert "LINNET_INCEPTION_WEIGHTS" not in environment
+    assert environment["LINNET_EMBEDDING_WEIGHTS"] == str(ROOT / "vggish.pth")
 
 
 def test_names_follow_all_that_decides_a_result_and_nothing_else(project: Path) -> None:

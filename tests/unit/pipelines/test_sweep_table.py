@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +44,19 @@ def combination(name: str) -> Combination:
     return Combination({"train.learning_rate": name}, {"train.learning_rate": float(name)})
 
 
+def run_of(name: str, seed: int) -> Run:
+    return Run(f"tiny-{name}-seed{seed}", combination(name), seed, tiny_recipe())
+
+
 def measured(name: str, seed: int, score: float, reference: str = "the same") -> Measured:
-    run = Run(f"tiny-{name}-seed{seed}", combination(name), seed, tiny_recipe())
-    return Measured(run, score, 2.0, {"frechet_thumbnail": score}, reference)
+    return Measured(run_of(name, seed), score, 2.0, {"frechet_thumbnail": score}, reference)
 
 
 def example_rows(*more: Outcome) -> list[summary.Row]:
     outcomes = [measured("0.1", 0, 0.5), measured("0.1", 1, 0.7), measured("0.2", 0, 0.4), measured("0.2", 1, 0.6)]
-    failed = Failed(Run("tiny-0.3-seed0", combination("0.3"), 0, tiny_recipe()), "loss nan | step 2")
-    return summary.rows([combination(name) for name in ("0.1", "0.2", "0.3")], [*outcomes, failed, *more], seeds=2)
+    failed = Failed(run_of("0.3", 0), "loss nan | step 2")
+    groups = [[run_of(name, seed) for seed in (0, 1)] for name in ("0.1", "0.2", "0.3")]
+    return summary.rows(groups, [*outcomes, failed, *more])
 
 
 def test_rows_are_sorted_and_compared_with_the_best_seed_by_seed() -> None:
@@ -90,8 +95,18 @@ def test_the_table_says_what_failed_what_is_missing_and_what_one_run_cannot_say(
     runs = list(csv.DictReader(io.StringIO(table.runs_csv(sweep, rows))))
     assert [(run["experiment"], run["status"]) for run in runs][-1] == ("tiny-0.3-seed0", "failed")
     assert runs[-1]["reason"] == "loss nan | step 2"
-    one = table.markdown(sweep, summary.rows([combination("0.1")], [measured("0.1", 0, 0.5)], seeds=1))
+    one = table.markdown(sweep, summary.rows([[run_of("0.1", 0)]], [measured("0.1", 0, 0.5)]))
     assert "| 0.5 (one run: no spread) |  |  |  | 1 |" in one
+
+
+def test_settings_of_one_recipe_share_its_runs() -> None:
+    """A search may propose 1 and 1.0: the second has the score of the first, and its trial is not left open."""
+    known = [measured("1", seed, score) for seed, score in ((0, 0.5), (1, 0.7))]
+    proposed = [replace(outcome.run, combination=combination("1.0")) for outcome in known]
+    (row,) = summary.rows([proposed], known)
+    assert row.combination == combination("1.0")
+    assert row.summary == summary.summarise([0.5, 0.7])
+    assert not row.lacking
 
 
 def test_scores_by_other_pictures_are_not_compared_in_silence(project: Path) -> None:

@@ -198,9 +198,25 @@ def test_an_unclear_class_is_answered_with_near_names(prompt: str, words: str) -
         parse_prompt(CLASS, CLASSES, prompt)
 
 
-def test_labels_come_with_commas_or_bars() -> None:
-    assert parse_prompt(LABELS, SONGS, "flute, slow") == ("flute", "slow")
-    assert parse_prompt(LABELS, SONGS, " flute|slow ,, ") == ("flute", "slow")
+@pytest.mark.parametrize(
+    ("prompt", "labels"),
+    [
+        ("flute, slow", ("flute", "slow")),
+        (" flute ,, slow, ", ("flute", "slow")),
+        (" flute|slow | ", ("flute", "slow")),
+        ("drum, bass", ("drum, bass",)),
+        (" drum, bass ", ("drum, bass",)),
+        ("flute | drum, bass", ("flute", "drum, bass")),
+        ("drum, bass|", ("drum, bass",)),
+        ("drum, flute", ("drum", "flute")),
+        ("rock|pop", ("rock|pop",)),
+        ("", ()),
+    ],
+)
+def test_labels_come_with_commas_or_bars(prompt: str, labels: tuple[str, ...]) -> None:
+    """Recipes may separate labels by anything, so a label may have commas or bars of its own."""
+    names = [*SONGS["label_names"], "drum, bass", "rock|pop"]
+    assert parse_prompt(LABELS, SONGS | {"label_names": names}, prompt) == labels
 
 
 def test_text_is_taken_as_it_is() -> None:

@@ -194,13 +194,29 @@ def test_sound_is_described_too(recipe: Recipe, stored: int) -> None:
 
 
 def test_projection_grows_with_the_work() -> None:
-    """Twice the training, twice the samples: with a second a step and a picture, the sums are known."""
+    """With a second for one kind of step and none for the others, the sums are known."""
     recipe = tiny_recipe("restore.num_draws=5")  # 24 steps, 12 samples in 5 steps, grids every 10 steps
     start = describe.STAGE_START_SECONDS
-    seconds = describe._project(recipe, step_seconds=1.0, draw_seconds=0.0)
+    seconds = describe._project(recipe, step_seconds=1.0, draw_seconds=0.0, plain_seconds=0.0)
     assert seconds == {"train": start + 24, "sample": start, "restore": start, "evaluate": start}
-    drawn = describe._project(recipe, step_seconds=0.0, draw_seconds=1.0)
-    assert drawn["train"] == start + 3 * 36 * 20
-    assert drawn["sample"] == start + 12 * 5 + 2 * 100
-    assert drawn["restore"] == start + 2 * 2 * 5 * 3  # tasks, examples, draws, steps
-    assert drawn["evaluate"] == start + 12 * UNTRAINED_STEPS
+    drawn = describe._project(recipe, step_seconds=0.0, draw_seconds=1.0, plain_seconds=0.0)
+    assert drawn == {
+        "train": start,
+        "sample": start + 12 * 5 + 2 * 100,
+        "restore": start,
+        "evaluate": start + 12 * UNTRAINED_STEPS,
+    }
+    plain = describe._project(recipe, step_seconds=0.0, draw_seconds=0.0, plain_seconds=1.0)
+    assert plain["train"] == start + 3 * 36 * 20
+    assert plain["restore"] == start + 2 * 2 * 5 * 3  # tasks, examples, draws, steps
+    assert (plain["sample"], plain["evaluate"]) == (start, start)
+
+
+def test_grids_and_restorations_are_not_timed_at_the_length_of_long_samples() -> None:
+    """2 s in windows of 30 ms that overlap by half are more than a hundred windows, and guidance asks twice."""
+    length = "sample.length={ kind = 'longer', duration_seconds = 2.0, overlap_fraction = 0.5 }"
+    long, plain = describe._time_both_drawings(tiny_music_recipe(length, "sample.num_samples=6"), CPU)
+    assert long > 10 * plain
+    same = "sample.length={ kind = 'as_trained' }"
+    long, plain = describe._time_both_drawings(tiny_music_recipe(same, "sample.guidance_scale=1.0"), CPU)
+    assert long == plain

@@ -1,6 +1,8 @@
 """draw: what somebody wishes for, or a sentence that says why not."""
 
 import csv
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +11,19 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from linnet.artifacts import Samples
+from linnet.artifacts import Model, Samples
 from linnet.errors import LinnetError
+from linnet.files import read_json, write_json
 from linnet.models.conditioning import ConditionError
 from linnet.stages import draw, preprocess, sample
 from linnet.stages.conditions import PromptError
 from linnet.stages.draw import DrawError, Wish
+from linnet.stages.wiring import UntoldError
 from support.sound_models import CPU, Made, made, train_on
 from support.tiny import tiny_raw_data, tiny_recipe
 
-PLAIN = Wish(prompts=(), count=2, seed=0, guidance_scale=None, num_steps=None, seconds=None)
+BIRDS = ("train.duration_kexamples=0.032", "train.grid_every_kexamples=1000.0")
+PLAIN = Wish(seed=0, num_steps=None, guidance_scale=None, seconds=None, prompts=(), count=2)
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +98,31 @@ def test_without_wishes_it_draws_what_the_recipe_does(voices: Made, tmp_path: Pa
     assert np.array_equal(np.stack(found), expected)
 
 
+def test_a_recipe_may_draw_longer_than_anybody_may_ask_of_another(music: Made) -> None:
+    """A length of 900 s is the recipe's own business; then it may be asked for too."""
+    own = music.recipe.sample.length.model_copy(update={"duration_seconds": 900.0})
+    section = music.recipe.sample.model_copy(update={"length": own})
+    planned = draw.plan(music.recipe, section, wish(seconds=900.0), is_told=False)
+    assert planned.length == (1 + 900 * 8000 // 16, 900 * 8000, 0.5)
+    with pytest.raises(DrawError, match="seconds = 901: give more than 0 and at most 900"):
+        draw.plan(music.recipe, section, wish(seconds=901.0), is_told=False)
+
+
+def test_what_was_asked_for_is_written_down(music: Made, tmp_path: Path) -> None:
+    drawn(music, wish(prompts=("bell",), count=1, seed=7, num_steps=9, seconds=0.02), tmp_path / "out")
+    assert json.loads((tmp_path / "out" / draw.RESULT).read_text()) == {
+        "model": str(music.model),
+        "model_hash": Model.content_hash(music.model),
+        "weights": "ema",
+        "prompts": ["bell"],
+        "count": 1,
+        "seed": 7,
+        "sampler": music.recipe.sample.sampler.model_dump() | {"num_steps": 9},
+        "guidance": 1.5,
+        "length": {"seconds": 0.02},
+    }
+
+
 def test_longer_sound_overlaps_as_the_recipe_says(music: Made, tmp_path: Path) -> None:
     """Without a wish for another length the recipe's windows are drawn, not some of another overlap."""
     length = music.recipe.sample.length.model_copy(update={"overlap_fraction": 0.75})
@@ -114,8 +144,15 @@ def test_sound_is_as_long_as_asked(voices: Made, tmp_path: Path, seconds: float,
 @pytest.mark.parametrize(
     ("kind", "wanted", "error", "words"),
     [
-        ("music", wish(guidance_scale=2.0), DrawError, "--guidance 2 needs a prompt to be guided to"),
-        ("music", wish(num_steps=51), DrawError, "--steps 51: this model knows at most 50"),
+        ("music", wish(guidance_scale=2.0), DrawError, "guidance = 2 needs a label or a prompt to be guided to"),
+        ("music", wish(prompts=("a bell",), guidance_scale=-1.0), DrawError, "guidance = -1: give a number of 0 or"),
+        ("music", wish(prompts=("a bell",), guidance_scale=float("inf")), DrawError, "guidance = inf: give a number"),
+        ("music", wish(seed=-1), DrawError, "seed = -1: give 0 or more"),
+        ("music", wish(num_steps=51), DrawError, "steps = 51: give 1 to 50"),
+        ("music", wish(num_steps=0), DrawError, "steps = 0: give 1 to 50"),
+        ("music", wish(seconds=0.0), DrawError, "seconds = 0: give more than 0 and at most 600"),
+        ("music", wish(seconds=601.0), DrawError, "seconds = 601: give more than 0 and at most 600"),
+        ("music", wish(seconds=float("nan")), DrawError, "seconds = nan: give more than 0"),
         ("voices", wish(prompts=("a bell",)), PromptError, "it takes no prompt"),
     ],
 )
@@ -128,6 +165,19 @@ def test_what_cannot_be_is_a_sentence(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_model_that_was_always_told_has_to_be_told(music: Made, tmp_path: Path) -> None:
+    shutil.copytree(music.model, tmp_path / "model")
+    values = read_json(tmp_path / "model" / Model.recipe, made_by="train")
+    values["conditioning"]["dropout"] = 0.0
+    write_json(tmp_path / "model" / Model.recipe, values)
+    one = Made(music.recipe, music.raw, music.dataset, tmp_path / "model")
+    assert len(drawn(one, wish(prompts=("bell",), guidance_scale=1.0), tmp_path / "told")) == 2
+    for wanted in (wish(prompts=("bell",)), wish(prompts=("bell",), guidance_scale=0.5), wish()):
+        with pytest.raises(UntoldError, match="Give a prompt and guidance 1"):
+            drawn(one, wanted, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_page_does_not_speak_of_guidance_where_there_was_none(music: Made, tmp_path: Path) -> None:
     assert music.recipe.sample.guidance_scale == 1.5
     drawn(music, wish(count=1), tmp_path / "untold")
@@ -137,13 +187,14 @@ def test_the_page_does_not_speak_of_guidance_where_there_was_none(music: Made, t
     assert "guidance 1.5" in pages[1]
 
 
-def test_a_folder_that_is_not_ours_is_left_alone(voices: Made, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["thesis.txt", Samples.manifest])  # `linnet sample` leaves a samples.csv too
+def test_a_folder_that_is_not_ours_is_left_alone(voices: Made, tmp_path: Path, name: str) -> None:
     """--out may be mistyped; what it names is replaced only where draw made it."""
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(DrawError, match=r"mine: is there already, and was not drawn by linnet"):
+    (tmp_path / "mine" / name).write_text("years of work")
+    with pytest.raises(DrawError, match=r"mine: is there already, and was not made by linnet draw"):
         drawn(voices, wish(count=1), tmp_path / "mine")
-    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+    assert (tmp_path / "mine" / name).read_text() == "years of work"
     drawn(voices, wish(count=1), tmp_path / "drawn")
     assert len(drawn(voices, wish(count=2), tmp_path / "drawn")) == 2
 
@@ -154,7 +205,7 @@ def test_a_folder_that_is_not_ours_is_left_alone(voices: Made, tmp_path: Path) -
 @pytest.fixture(scope="module")
 def birds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("birds")
-    recipe = tiny_recipe("train.duration_kexamples=0.032", "train.grid_every_kexamples=1000.0")
+    recipe = tiny_recipe(*BIRDS)
     preprocess.run(recipe.data, raw=tiny_raw_data(folder / "raw"), out=folder / "dataset", workers=1)
     train_on(recipe, folder / "dataset", folder / "model")
     return folder / "model"
@@ -167,10 +218,23 @@ def test_birds_are_drawn_by_name(birds: Path, tmp_path: Path) -> None:
     assert [(row["condition"], row["file"]) for row in rows] == [("wren", "000000.png"), ("3", "000001.png")]
     for wanted, words in (
         (wish(prompts=("robin",)), "'robin' names no class"),
-        (wish(seconds=3.0), "--seconds is for sound; this model draws pictures"),
+        (wish(seconds=3.0), "seconds = 3: this model draws pictures"),
     ):
         with pytest.raises(LinnetError, match=words):
             draw.run(section, wanted, model=birds, out=tmp_path / "no", device=CPU, batch_size=4)
+
+
+def test_pictures_on_request_say_nothing_of_a_way_out_of_the_noise(birds: Path, tmp_path: Path) -> None:
+    """Only `linnet sample` draws that figure."""
+    section = tiny_recipe().sample
+    draw.run(section, wish(), model=birds, out=tmp_path / "out", device=CPU, batch_size=4)
+    page = (tmp_path / "out" / Samples.page).read_text(encoding="utf-8")
+    assert page.count("<img") == page.count('<img src="data:image/png;base64,') == 1
+    assert "Noise becomes a picture" not in page
+    sample.run(tiny_recipe(*BIRDS), model=birds, out=tmp_path / "samples", device=CPU, batch_size=8)
+    page = (tmp_path / "samples" / Samples.page).read_text(encoding="utf-8")
+    assert page.count('<img src="data:image/png;base64,') == 2
+    assert "Noise becomes a picture" in page
 
 
 def test_unknown_labels_are_answered_with_near_ones(music: Made) -> None:

@@ -1,8 +1,10 @@
+import json
 from pathlib import Path
 
 import pytest
 
-from linnet.files import ArtifactError
+from linnet.artifacts import Model, Report, write_provenance
+from linnet.files import PROVENANCE, ArtifactError, write_json
 from linnet.recipe import GateSection
 from linnet.stages import register
 from linnet.stages.register import Candidate, Decision, decide
@@ -25,6 +27,10 @@ def candidate(score: float, *, noise: float = 2.0, protocol: str = "p", referenc
         (0.5, candidate(0.6), True, "beats the champion's 0.6"),
         (0.55, candidate(0.6), False, "does not get below 0.54"),  # 8 % better, the gate wants 10 %
         (0.6, candidate(0.6), False, "does not get below"),
+        (-0.19, candidate(-0.2), False, "does not get below -0.22"),  # an unbiased estimate of 0 lies on either side
+        (-0.21, candidate(-0.2), False, "does not get below -0.22"),
+        (-0.23, candidate(-0.2), True, "beats the champion's -0.2"),
+        (-0.01, candidate(0.0), True, "beats the champion's 0"),
         (0.9, candidate(0.1, reference="other data"), True, "measured on other data"),
         (0.9, candidate(0.1, protocol="other"), True, "measured by another protocol"),
         (1.1, candidate(0.1, reference="other data"), False, "above"),
@@ -42,6 +48,33 @@ def test_gate_may_keep_a_champion_that_does_not_compare(champion: Candidate) -> 
     decision = decide(gate, candidate(0.05), champion)
     assert not decision.promote
     assert "does not compare" in decision.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "words"),
+    [
+        (Report.metrics, "scores", r"metrics\.json has no 'scores': .*run `linnet evaluate` again"),
+        (PROVENANCE, "recipe_hash", r"provenance\.json has no 'recipe_hash': .*run `linnet evaluate` again"),
+        (PROVENANCE, "inputs", r"provenance\.json has no 'inputs': .*run `linnet evaluate` again"),
+        (PROVENANCE, "stage", r"provenance\.json has no 'stage': .*run `linnet evaluate` again"),
+    ],
+)
+def test_reports_of_another_version_say_which_key_is_missing(tmp_path: Path, name: str, key: str, words: str) -> None:
+    recipe, model, report = tiny_recipe(), tmp_path / "model", tmp_path / "report"
+    model.mkdir()
+    report.mkdir()
+    for file in (Model.weights, Model.ema_weights, Model.recipe, Model.statistics):
+        (model / file).write_text("{}")
+    write_provenance(model, "train", [recipe.training()], {})
+    write_json(report / Report.metrics, {"scores": {}})
+    write_provenance(report, "evaluate", [recipe.evaluate], {"model": Model.content_hash(model)})
+    with pytest.raises(ArtifactError, match="has no 'frechet_thumbnail', which"):  # so far it is a report
+        register.run(recipe, model=model, report=report, out=tmp_path / "out")
+    values = json.loads((report / name).read_text())
+    del values[key]
+    write_json(report / name, values)
+    with pytest.raises(ArtifactError, match=words):
+        register.run(recipe, model=model, report=report, out=tmp_path / "out")
 
 
 def test_missing_inputs_say_what_to_run_first(tmp_path: Path) -> None:

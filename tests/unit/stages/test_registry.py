@@ -22,7 +22,7 @@ from linnet.stages.register import (
     _decide_once,
 )
 from linnet.tracking.client import (
-    PIPELINE_RUN,
+    PIPELINE_RUN_TAG,
     RUN_KEY,
     TrackingError,
     check_server,
@@ -199,8 +199,8 @@ def test_the_exit_handler_closes_the_runs_of_its_pipeline_run_and_no_others(
     from linnet.tracking.client import experiment_id
 
     experiment = experiment_id(client)
-    own = client.create_run(experiment, tags={PIPELINE_RUN: "mine", RUN_KEY: "k"}).info.run_id
-    other = client.create_run(experiment, tags={PIPELINE_RUN: "another"}).info.run_id
+    own = client.create_run(experiment, tags={PIPELINE_RUN_TAG: "mine", RUN_KEY: "k"}).info.run_id
+    other = client.create_run(experiment, tags={PIPELINE_RUN_TAG: "another"}).info.run_id
     monkeypatch.setenv("LINNET_PIPELINE_RUN", "mine")
     assert close_pipeline_runs(state, "the disk is full") == [own]
     run = client.get_run(own)

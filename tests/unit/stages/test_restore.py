@@ -167,8 +167,9 @@ class Normalising(nn.Module):
 
 
 def test_a_prior_that_predicts_noise_works_on_a_cosine_schedule(voices: Made) -> None:
-    """x_0 is at first the noise's error over a signal rate near 0. Unclipped, a band of standard normals comes out 1,000
-    times too loud: no later step makes up for it.
+    """Unclipped, a band of standard normals comes out 1,000 times too loud.
+
+    x_0 is at first the noise's error over a signal rate near 0, and no later step makes up for it.
     """
     recipe = tiny_sound_recipe(
         "diffusion.prediction=epsilon", "diffusion.schedule.num_timesteps=4000", "sample.clip_x0=true"

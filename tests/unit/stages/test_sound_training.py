@@ -3,14 +3,20 @@
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from linnet.artifacts import Dataset, Model
 from linnet.data.arrays import open_array
+from linnet.diffusion.objective import Prediction
+from linnet.diffusion.schedule import build_schedule
+from linnet.models import NoiseLevel
 from linnet.stages import preprocess
 from linnet.stages.loss import LossComputer
 from linnet.stages.wiring import build_network
 from linnet.training.distributed import Ranks
 from support.sound_models import CPU, Made, made, train_on
+
+PREDICTIONS: list[Prediction] = ["epsilon", "x0", "v"]
 
 
 @pytest.fixture(scope="module", params=["voices", "music"])
@@ -68,8 +74,51 @@ def loss_computer(one: Made, *, ranks: Ranks, start_step: int = 0) -> LossComput
     )
 
 
-def test_the_untrained_loss_is_that_of_knowing_nothing(waveform: Made) -> None:
-    """x_0- and v-prediction from an output of zero: the mean square of a standardised example, which is 1."""
+def test_a_stored_spectrogram_is_trained_on_as_its_waveform_is(waveform: Made, spectrogram: Made) -> None:
+    small, large = (
+        torch.from_numpy(np.array(open_array(one.dataset / Dataset.training_examples(one.sound))[:5]))
+        for one in (waveform, spectrogram)
+    )
+    assert (small.dtype, large.dtype) == (torch.int16, torch.float32)
+    assert torch.equal(waveform.codec.encode(small), spectrogram.codec.encode(large))
+
+
+class Knowing(nn.Module):
+    """Answers exactly, for examples that are all `x0`: with it, with the noise, or with the velocity."""
+
+    noise_level: NoiseLevel = "timestep"
+
+    def __init__(self, answer: Prediction, x0: Tensor, alpha_bar: Tensor) -> None:
+        super().__init__()
+        self.answer, self.x0, self.alpha_bar = answer, x0.double(), alpha_bar
+
+    def forward(self, x: Tensor, timestep: Tensor, condition: Tensor | None) -> Tensor:
+        bar = self.alpha_bar[timestep.long()].view(-1, 1, 1, 1)
+        noise = (x - bar.sqrt() * self.x0) / (1 - bar).sqrt()
+        answers = {
+            "epsilon": noise,
+            "x0": self.x0.expand_as(x),
+            "v": bar.sqrt() * noise - (1 - bar).sqrt() * self.x0,
+        }
+        return answers[self.answer]
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_the_loss_is_zero_for_the_answer_that_the_recipe_asks_for(waveform: Made, prediction: Prediction) -> None:
+    recipe = waveform.recipe.training()
+    recipe = recipe.model_copy(update={"diffusion": recipe.diffusion.model_copy(update={"prediction": prediction})})
+    windows = np.asarray(open_array(waveform.dataset / Dataset.waveforms("train")))
+    loudest = windows[[np.square(windows.astype(float)).sum(axis=1).argmax()]]
+    examples, labels = np.repeat(loudest, 8, axis=0), np.zeros(8, dtype=np.int64)
+    x0, schedule = waveform.codec.encode(torch.from_numpy(loudest)), build_schedule(recipe.diffusion.schedule)
+    for answer in PREDICTIONS:
+        compute = LossComputer(recipe, waveform.statistics, examples, labels, Ranks.alone(CPU), start_step=0)
+        loss = float(compute(Knowing(answer, x0, schedule.alpha_bar), 0))
+        assert loss < 1e-6 if answer == prediction else loss > 0.1, (answer, loss)
+
+
+def test_the_untrained_loss_is_the_mean_square_of_a_target(waveform: Made) -> None:
+    """An output of zero costs 1, whichever is asked for: examples, noise and velocities have that mean square."""
     network = build_network(waveform.recipe.training())
     compute = loss_computer(waveform, ranks=Ranks.alone(CPU))
     with torch.no_grad():

@@ -18,6 +18,7 @@ from linnet.stages.codec import PictureCodec
 from linnet.stages.wiring import (
     DeviceError,
     Painter,
+    UntoldError,
     build_network,
     chunks,
     load_painter,
@@ -192,6 +193,15 @@ def test_an_unconditional_model_draws_without_labels() -> None:
     net = one.network
     wanted = by_hand(one, [4], lambda x, level: net(x, level, None))
     torch.testing.assert_close(draw(one, [4], None), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_a_model_that_was_always_told_is_not_asked_without() -> None:
+    one = painter("conditioning.dropout=0.0", "sample.guidance_scale=1.0", "restore.tasks=[]")
+    with_class = by_hand(one, [0], lambda x, level: one.network(x, level, torch.tensor([3])))
+    torch.testing.assert_close(draw(one, [0], [3]), with_class, rtol=1e-4, atol=1e-4)
+    for labels, scale in (([3], 2.0), ([3], 0.0), (None, 1.0)):
+        with pytest.raises(UntoldError, match=r"dropout = 0, .* Give a prompt and guidance 1, or train with dropout"):
+            draw(one, [0], labels, guidance_scale=scale)
 
 
 def test_clipping_keeps_pictures_in_the_range_of_pixels() -> None:

@@ -9,10 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from streamlit.testing.v1 import AppTest
 
-from linnet.artifacts import Model
+from linnet.artifacts import Model, Samples
 from linnet.files import write_text
+from linnet.recipe import Longer
 from linnet.ui.trained import Built
-from support.tiny import tiny_recipe
+from support.tiny import tiny_music_recipe, tiny_recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")  # MLflow's own
 Page = Callable[..., AppTest]
@@ -69,6 +70,17 @@ def test_a_model_of_labels_offers_them(music: Path, open_page: Page) -> None:
     page.button(key="draw").click().run()
     assert not page.exception
     assert [title.value for title in page.subheader] == [r"album\: bell, fast"]
+
+
+def test_a_recipe_of_very_long_sound_has_a_page(music: Path, tmp_path: Path, open_page: Page) -> None:
+    shutil.copytree(music / "music-tiny", tmp_path / "build" / "music-tiny")
+    long = {"length": Longer(kind="longer", duration_seconds=900.0, overlap_fraction=0.5)}
+    section = tiny_music_recipe().sample.model_copy(update=long)
+    write_text(tmp_path / "build" / "music-tiny" / "samples" / Samples.recipe, section.model_dump_json())
+    page = open_page("--build", tmp_path / "build")
+    assert not page.exception
+    (seconds,) = [field for field in page.number_input if field.label == "Seconds"]
+    assert (seconds.value, seconds.max) == (900, 900)
 
 
 def test_denoising_has_a_slider(birds: Path, open_page: Page) -> None:

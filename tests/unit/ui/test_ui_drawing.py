@@ -11,6 +11,7 @@ from PIL import Image
 
 from linnet.stages import draw as draw_stage
 from linnet.stages.conditions import Condition
+from linnet.stages.draw import usual_seconds
 from linnet.ui import drawing
 from linnet.ui.drawing import Asked
 from linnet.ui.trained import TrainedModel
@@ -26,7 +27,7 @@ def test_pictures_are_those_of_the_command_line(birds: Path, tmp_path: Path) -> 
         "birds-tiny: 005.Violet_Swallow",
         f"seed 3, 5 steps of {model.section.sampler.kind}, guidance 1.5",
     )
-    wish = draw_stage.Wish(("4",), count=2, seed=3, guidance_scale=None, num_steps=None, seconds=None)
+    wish = draw_stage.Wish(3, None, None, None, prompts=("4",), count=2)
     draw_stage.run(
         model.section, wish, model=birds / "birds-tiny" / "model", out=tmp_path / "drawn", device=CPU, batch_size=8
     )
@@ -50,7 +51,7 @@ def test_sounds_are_those_of_the_command_line(
     drawn = drawing.draw(model, replace(asked(model, condition), seconds=seconds), nothing)
     assert drawn.title == f"{name}: {prompt}"
     assert drawn.settings == f"seed 3, 5 steps of {model.section.sampler.kind}, guidance 1.5, {seconds:g} s of sound"
-    wish = draw_stage.Wish((prompt,), count=2, seed=3, guidance_scale=1.5, num_steps=5, seconds=seconds)
+    wish = draw_stage.Wish(3, 5, 1.5, seconds, prompts=(prompt,), count=2)
     draw_stage.run(model.section, wish, model=music / name / "model", out=tmp_path / "drawn", device=CPU, batch_size=8)
     for number, shown in enumerate(drawn.examples):
         assert shown.wav is not None
@@ -77,7 +78,7 @@ def test_many_examples_are_drawn_in_batches(birds: Path, monkeypatch: pytest.Mon
 )
 def test_denoising_goes_from_noise_to_the_example(birds: Path, steps: int, timesteps: list[int]) -> None:
     model = built(birds, "birds-tiny")
-    wish = Asked(2, 4, 3, steps, 1.5, None)
+    wish = Asked(3, steps, 1.5, None, condition=2, count=4)
     denoised = drawing.denoise(model, wish, 1, nothing)
     snapshots = denoised.snapshots
     assert denoised.title == "birds-tiny: 003.Golden_Warbler"
@@ -119,6 +120,5 @@ def test_suggestions_are_labels_of_the_training_data(birds: Path, music: Path) -
 
 
 def test_seconds_start_at_the_recipe_s(birds: Path, music: Path) -> None:
-    assert drawing.seconds_of(built(birds, "free")) is None
-    assert drawing.seconds_of(built(music, "music-tiny")) == 0.05
-    assert drawing.seconds_of(built(music, "album")) == 0.03
+    models = (built(birds, "free"), built(music, "music-tiny"), built(music, "album"))
+    assert [usual_seconds(model.painter.recipe, model.section) for model in models] == [None, 0.05, 0.03]
