@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Scheduled retraining for cron and CI: pull the data, compare with the registry, reproduce, push, let the gate decide.
 #   DVC_REMOTE_URL=s3://bucket/dvc MLFLOW_TRACKING_URI=https://mlflow.example.org deploy/retrain.sh birds-demo
-# Ends early, with status 0, when data, recipe and code are those of the champion or of the newest challenger.
+# Ends early, with status 0, when data, recipe and code are those of a version already in the registry.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 name=${1:?give the name of a recipe in recipes/, such as birds-demo}

@@ -164,10 +164,8 @@ def write_provenance(folder: Path, stage: str, sections: Iterable[Section], inpu
 def read_provenance(folder: Path, *, made_by: str) -> dict[str, Any]:
     """The provenance of a folder made by stage `made_by`. Raises ArtifactError if it is not such a folder."""
     provenance = read_json(folder / PROVENANCE, made_by=made_by)
-    if not isinstance(provenance, dict):
-        raise ArtifactError(f"{folder / PROVENANCE} is damaged; delete its folder and run `linnet {made_by}` again")
-    if provenance.get("stage") != made_by:
-        raise ArtifactError(f"{folder} was made by `linnet {provenance.get('stage')}`, not by `linnet {made_by}`")
+    if provenance["stage"] != made_by:
+        raise ArtifactError(f"{folder} was made by `linnet {provenance['stage']}`, not by `linnet {made_by}`")
     return provenance
 
 

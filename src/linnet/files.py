@@ -5,9 +5,9 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from linnet.errors import LinnetError
 
@@ -106,16 +106,37 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def read_json(path: Path, *, made_by: str) -> Any:
-    """Read a JSON file of a stage's output. Raises ArtifactError naming the stage that makes it."""
+class Table(dict[str, Any]):
+    """A table of a stage's JSON file, which says so where a key is missing: `table["x"]` raises ArtifactError."""
+
+    def __init__(self, values: Mapping[str, Any], path: Path, made_by: str) -> None:
+        super().__init__(values)
+        self._path, self._made_by = path, made_by
+
+    def __missing__(self, key: str) -> NoReturn:
+        raise ArtifactError(
+            f"{self._path} has no '{key}': another version of linnet made it, or somebody changed it; delete its "
+            f"folder and run `linnet {self._made_by}` again"
+        )
+
+
+def read_json(path: Path, *, made_by: str) -> dict[str, Any]:
+    """The table in a JSON file of a stage's output.
+
+    Raises:
+        ArtifactError: it is missing or damaged, also later where a key of it is; the message names the stage.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"), object_hook=lambda table: Table(table, path, made_by))
     except (FileNotFoundError, NotADirectoryError):
         raise ArtifactError(f"{path} is not there; run `linnet {made_by}` first") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as reason:
         raise ArtifactError(
             f"{path} is damaged ({reason}); delete its folder and run `linnet {made_by}` again"
         ) from None
+    if not isinstance(value, Table):
+        raise ArtifactError(f"{path} is damaged (no table); delete its folder and run `linnet {made_by}` again")
+    return value
 
 
 def _remove(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Folders that are whole or absent, and what may be told from their files."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -84,9 +85,23 @@ def test_json_that_is_missing_or_damaged_says_which_stage_makes_it(tmp_path: Pat
         read_json(path, made_by="train")
     write_json(path, {"a": [1, 2.5, None]})
     assert read_json(path, made_by="train") == {"a": [1, 2.5, None]}
-    path.write_text('{"a": ')
-    with pytest.raises(ArtifactError, match=r"a\.json is damaged .*run `linnet train` again"):
-        read_json(path, made_by="train")
+    for damaged in ('{"a": ', "[1, 2]", "null"):
+        path.write_text(damaged)
+        with pytest.raises(ArtifactError, match=r"a\.json is damaged .*run `linnet train` again"):
+            read_json(path, made_by="train")
+
+
+def test_a_key_that_is_missing_in_json_is_named(tmp_path: Path) -> None:
+    """Also in a table within it, and in a list: files are made by other versions, and edited by hand."""
+    path = tmp_path / "a.json"
+    write_json(path, {"a": {"b": 1}, "c": [{"d": 2}]})
+    found = read_json(path, made_by="evaluate")
+    assert (found["a"]["b"], found["c"][0]["d"]) == (1, 2)
+    for table in (found, found["a"], found["c"][0]):
+        with pytest.raises(ArtifactError, match=r"a\.json has no 'x': .*; delete its folder and run `linnet evaluate`"):
+            table["x"]
+        assert "x" not in table
+    assert json.loads(json.dumps(found)) == copy.deepcopy(found) == {"a": {"b": 1}, "c": [{"d": 2}]}
 
 
 def test_provenance_tells_what_made_a_folder(tmp_path: Path) -> None:

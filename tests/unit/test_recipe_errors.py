@@ -1,9 +1,13 @@
 """Mistakes in recipes: every error names file, key, value and remedy."""
 
+import math
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
+from linnet.metrics.distances import frechet_distance, jackknife, kernel_audio_distance_to, kernel_distance
 from linnet.recipe import flatten
 from linnet.recipe_file import RecipeError, load_recipe, parse_recipe
 
@@ -11,6 +15,9 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 BIRDS, VOCALS, MUSIC = (
     (RECIPES / f"{name}.toml").read_text(encoding="utf-8") for name in ("birds", "vocals-demo", "music-demo")
 )
+
+
+TWO_SAMPLES = ("sample.num_files=2", "evaluate.kernel_subset_size=2")
 
 
 def error_of(text: str, *overrides: str) -> str:
@@ -94,6 +101,7 @@ def test_an_unknown_kind_suggests_the_nearest(old: str, new: str, message: str) 
         ),
         ("sample.sampler.num_steps=1001", "[sample] num_steps = 1001 is more than [diffusion] num_timesteps = 1000"),
         ("sample.num_samples=999", "[evaluate] kernel_subset_size = 1000 is more than [sample] num_samples = 999"),
+        (("sample.num_samples=2", *TWO_SAMPLES), "[sample] num_samples = 2 is too few: the interval of a distance"),
         ("sample.num_files=2351", "[sample] num_files = 2351 is more than num_samples = 2350"),
         ("train.warmup_kexamples=1886", "[train] warmup_kexamples is 1886, the whole run only duration_kexamples = 18"),
         ("model.widths=[8, 16, 16, 16]", "[model] widths has 8: with one channel a group, group norm would remove"),
@@ -122,8 +130,25 @@ def test_an_unknown_kind_suggests_the_nearest(old: str, new: str, message: str) 
         ),
     ],
 )
-def test_settings_that_contradict_each_other(override: str, message: str) -> None:
-    assert error_of(BIRDS, override).startswith(f"recipes/birds.toml: {message}")
+def test_settings_that_contradict_each_other(override: str | tuple[str, ...], message: str) -> None:
+    overrides = (override,) if isinstance(override, str) else override
+    assert error_of(BIRDS, *overrides).startswith(f"recipes/birds.toml: {message}")
+
+
+def test_three_samples_are_enough_for_every_distance_and_its_interval() -> None:
+    """The least that a recipe may ask for is the least that can be measured."""
+    least = ("sample.num_samples=3", *TWO_SAMPLES)
+    assert parse_recipe(BIRDS, where="recipes/birds.toml", overrides=least).sample.num_samples == 3
+    rng = torch.Generator().manual_seed(0)
+    real, drawn = (torch.randn(count, 1, 8, generator=rng, dtype=torch.float64) for count in (20, 3))
+
+    def kernel(samples: torch.Tensor) -> float:
+        return kernel_distance(real.flatten(0, 1), samples.flatten(0, 1), subsets=2, subset_size=2, seed=0)
+
+    for distance in (partial(frechet_distance, real), kernel, kernel_audio_distance_to(real)):
+        interval = jackknife(distance, distance(drawn), drawn)
+        assert math.isfinite(interval.low)
+        assert interval.low < interval.high
 
 
 def test_an_example_must_be_divisible_as_often_as_the_network_halves_it() -> None:

@@ -78,6 +78,10 @@ def task(kind: str, values: str, *, noise_std: float = 0.0) -> str:
             "[restore] task 'a': the gap ends at 60.5 s, an example is 0.",
         ),
         (
+            task("inpaint_frames", "start_seconds = 0.01, gap_seconds = 0.23"),
+            "[restore] task 'a': every window of 0.032 s in an example of 0.248 s reaches into the gap",
+        ),
+        (
             task("blind_dereverberation", "reverberation_seconds = 0.3, filter_frames = 1000"),
             "[restore] task 'a': filter_frames = 1000 is more than num_frames = ",
         ),
@@ -160,3 +164,17 @@ def test_a_channel_a_group_would_forget_the_timestep() -> None:
 )
 def test_a_mistake_in_a_list_of_tables_names_the_entry(tasks: str, messages: list[str]) -> None:
     assert error_of(VOCALS, f"restore.tasks=[{tasks}]").splitlines() == [f"recipes/sound.toml: {m}" for m in messages]
+
+
+def test_what_tells_a_model_nothing_needs_dropout() -> None:
+    """Guidance and restoration use the model without its condition, which it learns where that is dropped."""
+    never = "conditioning.dropout=0.0"
+    assert error_of(MUSIC, never) == (
+        "recipes/sound.toml: [sample] guidance_scale = 1.5 starts from a model that is told nothing, which "
+        "[conditioning] dropout = 0 never trains. Set dropout = 0.1 or guidance_scale = 1.0."
+    )
+    assert error_of(MUSIC, never, "sample.guidance_scale=1.0") == (
+        "recipes/sound.toml: [restore] tasks need a model that is told nothing, which [conditioning] dropout = 0 never "
+        "trains. Set dropout = 0.1 or tasks = []."
+    )
+    parse_recipe(MUSIC, where="", overrides=[never, "sample.guidance_scale=1.0", "restore.tasks=[]"])

@@ -46,11 +46,6 @@ def predicted_x0(
             assert_never(prediction)
 
 
-def implied_noise(x0: Tensor, x_t: Tensor, signal_rate: Tensor, noise_rate: Tensor) -> Tensor:
-    """Eps such that x_t = signal_rate x0 + noise_rate eps."""
-    return (x_t - signal_rate * x0) / noise_rate
-
-
 def loss(kind: Loss, answer: Tensor, wanted: Tensor) -> Tensor:
     """Mean over all elements, in float32."""
     match kind:

@@ -1,6 +1,8 @@
 """The Diffusion Transformer of Peebles & Xie (2023): patches as tokens, the timestep through adaLN-zero.
 
-Two things differ from the paper: positions are learnt, and patches become pixels again by a transposed convolution.
+Three things differ from the paper. Positions are learnt. Patches become pixels again by a transposed convolution. And
+layers that do not start at zero start as torch's do (label rows from N(0, 1)), where the published code draws linear
+layers and the patches' from Xavier's distribution, the timestep's MLP and label rows from N(0, 0.02).
 Any height and width will do: the input is padded to whole patches and cropped after; on another grid of patches than
 the trained one, positions are interpolated.
 """

@@ -61,7 +61,7 @@ def _load(section: HuggingFaceTextEncoder, device: torch.device) -> tuple[Any, A
     except ImportError:
         raise TextEncoderError(
             "[conditioning.encoder] kind = 'hugging_face' needs transformers, which is not installed here: "
-            "pip install 'linnet[text]'"
+            "install linnet with its extra 'text' (`make setup` does)"
         ) from None
     try:
         with torch.random.fork_rng(devices=[]):  # layers that the file lacks are drawn at random

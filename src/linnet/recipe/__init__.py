@@ -141,6 +141,9 @@ __all__ = [
 ]
 
 
+LEAST_SAMPLES = 3  # that evaluate can measure
+
+
 class TrainingRecipe(Section):
     """The sections that make a model: what is stored beside its weights."""
 
@@ -215,6 +218,23 @@ class Recipe(TrainingRecipe):
         return self
 
     @model_validator(mode="after")
+    def _nothing_is_trained(self) -> Self:
+        """Guidance and restoration tell a model nothing, which it knows from dropout alone (Ho & Salimans 2022)."""
+        if isinstance(self.conditioning, Unconditional) or self.conditioning.dropout > 0:
+            return self
+        if self.sample.guidance_scale != 1:
+            raise ValueError(
+                f"[sample] guidance_scale = {self.sample.guidance_scale:g} starts from a model that is told nothing, "
+                "which [conditioning] dropout = 0 never trains. Set dropout = 0.1 or guidance_scale = 1.0."
+            )
+        if self.restore.tasks:
+            raise ValueError(
+                "[restore] tasks need a model that is told nothing, which [conditioning] dropout = 0 never trains. Set "
+                "dropout = 0.1 or tasks = []."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _tasks_fit_data(self) -> Self:
         for task in self.restore.tasks:
             check_task(task, self.data)
@@ -233,6 +253,11 @@ class Recipe(TrainingRecipe):
                 f"[evaluate] kernel_subset_size = {self.evaluate.kernel_subset_size} is more than [sample] num_samples "
                 f"= {self.sample.num_samples}. Draw more samples or use smaller subsets."
             )
+        if self.sample.num_samples < LEAST_SAMPLES:
+            raise ValueError(
+                f"[sample] num_samples = {self.sample.num_samples} is too few: the interval of a distance leaves one "
+                f"out, and a distance needs two. Draw {LEAST_SAMPLES} or more; a hundred or more say something."
+            )
         allowed = get_args(SoundFeatures if isinstance(self.data, Sound) else PictureFeatures)
         if bad := [name for name in self.evaluate.features if name not in allowed]:
             raise ValueError(
@@ -242,7 +267,8 @@ class Recipe(TrainingRecipe):
         if {"vggish", "scripted"} <= set(self.evaluate.features):
             raise ValueError("[evaluate] features has both 'vggish' and 'scripted'; one weights file can be given.")
         known = [name for feature in self.evaluate.features for name in metric_names(feature)]
-        if self.register_.gate.metric not in known:
+        unpublished = [f"{kind}_{feature}" for feature in self.evaluate.features for kind in ("frechet", "kernel")]
+        if self.register_.gate.metric not in (*known, *unpublished):  # these where evaluate is given other weights
             raise ValueError(
                 f"[register.gate] metric = '{self.register_.gate.metric}' is not computed by [evaluate] features. "
                 f"Use one of {', '.join(known)}."
@@ -278,6 +304,7 @@ def _check_reach(task: Task, data: DataSection) -> None:
     nyquist, seconds = data.sample_rate_hz / 2, data.window_samples / data.sample_rate_hz
     width_hz = data.sample_rate_hz / data.stft.window_samples
     lowest = 0.0 if data.stft.keep_dc else width_hz
+    half = data.stft.window_samples / 2 / data.sample_rate_hz
     match task:
         case InpaintBins(low_hz=edge) | BandwidthExtension(cutoff_hz=edge) if edge >= nyquist:
             raise ValueError(
@@ -296,6 +323,11 @@ def _check_reach(task: Task, data: DataSection) -> None:
         case InpaintFrames(start_seconds=start, gap_seconds=gap) if start + gap >= seconds:
             raise ValueError(
                 f"[restore] task '{task.name}': the gap ends at {start + gap:g} s, an example is {seconds:.3g} s long."
+            )
+        case InpaintFrames(start_seconds=start, gap_seconds=gap) if start < half and start + gap + half > seconds:
+            raise ValueError(
+                f"[restore] task '{task.name}': every window of {2 * half:.3g} s in an example of {seconds:.3g} s "
+                "reaches into the gap, so nothing of it is known. Make the gap shorter or the examples longer."
             )
         case BlindDereverberation(filter_frames=frames) if frames > data.num_frames:
             raise ValueError(

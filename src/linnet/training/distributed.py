@@ -112,9 +112,10 @@ def joined(device: torch.device, *, batch_size: int) -> Iterator[Ranks]:
         yield Ranks.alone(device)
         return
     if batch_size % world_size:
+        fewer = max(count for count in range(1, world_size) if batch_size % count == 0)
         raise DistributedError(
-            f"[train] batch_size = {batch_size} cannot be shared out evenly to {world_size} processes; use a multiple "
-            f"of {world_size}, or fewer processes"
+            f"[train] batch_size = {batch_size} cannot be shared out evenly to {world_size} processes; give --set "
+            f"train.batch_size={-(-batch_size // world_size) * world_size} or --processes {fewer}"
         )
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))

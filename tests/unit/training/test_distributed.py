@@ -1,5 +1,6 @@
 """Real process groups (gloo) on this machine: more processes compute the same training."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -82,10 +83,29 @@ def test_two_stopped_processes_go_on_to_the_same_bits(dataset: Path, tmp_path: P
 
 
 def test_a_mistake_in_a_process_is_one_sentence(dataset: Path, tmp_path: Path) -> None:
-    with pytest.raises(LaunchError, match=r"^\[train\] batch_size = 5 cannot be shared out evenly to 2 processes"):
+    with pytest.raises(
+        LaunchError, match=r"^\[train\] batch_size = 5 .* to 2 processes; give --set train\.batch_size=6 or --pro"
+    ):
         run_training(dataset, tmp_path, 2, "train.batch_size=5")
     with pytest.raises(LaunchError, match=r"^batch norm over 2 processes needs GPUs"):
         run_training(dataset, tmp_path, 2, *INPUT_MODEL)
+
+
+def test_a_full_disk_in_a_process_is_one_sentence() -> None:
+    with pytest.raises(LaunchError, match=r"^/somewhere/model: No space left on device; .*free some space there"):
+        torchrun.start(_fail, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/somewhere/model"), processes=2)
+
+
+@pytest.mark.parametrize("bug", [ValueError("shapes: differ"), AssertionError()], ids=repr)
+def test_a_bug_in_a_process_is_not_taken_for_a_mistake(bug: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    """It is no sentence for people: they are sent to its traceback."""
+    with pytest.raises(LaunchError, match=r"^training process [01] ended with status 1; its last lines are above"):
+        torchrun.start(_fail, bug, processes=2)
+    assert "raise error" in caplog.text
+
+
+def _fail(error: Exception) -> None:
+    raise error
 
 
 def test_a_killed_process_is_named(tmp_path: Path) -> None:
