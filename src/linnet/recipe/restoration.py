@@ -1,9 +1,10 @@
 """[restore]: what is taken away from held-out examples, for the trained prior to bring back."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from linnet.recipe.data import DataSection, MagnitudeSpectrogram, Sound
 from linnet.recipe.section import Fraction, OpenFraction, Section
 from linnet.recipe.train import Precision
 
@@ -118,3 +119,65 @@ class RestoreSection(Section):
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"two tasks have the name '{twice[0]}': their scores could not be told apart.")
         return self
+
+
+def check_task(task: Task, data: DataSection) -> None:
+    """Raises ValueError where a restoration task is not for this kind of data."""
+    known: tuple[type[Task], ...]
+    match data:
+        case Sound(representation=MagnitudeSpectrogram()):
+            known, what = MAGNITUDE_TASKS, "magnitude spectrograms"
+        case Sound():
+            known, what = SOUND_TASKS, "sound"
+        case _:
+            known, what = PICTURE_TASKS, "pictures"
+    if not isinstance(task, known):
+        kinds = ", ".join(sorted(str(get_args(kind.model_fields["kind"].annotation)[0]) for kind in known))
+        raise ValueError(f"[restore] task '{task.name}' is of another kind than {what} know: {kinds}.")
+    if known is MAGNITUDE_TASKS and task.noise_std:
+        raise ValueError(f"[restore] task '{task.name}': noise does not add in {what}. Set noise_std = 0.0.")
+
+
+def check_reach(task: Task, data: DataSection) -> None:
+    """Raises ValueError where a task takes away what an example of `data` does not have, or all of it."""
+    if isinstance(task, SuperResolution) and any(side % task.factor for side in data.shape[1:]):
+        raise ValueError(
+            f"[restore] task '{task.name}': factor = {task.factor} does not divide pictures of {data.shape[1]} x "
+            f"{data.shape[2]}."
+        )
+    if not isinstance(data, Sound):
+        return
+    nyquist, seconds = data.sample_rate_hz / 2, data.window_samples / data.sample_rate_hz
+    width_hz = data.sample_rate_hz / data.stft.window_samples
+    lowest = 0.0 if data.stft.keep_dc else width_hz
+    half = data.stft.window_samples / 2 / data.sample_rate_hz
+    match task:
+        case InpaintBins(low_hz=edge) | BandwidthExtension(cutoff_hz=edge) if edge >= nyquist:
+            raise ValueError(
+                f"[restore] task '{task.name}': {edge:g} Hz is beyond what sample_rate_hz = {data.sample_rate_hz} "
+                f"holds, {nyquist:g} Hz."
+            )
+        case InpaintBins(low_hz=low, high_hz=high) if high - low < width_hz or (low <= lowest and high > nyquist):
+            raise ValueError(
+                f"[restore] task '{task.name}': a band from {low:g} to {high:g} Hz takes away nothing or everything. "
+                f"Bins are {width_hz:g} Hz wide and reach to {nyquist:g} Hz."
+            )
+        case BandwidthExtension(cutoff_hz=cutoff) if cutoff <= lowest:
+            raise ValueError(
+                f"[restore] task '{task.name}': above {cutoff:g} Hz is everything; the lowest bin has {lowest:g} Hz."
+            )
+        case InpaintFrames(start_seconds=start, gap_seconds=gap) if start + gap >= seconds:
+            raise ValueError(
+                f"[restore] task '{task.name}': the gap ends at {start + gap:g} s, an example is {seconds:.3g} s long."
+            )
+        case InpaintFrames(start_seconds=start, gap_seconds=gap) if start < half and start + gap + half > seconds:
+            raise ValueError(
+                f"[restore] task '{task.name}': every window of {2 * half:.3g} s in an example of {seconds:.3g} s "
+                "reaches into the gap, so nothing of it is known. Make the gap shorter or the examples longer."
+            )
+        case BlindDereverberation(filter_frames=frames) if frames > data.num_frames:
+            raise ValueError(
+                f"[restore] task '{task.name}': filter_frames = {frames} is more than num_frames = {data.num_frames}."
+            )
+        case _:
+            pass
