@@ -12,7 +12,7 @@ from typing import Any
 
 from linnet.artifacts import Raw
 from linnet.hashes import result_code_hash
-from linnet.recipe import Recipe, metric_names
+from linnet.recipe import Recipe, can_have_metric, metric_names
 from linnet.recipe_file import RecipeError, load_recipe
 from pipelines.sweeping.settings import changes, toml_text
 from pipelines.sweeping.sweep_file import SEEDED, Choice, Dimension, Grid, Search, Sweep, SweepError
@@ -113,8 +113,8 @@ def _explain(mistakes: Mapping[str, Sequence[Combination]], total: int) -> Itera
 def recipe_of(sweep: Sweep, combination: Combination, seed: int) -> Recipe:
     """The recipe with these settings. Raises RecipeError."""
     recipe = load_recipe(recipe_path(sweep), combination.overrides(seed))
-    known = [name for features in recipe.evaluate.features for name in metric_names(features)]
-    if sweep.metric not in known:
+    if not can_have_metric(recipe.evaluate, sweep.metric):
+        known = [name for features in recipe.evaluate.features for name in metric_names(features)]
         raise SweepError(
             f"{sweep.path}: metric = '{sweep.metric}' is not computed by [evaluate] features of the recipe; use one of "
             f"{', '.join(known)}"

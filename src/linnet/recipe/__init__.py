@@ -64,6 +64,7 @@ from linnet.recipe.results import (
     SamplerSection,
     SampleSection,
     SoundFeatures,
+    can_have_metric,
     metric_names,
 )
 from linnet.recipe.section import Section, flatten, section_hash
@@ -132,6 +133,7 @@ __all__ = [
     "TrainingRecipe",
     "UNet",
     "Unconditional",
+    "can_have_metric",
     "check_task",
     "flatten",
     "metric_names",

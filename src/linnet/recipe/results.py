@@ -98,12 +98,23 @@ class RegisterSection(Section):
     gate: GateSection
 
 
-def metric_names(features: Features) -> tuple[str, str]:
-    """The Frechet and the kernel distance of a feature: only Inception's may be called FID, only VGGish's FAD."""
+def metric_names(features: Features, *, is_published: bool = True) -> tuple[str, str]:
+    """The Frechet and the kernel distance of a feature.
+
+    Args:
+        is_published: whether the network has the published weights: only then Inception's may be called FID and KID,
+            VGGish's FAD and KAD.
+    """
     match features:
-        case "inception":
+        case "inception" if is_published:
             return "fid", "kid"
-        case "vggish":
+        case "vggish" if is_published:
             return "fad", "kad"
         case _:
             return f"frechet_{features}", f"kernel_{features}"
+
+
+def can_have_metric(section: EvaluateSection, metric: str) -> bool:
+    """Whether evaluate computes it, with the published weights or with those of another file."""
+    features = section.features
+    return any(metric in metric_names(name, is_published=published) for name in features for published in (True, False))

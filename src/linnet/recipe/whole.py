@@ -15,6 +15,7 @@ from linnet.recipe.results import (
     RegisterSection,
     SampleSection,
     SoundFeatures,
+    can_have_metric,
     metric_names,
 )
 from linnet.recipe.section import Section
@@ -140,9 +141,8 @@ class Recipe(TrainingRecipe):
             )
         if {"vggish", "scripted"} <= set(self.evaluate.features):
             raise ValueError("[evaluate] features has both 'vggish' and 'scripted'; one weights file can be given.")
-        known = [name for feature in self.evaluate.features for name in metric_names(feature)]
-        unpublished = [f"{kind}_{feature}" for feature in self.evaluate.features for kind in ("frechet", "kernel")]
-        if self.register_.gate.metric not in (*known, *unpublished):  # these where evaluate is given other weights
+        if not can_have_metric(self.evaluate, self.register_.gate.metric):
+            known = [name for feature in self.evaluate.features for name in metric_names(feature)]
             raise ValueError(
                 f"[register.gate] metric = '{self.register_.gate.metric}' is not computed by [evaluate] features. "
                 f"Use one of {', '.join(known)}."

@@ -86,10 +86,7 @@ def distance_names(features: Features, network: FeatureNetwork | None) -> tuple[
 
     Which weights those were stands in the protocol: a name that a recipe's gate can ask for holds no hash.
     """
-    needs_network = features in ("inception", "vggish", "scripted")
-    if needs_network and network is not None and not network.is_published:
-        return f"frechet_{features}", f"kernel_{features}"
-    return metric_names(features)
+    return metric_names(features, is_published=network is None or network.is_published)
 
 
 def protocol(features: Features, data: DataSection, network: FeatureNetwork | None) -> str:
