@@ -92,7 +92,10 @@ def find_folder(raw: Path) -> Path:
             if missing or not (folder / "images").is_dir():
                 raise RawDataError(f"{folder}: {', '.join(missing) or 'images/'} missing; ingest the archive again")
             return folder
-    raise RawDataError(f"{raw}: no {FOLDER}/images.txt there; run `linnet ingest` (or `dvc pull`) first")
+    raise RawDataError(
+        f"{raw}: neither images.txt nor {FOLDER}/images.txt is there. A --source is a folder or an archive in the "
+        "layout of docs/pictures.md; below data/ `linnet ingest` (or `dvc pull`) brings it"
+    )
 
 
 def picture_path(folder: Path, record: Record) -> Path | None:

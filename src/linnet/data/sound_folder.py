@@ -114,8 +114,9 @@ def find_folder(folder: Path) -> Path:
         base = entries[0]
     if not (base / METADATA).is_file() and not audio_files(base):
         raise RawDataError(
-            f"{folder}: neither {METADATA} nor audio files (.wav .flac .ogg .opus .mp3 .aiff ...) there; "
-            "run `linnet ingest` (or `dvc pull`) first"
+            f"{folder}: neither {METADATA} nor audio files (.wav .flac .ogg .opus .mp3 .aiff ...) there. A --source is "
+            "a folder or an archive in the layout of docs/sound.md; below data/ `linnet ingest` (or `dvc pull`) brings "
+            "it"
         )
     return base
 

@@ -35,11 +35,11 @@ from linnet.recipe import (
     Unconditional,
 )
 from linnet.stages.codec import Statistics
-from linnet.stages.evaluate import UNTRAINED_STEPS
 from linnet.stages.loss import LossComputer
 from linnet.stages.sample import NOISING_EXAMPLES, NOISING_STEPS, draw_conditions, length_of, paint
 from linnet.stages.train import GRID_EXAMPLES, GRID_SAMPLER
 from linnet.stages.wiring import Painter, build_network, place
+from linnet.stages.yardsticks import UNTRAINED_STEPS
 from linnet.training.checkpoint import CheckpointStore
 from linnet.training.distributed import Ranks
 from linnet.training.loop import new_state, train_step

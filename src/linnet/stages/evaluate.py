@@ -23,7 +23,7 @@ from linnet.artifacts import (
     write_provenance,
 )
 from linnet.data.arrays import open_array
-from linnet.files import ArtifactError, new_folder, read_json, write_json, write_text
+from linnet.files import ArtifactError, new_folder, write_json, write_text
 from linnet.hashes import code_hash, combined, folder_hash
 from linnet.metrics.distances import (
     AUDIO_PROTOCOL,
@@ -34,7 +34,7 @@ from linnet.metrics.distances import (
 )
 from linnet.metrics.neighbours import nearest
 from linnet.progress import Meter, say
-from linnet.recipe import DataSection, DPMSolver, Features, Recipe, SampleSection, Sound
+from linnet.recipe import DataSection, Features, Recipe, Sound
 from linnet.stages.codec import Codec, PictureCodec, Stored
 from linnet.stages.feature_networks import (
     FeatureNetwork,
@@ -45,26 +45,11 @@ from linnet.stages.feature_networks import (
 )
 from linnet.stages.report import NEIGHBOUR_PAIRS, write_report
 from linnet.stages.restoration_scores import measure_restorations
-from linnet.stages.sample import draw_conditions, num_frames, write_samples
-from linnet.stages.wiring import Painter, chunks, load_painter
+from linnet.stages.wiring import load_painter
+from linnet.stages.yardsticks import Sets, examples_of, pure_noise, subset, untrained
 from linnet.tracking.run import NoTracker, RunTracker, Tracker
 
 MEMORY_QUERIES = 256
-UNTRAINED_STEPS = 20
-
-
-@dataclass(frozen=True)
-class Sets:
-    """The four sets of examples that are compared with the reference.
-
-    `untrained` and `noise` are as many examples as `model`, and as long. `real` are as many as `model` has pieces of
-    their length, or the whole split where that is smaller: a Frechet distance depends on how many there are.
-    """
-
-    model: Stored
-    untrained: Stored
-    noise: Stored
-    real: Stored  # of the other split: what a very good model would look like
 
 
 def run(
@@ -95,98 +80,85 @@ def run(
         WeightsError: the recipe asks for a feature network, and its weights cannot be had.
     """
     section = recipe.evaluate
+    given = _check_inputs(recipe, dataset=dataset, model=model, samples=samples, restored=restored)
+    network = load_feature_network(section.features, feature_weights, feature_sha256, device)
+    hashes = given.hashes if network is None else given.hashes | {"feature_network": network.sha256}
+    if is_current(out, input_hash("evaluate", [section], hashes)):
+        say(f"{out}: already evaluated with these settings")
+        return
+    reference = examples_of(recipe, dataset, section.reference_split)
+    drawn = np.asarray(open_array(samples / Samples.examples))
+    painter = load_painter(model, weights="untrained", device=device)
+    with new_folder(out) as folder, tempfile.TemporaryDirectory(dir=out.parent) as scratch:
+        num_pieces = math.prod(_pieces(recipe.data, drawn, reference.shape[1]).shape[:2])
+        sets = Sets(
+            model=drawn,
+            untrained=untrained(recipe.sample, painter, model, Path(scratch), batch_size),
+            noise=pure_noise(recipe, painter, len(drawn), batch_size),
+            real=subset(examples_of(recipe, dataset, _other(section.reference_split)), num_pieces, section.seed),
+        )
+        train, test = (examples_of(recipe, dataset, split) for split in ("train", "test"))
+        memory, pairs = _memory(painter.codec, drawn, train, test)
+        metrics = _measure(recipe, sets, reference, device, network)
+        metrics["restoration"] = measure_restorations(recipe, restored)
+        metrics["memory"] = memory
+        metrics["reference"] = {
+            "split": section.reference_split,
+            "count": len(reference),
+            "data_hash": given.hashes["dataset"],
+            "raw_hash": given.raw_hash,
+            "code_hash": combined([*given.code_hashes, code_hash("linnet.stages.evaluate")]),
+        }
+        write_json(folder / Report.metrics, metrics)
+        write_text(folder / Report.scores, _scores_table(metrics))
+        write_report(folder, recipe, metrics, vars(sets) | {"reference": reference}, pairs)
+        write_provenance(folder, "evaluate", [section], hashes)
+        _log(folder, metrics, given.model_key, recipe.name if track_run else None)
+    _say_scores(metrics)
+    say(f"{out}: look at {out / Report.page}")
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """Folders that belong together."""
+
+    hashes: dict[str, str]  # of their content
+    code_hashes: list[str]  # of what made them
+    raw_hash: str
+    model_key: str  # input hash of the training
+
+
+def _check_inputs(recipe: Recipe, *, dataset: Path, model: Path, samples: Path, restored: Path) -> _Inputs:
+    """Raises ArtifactError where one is missing, or was made from another than the one given here."""
     trained = check_settings(model, made_by="train", section=recipe.training())
     prepared = read_provenance(dataset, made_by="preprocess")
-    inputs = {
+    hashes = {
         "dataset": Dataset.content_hash(dataset),
         "model": Model.content_hash(model),
         "samples": folder_hash(samples),
         "restored": folder_hash(restored),
     }
-    if trained["inputs"]["dataset"] != inputs["dataset"]:
+    if trained["inputs"]["dataset"] != hashes["dataset"]:
         raise ArtifactError(f"{model} was trained on other data than {dataset}; run `linnet train` again")
     drawn_by = check_settings(samples, made_by="sample", section=recipe.sample)
-    if drawn_by["inputs"]["model"] != inputs["model"]:
+    if drawn_by["inputs"]["model"] != hashes["model"]:
         raise ArtifactError(f"{samples} was drawn from another model than {model}; run `linnet sample` again")
     restored_by = check_settings(restored, made_by="restore", section=recipe.restore)
-    if restored_by["inputs"]["model"] != inputs["model"]:
+    if restored_by["inputs"]["model"] != hashes["model"]:
         raise ArtifactError(f"{restored} was made by another model than {model}; run `linnet restore` again")
-    network = load_feature_network(section.features, feature_weights, feature_sha256, device)
-    if network is not None:
-        inputs["feature_network"] = network.sha256
-    made_by = [made["code_hash"] for made in (prepared, trained, drawn_by, restored_by)]
-    if is_current(out, input_hash("evaluate", [section], inputs)):
-        say(f"{out}: already evaluated with these settings")
-        return
-    reference_split = section.reference_split
-    other_split = "train" if reference_split == "test" else "test"
-    reference = _examples(recipe, dataset, reference_split)
-    drawn = np.asarray(open_array(samples / Samples.examples))
-    num_pieces = math.prod(_pieces(recipe.data, drawn, reference.shape[1]).shape[:2])
-    painter = load_painter(model, weights="untrained", device=device)
-    with new_folder(out) as folder, tempfile.TemporaryDirectory(dir=out.parent) as scratch:
-        sets = Sets(
-            model=drawn,
-            untrained=_untrained(recipe.sample, painter, model, Path(scratch), batch_size),
-            noise=_noise(recipe, painter, len(drawn), batch_size),
-            real=_subset(_examples(recipe, dataset, other_split), num_pieces, section.seed),
-        )
-        memory, pairs = _memory(
-            painter.codec, drawn, _examples(recipe, dataset, "train"), _examples(recipe, dataset, "test")
-        )
-        metrics = _measure(recipe, sets, reference, device, network)
-        metrics["restoration"] = measure_restorations(recipe, restored)
-        metrics["memory"] = memory
-        metrics["reference"] = {
-            "split": reference_split,
-            "count": len(reference),
-            "data_hash": inputs["dataset"],
-            "raw_hash": prepared["inputs"]["raw"],
-            "code_hash": combined([*made_by, code_hash("linnet.stages.evaluate")]),
-        }
-        write_json(folder / Report.metrics, metrics)
-        write_text(folder / Report.scores, _scores_table(metrics))
-        write_report(folder, recipe, metrics, vars(sets) | {"reference": reference}, pairs)
-        write_provenance(folder, "evaluate", [section], inputs)
-        _log(folder, metrics, trained["input_hash"], recipe.name if track_run else None)
+    code_hashes = [made["code_hash"] for made in (prepared, trained, drawn_by, restored_by)]
+    return _Inputs(hashes, code_hashes, prepared["inputs"]["raw"], trained["input_hash"])
+
+
+def _say_scores(metrics: dict[str, Any]) -> None:
     for name, value in metrics["scores"].items():
         context = metrics["context"][name]
         others = ", ".join(f"{other} {context[other]:.4g}" for other in ("untrained", "noise", "real"))
         say(f"{name}: {value:.4g} ({others})")
-    say(f"{out}: look at {out / Report.page}")
 
 
-def _examples(recipe: Recipe, dataset: Path, split: str) -> Stored:
-    return np.asarray(open_array(dataset / Dataset.examples(recipe.data, split)))
-
-
-def _subset(examples: Stored, count: int, seed: int) -> Stored:
-    rows = np.random.default_rng(seed).permutation(len(examples))[:count]
-    return np.asarray(examples[np.sort(rows)])
-
-
-def _noise(recipe: Recipe, painter: Painter, count: int, batch_size: int) -> Stored:
-    """What the sampler starts from, as people would see or hear it: Gaussian noise with the data's mean and scale."""
-    rng = np.random.default_rng(recipe.evaluate.seed)
-    channels, height, width = recipe.data.shape
-    width = num_frames(painter.recipe, recipe.sample) or width
-    decoded = []
-    for numbers in chunks(count, batch_size):
-        noise = rng.standard_normal((len(numbers), channels, height, width), dtype=np.float32)
-        decoded.append(painter.codec.decode(torch.from_numpy(noise).to(painter.device)))
-    return np.concatenate(decoded)
-
-
-def _untrained(section: SampleSection, painter: Painter, model: Path, scratch: Path, batch_size: int) -> Stored:
-    """As many examples from the same network before training, by a fast sampler: it has nothing to get right."""
-    statistics = read_json(model / Model.statistics, made_by="train")
-    steps = min(UNTRAINED_STEPS, painter.recipe.diffusion.schedule.num_timesteps)
-    section = section.model_copy(update={"sampler": DPMSolver(kind="dpm_solver_pp_2m", num_steps=steps)})
-    path = scratch / Samples.examples
-    conditions = draw_conditions(painter.recipe, statistics, section)
-    batches = list(chunks(section.num_samples, batch_size))
-    write_samples(painter, section, conditions, path, batches, what="evaluate: untrained examples")
-    return np.array(open_array(path))
+def _other(split: str) -> str:
+    return "train" if split == "test" else "test"
 
 
 def _measure(

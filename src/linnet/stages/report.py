@@ -11,6 +11,7 @@ from linnet.artifacts import Report
 from linnet.recipe import CaltechBirds, Recipe, Sound
 from linnet.stages.codec import Stored
 from linnet.stages.shown import players
+from linnet.stages.yardsticks import subset
 
 SHOWN = 64
 SHOWN_SIDE = 64  # pixels of a picture on the page, at least
@@ -53,13 +54,13 @@ def write_report(
                 **common,
                 lead=f"{counts} pictures {split}.",
                 samples=_sheet(sets["model"], SHOWN, 16),
-                real=_sheet(_some(sets["reference"], 36, recipe.evaluate.seed), 36, 6),
+                real=_sheet(subset(sets["reference"], 36, recipe.evaluate.seed), 36, 6),
                 untrained=_sheet(sets["untrained"], 36, 6),
                 neighbours=_sheet(np.stack([picture for pair in pairs for picture in pair]), 2 * len(pairs), 16),
             )
         case Sound():
             data, shown = recipe.data, SHOWN_SOUNDS
-            real = _some(sets["reference"], shown, recipe.evaluate.seed)
+            real = subset(sets["reference"], shown, recipe.evaluate.seed)
             names = ["a sample", "its nearest in training"]
             page = pages.render(
                 "sound_evaluation.html",
@@ -127,8 +128,3 @@ def _restorations(metrics: dict[str, Any]) -> list[dict[str, Any]]:
 def _sheet(pictures: Stored, count: int, columns: int) -> str:
     scale = max(1, SHOWN_SIDE // pictures.shape[1])
     return pages.inline_png(pages.grid(np.asarray(pictures[:count], dtype=np.uint8), columns=columns), scale=scale)
-
-
-def _some(examples: Stored, count: int, seed: int) -> Stored:
-    rows = np.random.default_rng(seed).permutation(len(examples))[:count]
-    return np.asarray(examples[np.sort(rows)])

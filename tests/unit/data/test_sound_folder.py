@@ -173,9 +173,7 @@ def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(RawDataError, match="no such folder; run `linnet ingest`"):
         find_folder(tmp_path / "absent")
     folder_of(tmp_path, None, "a/picture.png", "b/.wav")
-    with pytest.raises(
-        RawDataError, match=r"neither metadata\.csv nor audio files \(\.wav .*\) there; run `linnet inge"
-    ):
+    with pytest.raises(RawDataError, match=r"neither metadata\.csv nor audio files \(\.wav .*\) there\. A --source is"):
         find_folder(tmp_path)
 
 

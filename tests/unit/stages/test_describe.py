@@ -18,8 +18,8 @@ from linnet.models.text import PARTS_PER_WORD
 from linnet.recipe import ClassLabel, Recipe, Text, TrainedTextEncoder, Unconditional
 from linnet.recipe_file import load_recipe
 from linnet.stages import describe
-from linnet.stages.evaluate import UNTRAINED_STEPS
 from linnet.stages.wiring import build_network
+from linnet.stages.yardsticks import UNTRAINED_STEPS
 from support.tiny import tiny_music_recipe, tiny_recipe, tiny_sound_recipe
 
 RECIPES = Path(__file__).parents[3] / "recipes"

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from linnet.metrics.sound_features import Embedding, log_mel
 from linnet.metrics.vggish import PATCH_SAMPLES
 from linnet.recipe import Features, Recipe
-from linnet.stages.evaluate import Sets, _measure
+from linnet.stages.evaluate import _measure
+from linnet.stages.yardsticks import Sets
 from support.tiny import tiny_music_recipe
 
 CPU = torch.device("cpu")
