@@ -235,7 +235,7 @@ def test_damage_is_repaired_by_repeating(finished: Finished, tmp_path: Path) -> 
     [
         (("check", "nowhere.toml"), 2, "nowhere.toml: cannot be read"),
         (("train", f"{NAME}.toml", "--set", "train.batchsize=3"), 2, "did you mean 'batch_size'?"),
-        (("preprocess", f"{NAME}.toml", "--data", "empty"), 1, "run `linnet ingest`"),
+        (("preprocess", f"{NAME}.toml", "--data", "empty"), 1, "below data/ `linnet ingest` (or `dvc pull`) brings it"),
         (("train", f"{NAME}.toml", "--build", "empty"), 1, "run `linnet preprocess` first"),
         (("sample", f"{NAME}.toml", "--build", "empty"), 1, "run `linnet train` first"),
         (("restore", f"{NAME}.toml", "--build", "empty"), 1, "run `linnet train` first"),
