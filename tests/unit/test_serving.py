@@ -1,0 +1,69 @@
+"""What a served model refuses, as the mistake of a request (HTTP 400); what it answers is tested in e2e."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+from mlflow.exceptions import MlflowException
+
+from linnet.artifacts import Model
+from linnet.files import read_json, write_json
+from support.sound_models import Made, made
+
+if TYPE_CHECKING:
+    from linnet.serving import SampleModel
+
+# MLflow's own, when its models are imported
+pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A model that takes prompts, and in its training always had one."""
+    one = made("music", tmp_path_factory)
+    values = read_json(one.model / Model.recipe, made_by="train")
+    values["conditioning"]["dropout"] = 0.0
+    write_json(one.model / Model.recipe, values)
+    return one
+
+
+@pytest.fixture
+def served(music: Made, tmp_path: Path) -> "SampleModel":
+    from linnet.serving import SampleModel
+
+    section = tmp_path / "sample.json"
+    section.write_text(music.recipe.sample.model_dump_json(), encoding="utf-8")
+    model = SampleModel()
+    model.load_context(SimpleNamespace(artifacts={"model": str(music.model), "sample": str(section)}))
+    return model
+
+
+def ask(model: "SampleModel", **values: Any) -> pd.DataFrame:
+    return model.predict(None, pd.DataFrame([values]))
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({}, "Give a prompt and guidance 1"),
+        ({"prompt": "bell"}, "Give a prompt and guidance 1"),
+        ({"prompt": "bell", "guidance": 0.0}, "Give a prompt and guidance 1"),
+        ({"prompt": "bell", "label": 1}, "label: this model takes a prompt, in words"),
+        ({"prompt": "bell", "guidance": 1.0, "num_samples": 0}, "num_samples = 0: ask for 1 to 4096"),
+        ({"prompt": "bell", "guidance": 1.0, "steps": 0}, "steps = 0: give 1 to 50"),
+    ],
+)
+def test_what_cannot_be_is_the_mistake_of_the_request(
+    served: "SampleModel", values: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(MlflowException, match=words) as error:
+        ask(served, **values)
+    assert error.value.error_code == "INVALID_PARAMETER_VALUE"
+
+
+def test_told_and_without_guidance_it_answers(served: "SampleModel") -> None:
+    answer = ask(served, prompt="bell", guidance=1.0, num_samples=2, steps=2)
+    assert list(answer["number"]) == [0, 1]
+    assert list(answer["prompt"]) == ["bell", "bell"]
