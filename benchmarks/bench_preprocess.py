@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from linnet.data.caltech_birds import Record, find_folder, picture_path, read_index
 from linnet.data.images import crop_square, read_crop
-from linnet.data.synthetic import make_birds
+from linnet.data.layouts.caltech import Record, find_folder, picture_path, read_index
+from linnet.data.synthetic.birds import make_birds
 from timing import compare
 
 SIZE, PICTURES, ROUNDS = 64, 80, 9

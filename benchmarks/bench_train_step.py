@@ -17,13 +17,13 @@ from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.training_utils import EMAModel
 from numpy.typing import NDArray
 
-from linnet.recipe_file import load_recipe
-from linnet.stages.describe import neutral_statistics
-from linnet.stages.loss import LossComputer
-from linnet.stages.wiring import build_network, place
+from linnet.commands.describe import neutral_statistics
+from linnet.inference.diffusion_model import build_network, place
+from linnet.recipe.load import load_recipe
 from linnet.training.checkpoint import CheckpointStore
 from linnet.training.distributed import Ranks
 from linnet.training.loop import new_state, train_step
+from linnet.training.loss import LossComputer
 from timing import compare
 
 BATCH, SIZE, ROUNDS = 8, 32, 7

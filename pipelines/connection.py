@@ -26,7 +26,7 @@ from kfp_server_api.rest import RESTClientObject
 
 from linnet.errors import LinnetError, explain
 from linnet.progress import say
-from linnet.recipe_file import RecipeError
+from linnet.recipe.load import RecipeError
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 10.0

@@ -21,7 +21,7 @@ from linnet.artifacts import Registration, Report, Samples, git_commit
 from linnet.errors import LinnetError, explain
 from linnet.files import read_json
 from linnet.progress import say
-from linnet.recipe_file import RecipeError, load_recipe
+from linnet.recipe.load import RecipeError, load_recipe
 from pipelines.console import quiet
 
 DEFAULT_ROOT = Path("build/kfp")

@@ -12,7 +12,7 @@ from components.image import IMAGE
 from linnet.errors import LinnetError
 from linnet.launch.manifest import SecretEnv, Toleration, TrainJobSettings
 from linnet.recipe import Section
-from linnet.tasks.places import HASH_VARIABLES, WEIGHTS_VARIABLES
+from linnet.tasks.environment import HASH_VARIABLES, WEIGHTS_VARIABLES
 
 CLUSTER_FILE = Path(__file__).parent / "cluster.toml"
 SETTINGS = (

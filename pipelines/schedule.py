@@ -25,7 +25,7 @@ from rich.table import Table
 from linnet.errors import LinnetError
 from linnet.progress import say
 from linnet.recipe import Section
-from linnet.recipe_file import RecipeError, load_recipe
+from linnet.recipe.load import RecipeError, load_recipe
 from pipelines import connection as to
 from pipelines.submit import recipe_text, run_arguments
 

@@ -12,7 +12,7 @@ import typer
 
 from linnet.progress import say
 from linnet.recipe import Recipe
-from linnet.recipe_file import RecipeError, load_recipe, parse_recipe
+from linnet.recipe.load import RecipeError, load_recipe, parse_recipe
 from pipelines import connection as to
 from pipelines.connection import ClusterError, Connection, NoAnswerError
 

@@ -16,7 +16,7 @@ import typer
 from linnet.errors import LinnetError, Stopped, explain
 from linnet.files import new_folder
 from linnet.progress import Meter, say
-from linnet.recipe_file import RecipeError
+from linnet.recipe.load import RecipeError
 from linnet.tracking.client import check_server
 from pipelines.sweeping import page, points, search, summary, table
 from pipelines.sweeping.points import Combination, Namer, Run

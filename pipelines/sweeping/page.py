@@ -7,7 +7,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup, escape
 
-import linnet.pages
+import linnet.reports.html
 from pipelines.sweeping.summary import Row, Summary
 from pipelines.sweeping.sweep_file import Sweep
 from pipelines.sweeping.table import NUMBERS, best_settings, cells, failures, notes
@@ -16,7 +16,7 @@ LABEL, WIDTH, LINE, TOP = 300, 420, 26, 26  # of the picture, in its own units
 LOG_FROM = 10.0  # scores that differ by more than this factor are drawn on a logarithmic axis
 
 _TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader([Path(__file__).parent, Path(linnet.pages.__file__).parent]),
+    loader=jinja2.FileSystemLoader([Path(__file__).parent, Path(linnet.reports.html.__file__).parent]),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,

@@ -12,7 +12,7 @@ import linnet
 from linnet.artifacts import Report
 from linnet.errors import first_line
 from linnet.progress import say
-from linnet.tasks.places import WEIGHTS_VARIABLES
+from linnet.tasks.environment import WEIGHTS_VARIABLES
 from pipelines.sweeping.sweep_file import SweepError
 
 TRACKED = ("src", "recipes", "dvc.yaml", "params.yaml", "data.dvc")  # what an experiment is made of

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from linnet.recipe import Section
-from linnet.recipe_file import RecipeError
+from linnet.recipe.load import RecipeError
 from pipelines.sweeping.settings import toml_text
 
 NAME = r"^[a-z0-9][a-z0-9_-]*$"

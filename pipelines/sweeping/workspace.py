@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from linnet.errors import public
-from linnet.recipe_file import parse_recipe
+from linnet.recipe.load import parse_recipe
 from pipelines.sweeping.points import Run
 from pipelines.sweeping.project import Project, dvc, git
 from pipelines.sweeping.settings import changes

@@ -9,7 +9,7 @@ import typer
 
 from linnet.errors import LinnetError, Stopped, explain
 from linnet.progress import say
-from linnet.recipe_file import RecipeError, load_recipe
+from linnet.recipe.load import RecipeError, load_recipe
 
 if TYPE_CHECKING:
     import torch
@@ -96,7 +96,7 @@ def describe(
     device: Device = "auto",
 ) -> None:
     """Say what a recipe is and what it will cost on this machine, by building it and timing a few steps."""
-    from linnet.stages import describe as stage
+    from linnet.commands import describe as stage
 
     loaded = load_recipe(recipe, overrides or ())
     description = stage.run(loaded, device=_device(device))
@@ -244,8 +244,8 @@ def repair(
     device: Device = "auto",
 ) -> None:
     """Restore a recording or picture of your own, of any length or size, with the trained model as prior."""
-    from linnet.recipe_file import parse_task
-    from linnet.stages import repair as stage
+    from linnet.commands import repair as stage
+    from linnet.recipe.load import parse_task
 
     loaded = load_recipe(recipe, overrides or ())
     folder = build / loaded.name
@@ -281,7 +281,7 @@ def draw(
     batch_size: BatchSize = 64,
 ) -> None:
     """Draw what you ask for from the trained model: `linnet draw RECIPE "a slow melody on a bell" --seconds 6`."""
-    from linnet.stages import draw as stage
+    from linnet.commands import generate as stage
 
     loaded = load_recipe(recipe, ())
     folder = build / loaded.name
@@ -384,7 +384,7 @@ def champion(
     reason: Annotated[str, typer.Option(help="Why; it stays with both versions.")] = "",
 ) -> None:
     """List the versions of a registered model, or move the champion by hand: a rollback."""
-    from linnet.stages import champion as stage
+    from linnet.commands import promote as stage
 
     if version is not None:
         if not reason:
@@ -445,7 +445,7 @@ def results(
 
 
 def _device(name: str) -> "torch.device":
-    from linnet.stages.wiring import pick_device
+    from linnet.inference.diffusion_model import pick_device
 
     return pick_device(name)
 

@@ -28,14 +28,14 @@ from mlflow.pyfunc.model import PythonModel
 from numpy.typing import NDArray
 
 from linnet.artifacts import Model
+from linnet.commands.generate import DrawError, DrawRequest, draw_batch, plan
 from linnet.errors import LinnetError
 from linnet.files import read_json
+from linnet.inference.diffusion_model import Painter, UntoldError, chunks, load_painter, pick_device
+from linnet.modalities.codec import Statistics
+from linnet.modalities.conditions import Condition, parse_prompt
+from linnet.modalities.preview import encode_example
 from linnet.recipe import ClassLabel, DataSection, SampleSection, Sound, Unconditional
-from linnet.stages.codec import Statistics
-from linnet.stages.conditions import Condition, parse_prompt
-from linnet.stages.draw import DrawError, DrawRequest, draw_batch, plan
-from linnet.stages.shown import encode_example
-from linnet.stages.wiring import Painter, UntoldError, chunks, load_painter, pick_device
 
 MAX_SAMPLES = 4096
 BATCH_SIZE = 64

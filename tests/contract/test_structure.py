@@ -14,8 +14,8 @@ from linnet import stages
 from linnet.cli import app
 from linnet.hashes import code_files
 from linnet.recipe import Recipe
-from linnet.recipe_file import load_recipe
-from linnet.tasks.places import HASH_VARIABLES, WEIGHTS_VARIABLES
+from linnet.recipe.load import load_recipe
+from linnet.tasks.environment import HASH_VARIABLES, WEIGHTS_VARIABLES
 
 ROOT = Path(__file__).parents[2]
 DVC: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -89,7 +89,7 @@ def test_training_needs_neither_mlflow_nor_dvc() -> None:
     code = (
         "import sys\n"
         "for name in ('mlflow', 'dvc', 'kfp', 'torchmetrics', 'matplotlib'): sys.modules[name] = None\n"
-        "import linnet.stages.train, linnet.stages.sample, linnet.stages.describe, linnet.stages.evaluate"
+        "import linnet.stages.train, linnet.stages.sample, linnet.commands.describe, linnet.stages.evaluate"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from linnet.commands import describe
 from linnet.recipe import Recipe
-from linnet.stages import describe, preprocess, sample, train
+from linnet.stages import preprocess, sample, train
 from support.tiny import tiny_raw_data, tiny_recipe
 
 pytestmark = [
@@ -47,7 +48,7 @@ def test_trains_and_samples(folder: Path, precision: str) -> None:
 
 def test_gpu_and_cpu_draw_the_same_pictures(folder: Path) -> None:
     """One model, one seed: noise comes from the CPU's streams, so only rounding differs."""
-    from linnet.stages.wiring import load_painter
+    from linnet.inference.diffusion_model import load_painter
 
     recipe = tiny_recipe()
     model = train_on_gpu(recipe, folder)

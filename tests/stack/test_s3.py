@@ -17,10 +17,10 @@ import pytest
 
 from linnet import storage
 from linnet.artifacts import Raw
-from linnet.data.caltech_birds import FOLDER
-from linnet.data.download import ArchiveError, DownloadError
+from linnet.data.layouts.caltech import FOLDER
 from linnet.data.raw import RawDataError
-from linnet.data.synthetic import make_birds
+from linnet.data.sources.download import ArchiveError, DownloadError
+from linnet.data.synthetic.birds import make_birds
 from linnet.files import PROVENANCE, write_json
 from linnet.hashes import folder_hash
 from linnet.recipe import CaltechBirds, OfficialSplit

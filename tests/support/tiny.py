@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Literal, assert_never
 
-from linnet.data.synthetic import make_birds
-from linnet.data.synthetic_music import make_music
-from linnet.data.synthetic_voices import make_voices
+from linnet.data.synthetic.birds import make_birds
+from linnet.data.synthetic.music import make_music
+from linnet.data.synthetic.voices import make_voices
 from linnet.recipe import Recipe
-from linnet.recipe_file import parse_recipe
+from linnet.recipe.load import parse_recipe
 
 ROOT = Path(__file__).parents[2]
 SHORT = (

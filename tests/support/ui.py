@@ -5,13 +5,13 @@ from pathlib import Path
 import torch
 
 from linnet.artifacts import Samples
+from linnet.commands.generate import usual_seconds
 from linnet.files import write_text
+from linnet.modalities.conditions import Condition
 from linnet.recipe import Recipe
 from linnet.stages import preprocess, train
-from linnet.stages.conditions import Condition
-from linnet.stages.draw import usual_seconds
-from linnet.ui.drawing import Asked
-from linnet.ui.trained import Built, TrainedModel, load_model
+from linnet.ui.generation import Asked
+from linnet.ui.models import Built, TrainedModel, load_model
 
 CPU = torch.device("cpu")
 SHORT = ("train.duration_kexamples=0.016", "train.warmup_kexamples=0.004", "train.grid_every_kexamples=0.016")

@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 
 from linnet.artifacts import Model
 from linnet.files import read_json, write_json
-from support.sound_models import Made, made
+from support.audio_models import Made, made
 
 if TYPE_CHECKING:
     from linnet.serving import SampleModel

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from linnet.data.caltech_birds import Box
+from linnet.data.layouts.caltech import Box
 from linnet.errors import first_line
 
 REDUCING_GAP = 3.0  # Pillow: above 3 a two-step reduction is indistinguishable from the exact filter

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from linnet.metrics.mel import mel_filters, windowed_frames
+from linnet.audio.mel import mel_filters, windowed_frames
 
 SAMPLE_RATE_HZ = 16_000
 WINDOW_SAMPLES = 400  # 25 ms

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from linnet.errors import LinnetError
-from linnet.models.frozen_text import FrozenTextEncoder
-from linnet.models.text import PARTS_PER_WORD, TextEncoder, tokenize
+from linnet.models.hashed_text_encoder import PARTS_PER_WORD, TextEncoder, tokenize
+from linnet.models.hf_text_encoder import FrozenTextEncoder
 from linnet.recipe import (
     ClassLabel,
     Conditioning,

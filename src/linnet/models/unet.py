@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from linnet.models import NoiseLevel
 from linnet.models.blocks import SinusoidalEmbedding, timestep_speeds, zero
 from linnet.models.conditioning import build_condition_embedding
-from linnet.models.guided_blocks import Level, Resample, ResidualBlock, Upsample
+from linnet.models.unet_blocks import Level, Resample, ResidualBlock, Upsample
 from linnet.recipe import Conditioning, Shape
 from linnet.recipe import UNet as Settings
 

@@ -33,7 +33,8 @@ from linnet.recipe.model import (
     Unconditional,
     UNet,
 )
-from linnet.recipe.restoration import (
+from linnet.recipe.recipe import Recipe, TrainingRecipe
+from linnet.recipe.restore import (
     MAGNITUDE_TASKS,
     PICTURE_TASKS,
     SOUND_TASKS,
@@ -69,7 +70,6 @@ from linnet.recipe.results import (
 )
 from linnet.recipe.section import Section, flatten, section_hash
 from linnet.recipe.train import Adam, AdamW, Precision, TrainSection
-from linnet.recipe.whole import Recipe, TrainingRecipe
 
 __all__ = [
     "DDIM",

@@ -25,6 +25,9 @@ from linnet.artifacts import (
 from linnet.data.arrays import open_array
 from linnet.files import ArtifactError, new_folder, write_json, write_text
 from linnet.hashes import code_hash, combined, folder_hash
+from linnet.inference.diffusion_model import load_painter
+from linnet.inference.reference_sets import Sets, examples_of, pure_noise, subset, untrained
+from linnet.inference.restoration_scores import measure_restorations
 from linnet.metrics.distances import (
     AUDIO_PROTOCOL,
     frechet_distance,
@@ -32,21 +35,12 @@ from linnet.metrics.distances import (
     kernel_audio_distance_to,
     kernel_distance,
 )
-from linnet.metrics.neighbours import nearest
+from linnet.metrics.extraction import FeatureNetwork, distance_names, extract_features, load_feature_network, protocol
+from linnet.metrics.memorization import nearest
+from linnet.modalities.codec import Codec, PictureCodec, Stored
 from linnet.progress import Meter, say
 from linnet.recipe import DataSection, Features, Recipe, Sound
-from linnet.stages.codec import Codec, PictureCodec, Stored
-from linnet.stages.feature_networks import (
-    FeatureNetwork,
-    distance_names,
-    extract_features,
-    load_feature_network,
-    protocol,
-)
-from linnet.stages.report import NEIGHBOUR_PAIRS, write_report
-from linnet.stages.restoration_scores import measure_restorations
-from linnet.stages.wiring import load_painter
-from linnet.stages.yardsticks import Sets, examples_of, pure_noise, subset, untrained
+from linnet.reports.evaluation import NEIGHBOUR_PAIRS, write_report
 from linnet.tracking.run import NoTracker, RunTracker, Tracker
 
 MEMORY_QUERIES = 256

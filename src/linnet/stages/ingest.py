@@ -10,19 +10,19 @@ from typing import Any
 
 from linnet import storage
 from linnet.artifacts import Raw
-from linnet.data import caltech_birds, huggingface
-from linnet.data.download import ArchiveError, DownloadError, download
+from linnet.data.layouts import caltech, raw
 from linnet.data.raw import RawDataError
+from linnet.data.sources import hub
+from linnet.data.sources.download import ArchiveError, DownloadError, download
+from linnet.data.sources.dvc import DVC, call, commit_of, split_revision
 from linnet.errors import public
 from linnet.files import exclusive, new_folder
 from linnet.hashes import file_hash
 from linnet.progress import Meter, say
 from linnet.recipe import CaltechBirds, DataSection, Sound
-from linnet.stages import raw_layouts
-from linnet.stages.repositories import DVC, call, commit_of, split_revision
 
-SYNTHETIC, CALTECH = raw_layouts.SYNTHETIC, "caltech"
-HUB = huggingface.SCHEME
+SYNTHETIC, CALTECH = raw.SYNTHETIC, "caltech"
+HUB = hub.SCHEME
 MEGABYTE = 1_000_000
 
 
@@ -47,11 +47,11 @@ def run(data: DataSection, *, source: str | None, out: Path, work: Path) -> None
         source = SYNTHETIC
     match source:
         case "synthetic":
-            origin = raw_layouts.builtin_origin(data)
+            origin = raw.builtin_origin(data)
             if not _is_there(out, origin):
                 with new_folder(out) as folder:
-                    raw_layouts.make_builtin(data, folder)
-                    raw_layouts.finish(data, folder, origin)
+                    raw.make_builtin(data, folder)
+                    raw.finish(data, folder, origin)
         case "caltech":
             _ingest_caltech(data, out, work)
         case _ if source.startswith(HUB):
@@ -78,7 +78,7 @@ def _keeps(out: Path) -> bool:
 
 
 def _say_summary(data: DataSection, out: Path, source: str) -> None:
-    for line in raw_layouts.summary(data, out, source):
+    for line in raw.summary(data, out, source):
         say(line)
 
 
@@ -92,7 +92,7 @@ def check_source(source: str) -> None:
         case "synthetic" | "caltech":
             pass
         case _ if source.startswith(HUB):
-            huggingface.commit_of(huggingface.parse(source))
+            hub.commit_of(hub.parse(source))
         case _ if storage.is_remote(source):
             storage.version(source)
         case _ if source.startswith(DVC):
@@ -106,9 +106,9 @@ def _ingest_caltech(data: DataSection, out: Path, work: Path) -> None:
     if not isinstance(data, CaltechBirds):
         raise RawDataError(
             f"--source {CALTECH} brings pictures of birds, and the recipe's data.kind is {data.kind!r}; give "
-            f"'{SYNTHETIC}', {huggingface.GRAMMAR}, a folder or an archive"
+            f"'{SYNTHETIC}', {hub.GRAMMAR}, a folder or an archive"
         )
-    origin = {"kind": "archive", "md5": caltech_birds.MD5}
+    origin = {"kind": "archive", "md5": caltech.MD5}
     if _is_there(out, origin):
         return
     downloads = work / CALTECH
@@ -116,7 +116,7 @@ def _ingest_caltech(data: DataSection, out: Path, work: Path) -> None:
     with exclusive(downloads, what=out):
         archive = downloads / "CUB_200_2011.tgz"
         _download_caltech(archive)
-        raw_layouts.unpack_archive(data, archive, out, origin)
+        raw.unpack_archive(data, archive, out, origin)
         shutil.rmtree(downloads)  # kept until here: the next run goes on with it
 
 
@@ -134,29 +134,29 @@ def _download_caltech(archive: Path) -> None:
         shown = have // MEGABYTE
 
     try:
-        download(caltech_birds.URL, archive, advance=advance)
+        download(caltech.URL, archive, advance=advance)
     finally:
         if meter is not None:
             meter.__exit__(None, None, None)
     found = file_hash(archive, "md5")
-    if found != caltech_birds.MD5:
+    if found != caltech.MD5:
         archive.unlink()
         raise DownloadError(
-            f"{caltech_birds.URL}: the file has md5 {found}, the published one is {caltech_birds.MD5}; the file was "
+            f"{caltech.URL}: the file has md5 {found}, the published one is {caltech.MD5}; the file was "
             "deleted. Repeat the command; if it happens again, the server sends something else."
         )
 
 
 def _ingest_local(source: Path, data: DataSection, out: Path) -> None:
     if source.is_dir():
-        raw_layouts.check(data, source)  # before the copy, so that a wrong folder costs nothing
-        origin = raw_layouts.origin_of(data, kind="folder", sha256=Raw.content_hash(source))
+        raw.check(data, source)  # before the copy, so that a wrong folder costs nothing
+        origin = raw.origin_of(data, kind="folder", sha256=Raw.content_hash(source))
         if not _is_there(out, origin):
-            raw_layouts.copy(data, source, out, origin)
+            raw.copy(data, source, out, origin)
     elif source.is_file():
-        origin = raw_layouts.origin_of(data, kind="archive", sha256=file_hash(source))
+        origin = raw.origin_of(data, kind="archive", sha256=file_hash(source))
         if not _is_there(out, origin):
-            raw_layouts.unpack_archive(data, source, out, origin)
+            raw.unpack_archive(data, source, out, origin)
     else:
         raise _no_source(str(source))
 
@@ -177,21 +177,21 @@ def _ingest_hub(source: str, data: DataSection, out: Path, work: Path) -> None:
             f"--source {source} brings sound, and the recipe's data.kind is {data.kind!r}; give '{SYNTHETIC}', "
             f"'{CALTECH}', a folder or an archive"
         )
-    address = huggingface.parse(source)
-    commit = huggingface.commit_of(address)
+    address = hub.parse(source)
+    commit = hub.commit_of(address)
     facts = {"repository": address.repository, "revision": commit, "config": address.config, "split": address.split}
-    origin = raw_layouts.origin_of(data, kind="huggingface", **facts)
+    origin = raw.origin_of(data, kind="huggingface", **facts)
     if _is_there(out, origin):
         return
     downloads = work / hashlib.sha256(address.repository.encode()).hexdigest()[:16]
     cache = downloads / commit
     cache.mkdir(parents=True, exist_ok=True)
     with exclusive(downloads, what=out):
-        snapshot = huggingface.download(address, commit, cache)
+        snapshot = hub.download(address, commit, cache)
         with new_folder(out) as folder:
             try:
-                huggingface.write(snapshot, folder, data)
-                raw_layouts.finish(data, folder, origin)
+                hub.write(snapshot, folder, data)
+                raw.finish(data, folder, origin)
             except RawDataError as reason:  # it names a folder that is about to go
                 raise RawDataError(f"--source {source}: {str(reason).replace(f'{folder}/', '')}") from None
         shutil.rmtree(downloads)  # kept until here: the next run goes on with it
@@ -200,30 +200,30 @@ def _ingest_hub(source: str, data: DataSection, out: Path, work: Path) -> None:
 def _ingest_s3(source: str, data: DataSection, out: Path, work: Path) -> None:
     is_folder = source.endswith("/")
     kind = "s3 folder" if is_folder else "s3 archive"
-    origin = raw_layouts.origin_of(data, kind=kind, url=source, version=storage.version(source))
+    origin = raw.origin_of(data, kind=kind, url=source, version=storage.version(source))
     if _is_there(out, origin):
         return
     with _scratch(source, out, work) as scratch:
         if is_folder:
             storage.download_folder(source, scratch / "folder")
-            raw_layouts.copy(data, scratch / "folder", out, origin)
+            raw.copy(data, scratch / "folder", out, origin)
         else:
             archive = scratch / PurePosixPath(source).name
             storage.download_file(source, archive)
-            raw_layouts.unpack_archive(data, archive, out, origin)
+            raw.unpack_archive(data, archive, out, origin)
 
 
 def _ingest_dvc(source: str, data: DataSection, out: Path, work: Path) -> None:
     repository, revision = split_revision(source)
     commit = commit_of(source, repository, revision)
-    origin = raw_layouts.origin_of(data, kind="dvc", repository=public(repository), revision=commit)
+    origin = raw.origin_of(data, kind="dvc", repository=public(repository), revision=commit)
     if _is_there(out, origin):
         return
     with _scratch(source, out, work) as scratch:
         say(f"dvc get {public(repository)} data/{data.folder} --rev {commit}")
         snapshot = scratch / data.folder
         call(source, "dvc", "get", repository, f"data/{data.folder}", "--rev", commit, "-o", str(snapshot))
-        raw_layouts.copy(data, snapshot, out, origin)
+        raw.copy(data, snapshot, out, origin)
 
 
 @contextlib.contextmanager

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import assert_never
 
 from linnet.artifacts import Dataset, Raw, input_hash, is_current, write_provenance
-from linnet.data.caltech_birds import read_index
+from linnet.data.layouts.audio_folder import read_songs
+from linnet.data.layouts.caltech import read_index
 from linnet.data.raw import RawDataError
-from linnet.data.sound_folder import read_songs
 from linnet.files import new_folder, write_json
+from linnet.modalities import prepare_audio, prepare_images
+from linnet.modalities.prepared import Prepared, Rejected
 from linnet.progress import say
 from linnet.recipe import CaltechBirds, DataSection, Sound
-from linnet.stages import prepare_pictures, prepare_sounds
-from linnet.stages.prepared import Prepared, Rejected
 
 
 def run(data: DataSection, *, raw: Path, out: Path, workers: int) -> None:
@@ -63,9 +63,9 @@ def _check_raw(data: DataSection, raw: Path) -> None:
 def _prepare(data: DataSection, raw: Path, folder: Path, workers: int) -> Prepared:
     match data:
         case CaltechBirds():
-            return prepare_pictures.prepare(data, raw=raw, folder=folder, workers=workers)
+            return prepare_images.prepare(data, raw=raw, folder=folder, workers=workers)
         case Sound():
-            return prepare_sounds.prepare(data, raw=raw, folder=folder, workers=workers)
+            return prepare_audio.prepare(data, raw=raw, folder=folder, workers=workers)
         case _:
             assert_never(data)
 

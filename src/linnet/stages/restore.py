@@ -8,19 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from linnet import pages
 from linnet.artifacts import Dataset, Model, Restored, check_settings, input_hash, is_current, write_provenance
 from linnet.data.arrays import ArrayWriter, open_array
 from linnet.diffusion.dereverberation import blind_dereverb
 from linnet.diffusion.restoration import ddrm
 from linnet.diffusion.samplers import NoiseStreams, OnStep
 from linnet.files import ArtifactError, new_folder
+from linnet.inference.baselines import baseline, wpe_delay
+from linnet.inference.degradations import Problem, build_problem
+from linnet.inference.diffusion_model import Painter, chunks, load_painter
+from linnet.modalities.preview import comparisons
 from linnet.progress import Meter, say
 from linnet.recipe import BlindDereverberation, KnownReverb, Recipe, RestorationTask, RestoreSection, Sound
-from linnet.stages.baselines import baseline, wpe_delay
-from linnet.stages.problems import Problem, build_problem
-from linnet.stages.shown import comparisons
-from linnet.stages.wiring import Painter, chunks, load_painter
+from linnet.reports import html
 
 OBSERVATION_STREAM = 0x0B5E  # the noise of the observation is not the noise of the sampler
 WHITENING_STREAM = 0x3117E
@@ -60,7 +60,7 @@ def run(recipe: Recipe, *, dataset: Path, model: Path, out: Path, device: torch.
             _write(folder / task.name, outcome)
             examples = comparisons(painter.codec, recipe.data, vars(outcome))
             shown.append({"name": task.name, "kind": task.kind, "examples": examples})
-        page = pages.render("restored.html", title="Restorations", tasks=shown, is_sound=isinstance(recipe.data, Sound))
+        page = html.render("restored.html", title="Restorations", tasks=shown, is_sound=isinstance(recipe.data, Sound))
         (folder / Restored.page).write_text(page, encoding="utf-8")
         write_provenance(folder, "restore", [section], inputs)
     say(f"{out}: {len(section.tasks)} tasks on {len(clean)} held-out examples, look at {out / Restored.page}")

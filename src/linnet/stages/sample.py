@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from linnet import pages
 from linnet.artifacts import Model, Samples, check_settings, input_hash, is_current, write_provenance
 from linnet.data.arrays import ArrayWriter, open_array
 from linnet.diffusion.objective import diffuse
@@ -20,13 +19,14 @@ from linnet.diffusion.samplers import OnStep
 from linnet.diffusion.schedule import build_schedule
 from linnet.files import ArtifactError, new_folder, read_json, write_text
 from linnet.hashes import folder_hash
+from linnet.inference.diffusion_model import Painter, chunks, load_painter, load_training_recipe
+from linnet.modalities import conditions as conditioning
+from linnet.modalities.codec import Statistics, build_codec
+from linnet.modalities.conditions import Condition
+from linnet.modalities.preview import LOUDNESS, loudness_of, write_example, write_page
 from linnet.progress import Meter, say
 from linnet.recipe import DDPM, AsTrained, Longer, Recipe, SampleSection, Sound, TrainingRecipe
-from linnet.stages import conditions as conditioning
-from linnet.stages.codec import Statistics, build_codec
-from linnet.stages.conditions import Condition
-from linnet.stages.shown import LOUDNESS, loudness_of, write_example, write_page
-from linnet.stages.wiring import Painter, chunks, load_painter, load_training_recipe
+from linnet.reports import html
 
 GRID_EXAMPLES = 64
 NOISING_EXAMPLES = 2
@@ -52,7 +52,7 @@ def run(recipe: Recipe, *, model: Path, out: Path, device: torch.device, batch_s
     with new_folder(out) as folder:
         batches = list(chunks(section.num_samples, batch_size))
         write_samples(painter, section, conditions, folder / Samples.examples, batches, what="sample: examples")
-        pages.save_png(folder / Samples.noising, noising_figure(painter, section, conditions))
+        html.save_png(folder / Samples.noising, noising_figure(painter, section, conditions))
         _finish(folder, painter.recipe, section, inputs, conditions, statistics)
     say(f"{out}: {section.num_samples} samples, look at {out / Samples.page}")
 
@@ -76,7 +76,7 @@ def draw_part(
         write_samples(painter, section, conditions, folder / Samples.examples, batches, what=what)
         write_text(folder / Samples.numbers, "".join(f"{number}\n" for batch in batches for number in batch))
         if part == 0:
-            pages.save_png(folder / Samples.noising, noising_figure(painter, section, conditions))
+            html.save_png(folder / Samples.noising, noising_figure(painter, section, conditions))
         write_provenance(folder, "sample", [section], inputs)
 
 
@@ -140,7 +140,7 @@ def _finish(
     examples = open_array(folder / Samples.examples)
     prompts = [conditioning.as_text(condition, statistics) for condition in conditions or [None] * len(examples)]
     _write_files(folder, recipe, section, examples, prompts)
-    pages.save_png(folder / Samples.grid, pages.grid(codec.pictures(np.asarray(examples[:GRID_EXAMPLES]))))
+    html.save_png(folder / Samples.grid, html.grid(codec.pictures(np.asarray(examples[:GRID_EXAMPLES]))))
     write_page(folder, recipe, np.asarray(examples), prompts, title="Samples", lead=_lead(section))
     write_text(folder / Samples.recipe, section.model_dump_json(indent=2) + "\n")
     write_provenance(folder, "sample", [section], inputs)
@@ -270,7 +270,7 @@ def noising_figure(painter: Painter, section: SampleSection, conditions: list[Co
             rates = schedule.rates(torch.tensor([timestep], device=finished.device))
             rows.append(diffuse(finished[number], noise[number], *rates)[0])
     pictures = painter.codec.pictures(painter.codec.decode(torch.stack(rows)))
-    return pages.grid(pictures, columns=len(snapshots))
+    return html.grid(pictures, columns=len(snapshots))
 
 
 def _write_files(

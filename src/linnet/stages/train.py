@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from linnet import pages, storage
+from linnet import storage
 from linnet.artifacts import Dataset, Model, git_commit, input_hash, is_current, read_provenance, write_provenance
 from linnet.data.arrays import open_array
 from linnet.files import (
@@ -24,6 +24,9 @@ from linnet.files import (
     write_json,
     write_text,
 )
+from linnet.inference.diffusion_model import Painter, build_network, place, save_weights
+from linnet.modalities.codec import Statistics
+from linnet.modalities.conditions import counts, known_conditions, label_names
 from linnet.progress import Meter, say
 from linnet.recipe import (
     ClassLabel,
@@ -37,15 +40,13 @@ from linnet.recipe import (
     flatten,
     section_hash,
 )
-from linnet.stages.codec import Statistics
-from linnet.stages.conditions import counts, known_conditions, label_names
-from linnet.stages.loss import LossComputer
-from linnet.stages.wiring import Painter, build_network, place, save_weights
+from linnet.reports import html
 from linnet.tracking.client import GIT_COMMIT
 from linnet.tracking.run import NoTracker, RunTracker, Tracker
 from linnet.training.checkpoint import CheckpointStore, Mirror
 from linnet.training.distributed import Ranks, joined
 from linnet.training.loop import HistoryRow, TrainState, fit, new_state
+from linnet.training.loss import LossComputer
 from linnet.training.stopping import stop_on_signals
 
 GRID_EXAMPLES = 36
@@ -218,7 +219,7 @@ def _fit(
 
     def on_grid(step: int, network: nn.Module) -> None:
         picture = paint_grid(Painter.of(network, recipe, statistics, device), statistics)
-        state.grids[step] = torch.frombuffer(bytearray(pages.png(picture)), dtype=torch.uint8)
+        state.grids[step] = torch.frombuffer(bytearray(html.png(picture)), dtype=torch.uint8)
         tracker.picture("samples", picture, step)
 
     with stop_on_signals() as stop, ExitStack() as stack:
@@ -254,7 +255,7 @@ def paint_grid(painter: Painter, statistics: Statistics) -> NDArray[np.uint8]:
         clip_x0=True,
         precision=painter.recipe.train.precision,
     )
-    return pages.grid(painter.codec.pictures(painter.codec.decode(x)))
+    return html.grid(painter.codec.pictures(painter.codec.decode(x)))
 
 
 def _write_model(model: Path, state: TrainState, recipe: TrainingRecipe, dataset: Path) -> None:

@@ -6,8 +6,10 @@ import torch
 
 from linnet.progress import say
 from linnet.recipe import Recipe
-from linnet.stages import compare, evaluate, ingest, preprocess, register, restore, sample
-from linnet.tasks import RESTORE_BATCH, SAMPLE_BATCH, training
+from linnet.registry import lineage
+from linnet.stages import evaluate, ingest, preprocess, register, restore, sample
+from linnet.tasks import training
+from linnet.tasks.stages import RESTORE_BATCH, SAMPLE_BATCH
 
 
 def run(
@@ -29,7 +31,7 @@ def run(
     """
     raw = data / recipe.data.folder
     ingest.run(recipe.data, source=source, out=raw, work=work / "downloads")
-    comparison = compare.run(recipe, raw=raw)
+    comparison = lineage.run(recipe, raw=raw)
     say(f"{recipe.name}: {comparison.reason}")
     if not comparison.changed or only_look:
         return comparison.changed

@@ -11,13 +11,13 @@ from linnet import storage
 from linnet.artifacts import Dataset, git_commit, is_current, read_provenance
 from linnet.errors import LinnetError, first_line
 from linnet.files import PROVENANCE, copy_folder, new_folder, write_text
+from linnet.inference.diffusion_model import DeviceError, pick_device
 from linnet.launch import torchrun, trainjob
 from linnet.launch.trainjob import TrainJobSettings
 from linnet.progress import say
 from linnet.recipe import Recipe
 from linnet.stages import train as stage
-from linnet.stages.wiring import DeviceError, pick_device
-from linnet.tasks.places import require_shared
+from linnet.tasks.environment import require_shared
 
 CHECKPOINT_SECONDS = 60.0
 TOLD_TO_NODES = (

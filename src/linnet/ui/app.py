@@ -1,4 +1,4 @@
-"""The page: `linnet ui`, or `streamlit run app.py -- --build FOLDER`. What it does is in drawing.py and trained.py."""
+"""The page: `linnet ui`, or `streamlit run app.py -- --build FOLDER`. What it does: generation.py, models.py."""
 
 import contextlib
 import os
@@ -9,14 +9,14 @@ from typing import TypeVar, assert_never
 
 import streamlit as st
 
+from linnet.commands.generate import MAX_SECONDS, usual_seconds
 from linnet.errors import LinnetError, explain
+from linnet.inference.diffusion_model import pick_device
+from linnet.modalities.conditions import Condition, label_names
 from linnet.recipe import ClassLabel, MultiLabel, Text, Unconditional
-from linnet.stages.conditions import Condition, label_names
-from linnet.stages.draw import MAX_SECONDS, usual_seconds
-from linnet.stages.wiring import pick_device
-from linnet.ui import drawing
-from linnet.ui.drawing import Asked, Denoised, Drawn, OnProgress, Shown
-from linnet.ui.trained import (
+from linnet.ui import generation
+from linnet.ui.generation import Asked, Denoised, Drawn, OnProgress, Shown
+from linnet.ui.models import (
     Choice,
     Registered,
     TrainedModel,
@@ -123,8 +123,8 @@ def _ask_condition(model: TrainedModel) -> Condition:
             chosen = st.multiselect("Labels", labels, placeholder="no label", key=f"labels-{model.key}")
             return tuple(chosen) or None
         case Text():
-            prompt = st.text_area("Prompt", key="prompt", placeholder=f"such as: {drawing.example_prompt(model)}")
-            if words := drawing.suggestions(model):
+            prompt = st.text_area("Prompt", key="prompt", placeholder=f"such as: {generation.example_prompt(model)}")
+            if words := generation.suggestions(model):
                 st.pills("It was trained with", words, key="suggestion", on_change=_add_suggestion)
             return prompt.strip() or None
         case _:
@@ -172,7 +172,7 @@ def _samples_page(model: TrainedModel, asked: Asked) -> None:
     drawn: list[Drawn] = st.session_state.setdefault("drawn", [])
     if st.button("Draw", type="primary", key="draw"):
         with _in_one_sentence():
-            result = _with_bar("Drawing", lambda on_progress: drawing.draw(model, asked, on_progress))
+            result = _with_bar("Drawing", lambda on_progress: generation.draw(model, asked, on_progress))
             drawn.insert(0, result)
             del drawn[KEPT:]
     for place, result in enumerate(drawn):
@@ -190,7 +190,7 @@ def _denoising_page(model: TrainedModel, asked: Asked) -> None:
     if right.button("Watch it come out of the noise", type="primary", key="denoise"):
         with _in_one_sentence():
             st.session_state["denoised"] = _with_bar(
-                "Drawing", lambda on_progress: drawing.denoise(model, asked, number, on_progress)
+                "Drawing", lambda on_progress: generation.denoise(model, asked, number, on_progress)
             )
     if "denoised" in st.session_state:
         _show_denoised(st.session_state["denoised"])
@@ -202,7 +202,7 @@ def _show_denoised(denoised: Denoised) -> None:
     st.caption(f"{denoised.settings}.")
     last = len(snapshots) - 1
     place = st.slider("From noise to the example", 0, last, last, key=f"snapshot-{last}")
-    st.image(drawing.strip(snapshots), width="stretch")
+    st.image(generation.strip(snapshots), width="stretch")
     chosen = snapshots[place]
     when = "finished" if chosen.timestep < 0 else f"timestep {chosen.timestep}"
     st.markdown(f"**{when}**: {chosen.noise_fraction:.0%} of the variance is noise")

@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from linnet.data.caltech_birds import Box
 from linnet.data.images import crop_square, read_crop
+from linnet.data.layouts.caltech import Box
 
 Pixels = NDArray[np.uint8]
 

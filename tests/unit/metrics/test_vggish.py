@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from linnet.audio.mel import mel_filters
 from linnet.metrics import vggish
-from linnet.metrics.mel import mel_filters
-from linnet.metrics.sound_features import Embedding, extract, load_embedding
+from linnet.metrics.audio_features import Embedding, extract, load_embedding
 from linnet.metrics.vggish import PATCH_SAMPLES, VGGish, log_mel_patches
 
 CPU = torch.device("cpu")

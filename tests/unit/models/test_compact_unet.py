@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from linnet.models.compact_unet import CompactUNet
 from linnet.recipe import ClassLabel, Unconditional
 from linnet.recipe import CompactUNet as Settings
-from linnet.recipe_file import load_recipe
+from linnet.recipe.load import load_recipe
 
 RECIPES = Path(__file__).parents[3] / "recipes"
 Injection = Literal["input", "every_block"]

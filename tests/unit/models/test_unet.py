@@ -12,7 +12,7 @@ from torch import Tensor
 from linnet.models.unet import UNet
 from linnet.recipe import TDF, ClassLabel, NoFrequencyLayer, Unconditional
 from linnet.recipe import UNet as Settings
-from linnet.recipe_file import load_recipe
+from linnet.recipe.load import load_recipe
 
 RECIPES = Path(__file__).parents[3] / "recipes"
 CLASSES = 5

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from linnet.recipe_file import parse_recipe
+from linnet.recipe.load import parse_recipe
 from pipelines import connection as to
 from pipelines import submit
 from pipelines.connection import NoAnswerError

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from linnet.recipe_file import load_recipe
+from linnet.recipe.load import load_recipe
 from pipelines.sweep import check
 from pipelines.sweeping import points
 from pipelines.sweeping.points import Combination, Namer

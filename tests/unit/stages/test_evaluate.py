@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from linnet.metrics.sound_features import Embedding, log_mel
+from linnet.inference.reference_sets import Sets
+from linnet.metrics.audio_features import Embedding, log_mel
 from linnet.metrics.vggish import PATCH_SAMPLES
 from linnet.recipe import Features, Recipe
 from linnet.stages.evaluate import _measure
-from linnet.stages.yardsticks import Sets
 from support.tiny import tiny_music_recipe
 
 CPU = torch.device("cpu")

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from linnet.artifacts import Dataset, read_provenance
-from linnet.data.caltech_birds import FOLDER
+from linnet.data.layouts.caltech import FOLDER
 from linnet.data.raw import RawDataError
-from linnet.data.synthetic import make_birds
+from linnet.data.synthetic.birds import make_birds
 from linnet.hashes import folder_hash
 from linnet.recipe import CaltechBirds, OfficialSplit, SeededSplit
 from linnet.stages import ingest, preprocess

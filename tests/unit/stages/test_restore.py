@@ -12,6 +12,10 @@ from linnet.data.arrays import open_array
 from linnet.diffusion.schedule import NoiseSchedule, build_schedule
 from linnet.files import ArtifactError
 from linnet.hashes import folder_hash
+from linnet.inference.degradations import Problem, build_problem, noise_rows
+from linnet.inference.diffusion_model import Painter
+from linnet.inference.restoration_scores import measure_restorations
+from linnet.modalities.codec import SoundCodec
 from linnet.recipe import (
     BlindDereverberation,
     ComplexSpectrogram,
@@ -22,11 +26,7 @@ from linnet.recipe import (
     RestorationTask,
 )
 from linnet.stages import restore
-from linnet.stages.codec import SoundCodec
-from linnet.stages.problems import Problem, build_problem, noise_rows
-from linnet.stages.restoration_scores import measure_restorations
-from linnet.stages.wiring import Painter
-from support.sound_models import CPU, Made, made
+from support.audio_models import CPU, Made, made
 from support.tiny import tiny_sound_recipe
 
 BAND = InpaintBins(name="band", kind="inpaint_bins", low_hz=1000.0, high_hz=2000.0, noise_std=0.0)

@@ -3,10 +3,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from linnet.inference.diffusion_model import build_network
 from linnet.recipe import TrainingRecipe
-from linnet.stages.loss import LossComputer
-from linnet.stages.wiring import build_network
 from linnet.training.distributed import Ranks
+from linnet.training.loss import LossComputer
 from support.tiny import tiny_recipe
 
 CPU = torch.device("cpu")

@@ -1,0 +1,1 @@
+"""What people ask beyond the pipeline."""

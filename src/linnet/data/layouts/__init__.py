@@ -1,0 +1,1 @@
+"""How raw data lies on disk."""

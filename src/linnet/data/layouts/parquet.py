@@ -1,0 +1,179 @@
+"""Parquet files of a Hugging Face data set into the raw layout of sound, one row after the other."""
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from linnet.data.layouts.audio_folder import (
+    AUDIO_SUFFIXES,
+    FILE_NAME,
+    METADATA,
+    SPLIT,
+    check_columns,
+    clean,
+    one_line,
+    whole_label,
+)
+from linnet.data.raw import RawDataError
+from linnet.errors import first_line
+from linnet.progress import Meter, say
+from linnet.recipe import Sound
+
+READ_BYTES = 1 << 20  # without a buffer pyarrow reads a whole column of a row group, however small its pages
+SOURCE_NAME = "source_name"  # column: what the row called its file
+AUDIO_FOLDER = "audio"
+MAGICS = {b"RIFF": ".wav", b"RF64": ".wav", b"FORM": ".aiff", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3"}
+LONGEST_TEXT = 100_000  # characters; below what Python's csv module reads back
+TEXT = ("string", "large_string", "string_view")  # types of columns
+
+
+def write_rows(files: Mapping[str, Sequence[Path]], features: Any, folder: Path, data: Sound) -> None:
+    """Write metadata.csv and `audio/` of all rows into the empty `folder`.
+
+    Text, numbers, class labels (by name) and lists of texts or class labels become columns; there is a column `split`
+    where there are several. Texts are cut at 100,000 characters, which is said. Audio files keep their bytes and get
+    numbers for names: a path inside the data is not to be trusted. A row without audio bytes stays in the metadata,
+    so that preprocess counts it as rejected.
+
+    Memory holds a page of a file: a few songs, or a whole row group where the writer made one page of it.
+
+    Args:
+        files: parquet files by split.
+        features: datasets.Features, None to take them from the files.
+
+    Raises:
+        RawDataError: no or several audio columns, no column that the recipe names, a label with the separator in it,
+            a damaged file.
+    """
+    places = [(split, path) for split, paths in files.items() for path in paths]
+    if not places:
+        raise RawDataError(f"{folder}: no parquet files in the splits {', '.join(files) or '(none)'}")
+    features = features if features is not None else _features(places[0][1])
+    audio = _audio_column(features, places[0][1])
+    columns = {name: _renamed(name, has_splits=len(files) > 1) for name in features if _is_text(features[name])}
+    check_columns(list(columns.values()), data, where=places[0][1])
+    (folder / AUDIO_FOLDER).mkdir(parents=True)
+    with (folder / METADATA).open("w", encoding="utf-8", newline="") as file, Meter("ingest: rows", 0) as meter:
+        writer = csv.writer(file, lineterminator="\n")
+        split_column = [SPLIT] if len(files) > 1 else []
+        writer.writerow([FILE_NAME, *columns.values(), SOURCE_NAME, *split_column])
+        number = cut = 0
+        for split, path in places:
+            for row in _rows(path, [audio, *columns]):
+                name, source_name = _write_audio(row[audio], folder, number)
+                cells = [_cell(row[column], features[column], column, data, path) for column in columns]
+                cut += sum(len(cell) > LONGEST_TEXT for cell in cells)
+                cells = [cell[:LONGEST_TEXT] for cell in cells]
+                writer.writerow([name, *cells, source_name, *([split] if split_column else [])])
+                number += 1
+                meter.advance()
+    if cut:
+        say(f"{cut} texts of more than {LONGEST_TEXT} characters were cut to that")
+
+
+def _rows(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False) as file:
+            absent = [column for column in columns if column not in file.schema_arrow.names]
+            if absent:  # pyarrow would leave them out without a word
+                raise RawDataError(f"{path}: no column {absent[0]!r}, which the others or README.md have; correct it")
+            for batch in file.iter_batches(batch_size=1, columns=columns):
+                yield from batch.to_pylist()
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as reason:  # texts are looked at when they are asked for
+        if isinstance(reason, OSError) and reason.errno is not None:
+            raise  # the disk's fault, not the file's
+        raise RawDataError(f"{path}: not a whole parquet file like the others ({first_line(reason)})") from None
+
+
+def _features(path: Path) -> Any:
+    import datasets
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return datasets.Features.from_arrow_schema(pq.read_schema(path))
+    except (pa.ArrowException, OSError) as reason:
+        if isinstance(reason, OSError) and reason.errno is not None:
+            raise
+        raise RawDataError(f"{path}: not a whole parquet file ({first_line(reason)}); fetch it again") from None
+
+
+def _audio_column(features: Any, path: Path) -> str:
+    import datasets
+
+    found = [
+        name
+        for name, feature in features.items()
+        if isinstance(feature, datasets.Audio) or (isinstance(feature, dict) and set(feature) == {"bytes", "path"})
+    ]
+    if len(found) == 1:
+        return str(found[0])
+    if "audio" in found:
+        return "audio"
+    raise RawDataError(
+        f"{path}: {len(found)} columns hold audio files ({', '.join(found) or 'all columns: ' + ', '.join(features)}); "
+        "there must be one, or one called audio, of struct{bytes, path}"
+    )
+
+
+def _renamed(name: str, *, has_splits: bool) -> str:
+    """Columns of ours go before columns of the source."""
+    taken = {FILE_NAME, SOURCE_NAME} | ({SPLIT} if has_splits else set())
+    return f"source_{name}" if name in taken else name
+
+
+def _is_text(feature: Any) -> bool:
+    import datasets
+
+    match feature:
+        case datasets.ClassLabel():
+            return True
+        case datasets.List() | datasets.LargeList():
+            item = feature.feature  # a list of numbers is no list of labels but an embedding, of any length
+            return isinstance(item, datasets.ClassLabel) or (isinstance(item, datasets.Value) and item.dtype in TEXT)
+        case datasets.Value():
+            return feature.dtype in TEXT or feature.dtype.rstrip("0123456789") in ("bool", "int", "uint", "float")
+        case _:
+            return False
+
+
+def _cell(value: Any, feature: Any, column: str, data: Sound, path: Path) -> str:
+    import datasets
+
+    if value is None:
+        return ""
+    match feature:
+        case datasets.ClassLabel():
+            name = one_line(feature.names[value]) if 0 <= value < feature.num_classes else ""  # -1: not labelled
+            return whole_label(name, column, data, where=str(path))
+        case datasets.List() | datasets.LargeList():
+            items = [_cell(item, feature.feature, column, data, path) for item in value]
+            return data.label_separator.join(whole_label(item, column, data, where=str(path)) for item in items)
+        case _:
+            return one_line(str(value))
+
+
+def _write_audio(audio: Any, folder: Path, number: int) -> tuple[str, str]:
+    """Writes the bytes; returns the file's name in `folder`, and what the row called it."""
+    audio = audio or {}
+    content, source_path = audio.get("bytes"), str(audio.get("path") or "")
+    source_name = clean(source_path.replace("\\", "/").rpartition("/")[2])[0][:200]
+    name = f"{AUDIO_FOLDER}/{number:07d}{_suffix(content or b'', source_name)}"
+    if content:
+        (folder / name).write_bytes(content)
+    return name, source_name
+
+
+def _suffix(content: bytes, source_name: str) -> str:
+    """By what the file is, then by what it was called."""
+    for magic, suffix in MAGICS.items():
+        if content.startswith(magic):
+            return suffix
+    if len(content) > 1 and content[0] == 0xFF and content[1] >= 0xE0:  # the sync bits of an MPEG frame
+        return ".mp3"
+    suffix = PurePosixPath(source_name).suffix.lower()
+    return suffix if suffix in AUDIO_SUFFIXES else ".wav"

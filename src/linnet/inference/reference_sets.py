@@ -1,0 +1,66 @@
+"""What evaluate measures beside the model's samples, so that their distance can be read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from linnet.artifacts import Dataset, Model, Samples
+from linnet.data.arrays import open_array
+from linnet.files import read_json
+from linnet.inference.diffusion_model import Painter, chunks
+from linnet.modalities.codec import Stored
+from linnet.recipe import DPMSolver, Recipe, SampleSection
+from linnet.stages.sample import draw_conditions, num_frames, write_samples
+
+UNTRAINED_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The four sets of examples that are compared with the reference.
+
+    `untrained` and `noise` are as many examples as `model`, and as long. `real` are as many as `model` has pieces of
+    their length, or the whole split where that is smaller: a Frechet distance depends on how many there are.
+    """
+
+    model: Stored
+    untrained: Stored
+    noise: Stored
+    real: Stored  # of the other split: what a very good model would look like
+
+
+def examples_of(recipe: Recipe, dataset: Path, split: str) -> Stored:
+    """All of a split: uint8 pictures [N, H, W, 3] or int16 waveforms [N, samples]."""
+    return np.asarray(open_array(dataset / Dataset.examples(recipe.data, split)))
+
+
+def subset(examples: Stored, count: int, seed: int) -> Stored:
+    """`count` of them drawn by lot, or all where there are fewer; in their order."""
+    rows = np.random.default_rng(seed).permutation(len(examples))[:count]
+    return np.asarray(examples[np.sort(rows)])
+
+
+def pure_noise(recipe: Recipe, painter: Painter, count: int, batch_size: int) -> Stored:
+    """What the sampler starts from, as people would see or hear it: Gaussian noise with the data's mean and scale."""
+    rng = np.random.default_rng(recipe.evaluate.seed)
+    channels, height, width = recipe.data.shape
+    width = num_frames(painter.recipe, recipe.sample) or width
+    decoded = []
+    for numbers in chunks(count, batch_size):
+        noise = rng.standard_normal((len(numbers), channels, height, width), dtype=np.float32)
+        decoded.append(painter.codec.decode(torch.from_numpy(noise).to(painter.device)))
+    return np.concatenate(decoded)
+
+
+def untrained(section: SampleSection, painter: Painter, model: Path, scratch: Path, batch_size: int) -> Stored:
+    """As many examples from the same network before training, by a fast sampler: it has nothing to get right."""
+    statistics = read_json(model / Model.statistics, made_by="train")
+    steps = min(UNTRAINED_STEPS, painter.recipe.diffusion.schedule.num_timesteps)
+    section = section.model_copy(update={"sampler": DPMSolver(kind="dpm_solver_pp_2m", num_steps=steps)})
+    path = scratch / Samples.examples
+    conditions = draw_conditions(painter.recipe, statistics, section)
+    batches = list(chunks(section.num_samples, batch_size))
+    write_samples(painter, section, conditions, path, batches, what="evaluate: untrained examples")
+    return np.array(open_array(path))

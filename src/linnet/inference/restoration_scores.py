@@ -1,0 +1,58 @@
+"""How near restorations come to the clean examples, beside the baseline and the observation."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from linnet.artifacts import Restored
+from linnet.audio.stft import Transform, as_magnitude, as_spectrum
+from linnet.data.arrays import open_array
+from linnet.metrics.restoration import log_spectral_distance, psnr, rmse, si_sdr
+from linnet.recipe import ComplexSpectrogram, DataSection, Recipe, Sound
+
+COMPARED = {"restored": Restored.restored, "baseline": Restored.baseline, "observed": Restored.observed}
+Scores = dict[str, dict[str, float]]  # by metric: by what was compared with the clean examples
+
+
+def measure_restorations(recipe: Recipe, folder: Path) -> dict[str, Scores]:
+    """Mean scores of each task of `recipe.restore`, by its name."""
+    return {task.name: _measure_task(recipe.data, folder / task.name) for task in recipe.restore.tasks}
+
+
+def _measure_task(data: DataSection, folder: Path) -> Scores:
+    clean, missing = (torch.tensor(open_array(folder / name)) for name in (Restored.clean, Restored.missing))
+    found: Scores = {}
+    for name, file in COMPARED.items():
+        for metric, value in _compare(data, torch.tensor(open_array(folder / file)), clean, missing).items():
+            found.setdefault(metric, {})[name] = value
+    return found
+
+
+def _compare(data: DataSection, estimate: Tensor, clean: Tensor, missing: Tensor) -> dict[str, float]:
+    if not isinstance(data, Sound):
+        return {
+            "rmse": float(rmse(estimate, clean).mean()),
+            "psnr": float(psnr(estimate, clean, data_range=1.0).mean()),
+        }
+    estimated, true = (_magnitude(data, spectrogram) for spectrogram in (estimate, clean))
+    where = missing[0].expand(clean.shape[-2:]) if bool(missing.any()) else None
+    scores = {"lsd": float(log_spectral_distance(estimated, true, where).mean())}
+    if isinstance(data.representation, ComplexSpectrogram):
+        sounds = [_waveform(data, spectrogram) for spectrogram in (estimate, clean)]
+        scores["si_sdr"] = float(si_sdr(*sounds).mean())
+    return scores
+
+
+def _magnitude(data: Sound, spectrogram: Tensor) -> Tensor:
+    """[N, C, F, T] -> [N, F, T]."""
+    if isinstance(data.representation, ComplexSpectrogram):
+        return as_spectrum(spectrogram).abs()
+    return as_magnitude(spectrogram, data.representation)
+
+
+def _waveform(data: Sound, spectrogram: Tensor) -> Tensor:
+    length = (spectrogram.shape[-1] - 1) * data.stft.hop_samples
+    transform, spectrum = Transform(data.stft), as_spectrum(spectrogram)
+    dc = None if data.stft.keep_dc else transform.estimate_dc(spectrum, length)
+    return transform.waveform(spectrum, length, dc=dc)

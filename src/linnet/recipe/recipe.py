@@ -1,0 +1,154 @@
+"""The sections together: what a recipe is, and where they contradict each other."""
+
+from typing import Annotated, Self, get_args
+
+from pydantic import Field, model_validator
+
+from linnet.recipe.data import CaltechBirds, DataSection, Sound
+from linnet.recipe.diffusion import CosineSchedule, DiffusionSection
+from linnet.recipe.model import ClassLabel, Conditioning, ModelSection, MultiLabel, Text, Unconditional
+from linnet.recipe.restore import RestoreSection, check_reach, check_task
+from linnet.recipe.results import (
+    EvaluateSection,
+    Longer,
+    PictureFeatures,
+    RegisterSection,
+    SampleSection,
+    SoundFeatures,
+    can_have_metric,
+    metric_names,
+)
+from linnet.recipe.section import Section
+from linnet.recipe.train import TrainSection
+
+LEAST_SAMPLES = 3  # that evaluate can measure
+
+
+class TrainingRecipe(Section):
+    """The sections that make a model: what is stored beside its weights."""
+
+    data: DataSection
+    model: ModelSection
+    conditioning: Conditioning
+    diffusion: DiffusionSection
+    train: TrainSection
+
+
+class Recipe(TrainingRecipe):
+    """A whole recipe."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    sample: SampleSection
+    restore: RestoreSection
+    evaluate: EvaluateSection
+    register_: Annotated[RegisterSection, Field(alias="register")]
+
+    @model_validator(mode="after")
+    def _model_fits_data(self) -> Self:
+        self.model.check_shape(self.data.shape)
+        match self.data, self.conditioning:
+            case Sound(), ClassLabel():
+                raise ValueError(
+                    "[conditioning] kind = 'class_label', but a song has several labels or none. Use 'multi_label', "
+                    "'text' or 'none'."
+                )
+            case CaltechBirds(), MultiLabel():
+                raise ValueError(
+                    "[conditioning] kind = 'multi_label', but a picture has one class. Use 'class_label', 'text' or "
+                    "'none'."
+                )
+            case Sound(labels_column=""), MultiLabel():
+                raise ValueError("[conditioning] kind = 'multi_label' needs [data] labels_column; it is empty.")
+            case Sound(labels_column="", caption_column=""), Text():
+                raise ValueError(
+                    "[conditioning] kind = 'text' needs [data] labels_column or caption_column; both are empty."
+                )
+            case Sound(), _ if self.train.horizontal_flip:
+                raise ValueError("[train] horizontal_flip = true would play sound backwards. Set it to false.")
+        return self
+
+    @model_validator(mode="after")
+    def _sections_fit_together(self) -> Self:
+        if isinstance(self.conditioning, Unconditional) and self.sample.guidance_scale != 1:
+            raise ValueError(
+                f"[sample] guidance_scale = {self.sample.guidance_scale:g}, but [conditioning] kind = 'none' has no "
+                "class to be guided to. Set guidance_scale = 1.0 or train with another kind."
+            )
+        if isinstance(self.sample.length, Longer) and not isinstance(self.data, Sound):
+            raise ValueError("[sample] length kind = 'longer' is for sound. Use kind = 'as_trained'.")
+        if isinstance(self.data, Sound) and isinstance(self.sample.length, Longer):
+            seconds = self.data.window_samples / self.data.sample_rate_hz
+            if self.sample.length.duration_seconds < seconds:
+                raise ValueError(
+                    f"[sample] length duration_seconds = {self.sample.length.duration_seconds:g} is less than a "
+                    f"training example has, {seconds:.3g} s. Use kind = 'as_trained' or a longer duration."
+                )
+        is_cosine = isinstance(self.diffusion.schedule, CosineSchedule)
+        if is_cosine and self.diffusion.prediction == "epsilon" and not self.sample.clip_x0:
+            raise ValueError(
+                "[diffusion] prediction = 'epsilon' on a cosine schedule divides by almost no signal in the first "
+                "steps of sampling. Use prediction = 'v' or [sample] clip_x0 = true."
+            )
+        for name, steps in (("sample", self.sample.sampler.num_steps), ("restore", self.restore.num_steps)):
+            if steps > self.diffusion.schedule.num_timesteps:
+                raise ValueError(
+                    f"[{name}] num_steps = {steps} is more than [diffusion] num_timesteps = "
+                    f"{self.diffusion.schedule.num_timesteps}. Use fewer steps."
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_trained(self) -> Self:
+        """Guidance and restoration tell a model nothing, which it knows from dropout alone (Ho & Salimans 2022)."""
+        if isinstance(self.conditioning, Unconditional) or self.conditioning.dropout > 0:
+            return self
+        if self.sample.guidance_scale != 1:
+            raise ValueError(
+                f"[sample] guidance_scale = {self.sample.guidance_scale:g} starts from a model that is told nothing, "
+                "which [conditioning] dropout = 0 never trains. Set dropout = 0.1 or guidance_scale = 1.0."
+            )
+        if self.restore.tasks:
+            raise ValueError(
+                "[restore] tasks need a model that is told nothing, which [conditioning] dropout = 0 never trains. Set "
+                "dropout = 0.1 or tasks = []."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _tasks_fit_data(self) -> Self:
+        for task in self.restore.tasks:
+            check_task(task, self.data)
+            check_reach(task, self.data)
+        return self
+
+    @model_validator(mode="after")
+    def _metrics_fit_data(self) -> Self:
+        if self.evaluate.kernel_subset_size > self.sample.num_samples:
+            raise ValueError(
+                f"[evaluate] kernel_subset_size = {self.evaluate.kernel_subset_size} is more than [sample] num_samples "
+                f"= {self.sample.num_samples}. Draw more samples or use smaller subsets."
+            )
+        if self.sample.num_samples < LEAST_SAMPLES:
+            raise ValueError(
+                f"[sample] num_samples = {self.sample.num_samples} is too few: the interval of a distance leaves one "
+                f"out, and a distance needs two. Draw {LEAST_SAMPLES} or more; a hundred or more say something."
+            )
+        allowed = get_args(SoundFeatures if isinstance(self.data, Sound) else PictureFeatures)
+        if bad := [name for name in self.evaluate.features if name not in allowed]:
+            raise ValueError(
+                f"[evaluate] features has '{bad[0]}', which [data] kind = '{self.data.kind}' does not have. "
+                f"Use some of {', '.join(allowed)}."
+            )
+        if {"vggish", "scripted"} <= set(self.evaluate.features):
+            raise ValueError("[evaluate] features has both 'vggish' and 'scripted'; one weights file can be given.")
+        if not can_have_metric(self.evaluate, self.register_.gate.metric):
+            known = [name for feature in self.evaluate.features for name in metric_names(feature)]
+            raise ValueError(
+                f"[register.gate] metric = '{self.register_.gate.metric}' is not computed by [evaluate] features. "
+                f"Use one of {', '.join(known)}."
+            )
+        return self
+
+    def training(self) -> TrainingRecipe:
+        """Only the sections that make the model."""
+        return TrainingRecipe(**{name: getattr(self, name) for name in TrainingRecipe.model_fields})

@@ -1,0 +1,1 @@
+"""Versions of a model in the MLflow registry, and the gate that promotes them."""

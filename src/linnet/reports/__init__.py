@@ -1,0 +1,1 @@
+"""HTML pages about results; they read artifacts and decide nothing."""

@@ -1,0 +1,222 @@
+"""describe counts what an independent count counts, and projects something sensible."""
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from linnet.commands import describe
+from linnet.inference.diffusion_model import build_network
+from linnet.inference.reference_sets import UNTRAINED_STEPS
+from linnet.models.blocks import SelfAttention, TokenAttention
+from linnet.models.hashed_text_encoder import PARTS_PER_WORD
+from linnet.recipe import ClassLabel, Recipe, Text, TrainedTextEncoder, Unconditional
+from linnet.recipe.load import load_recipe
+from support.tiny import tiny_music_recipe, tiny_recipe, tiny_sound_recipe
+
+RECIPES = Path(__file__).parents[3] / "recipes"
+NAMES = ["birds", "birds-baseline", "birds-compact", "birds-demo", "vocals", "vocals-demo", "music-text", "music-demo"]
+CPU = torch.device("cpu")
+
+
+def recipe_of(name: str) -> Recipe:
+    return load_recipe(RECIPES / f"{name}.toml")
+
+
+@contextmanager
+def counted_by_hooks(network: nn.Module) -> Iterator[dict[str, int]]:
+    """Fills {layer: multiply-adds x 2} of every convolution, linear layer and pair of attention products."""
+    found: dict[str, int] = {}
+
+    def on_conv(name: str) -> Any:
+        def hook(layer: nn.Conv2d, _: object, output: Tensor) -> None:
+            found[name] = 2 * output.numel() * layer.in_channels * math.prod(layer.kernel_size)
+
+        return hook
+
+    def on_transposed(name: str) -> Any:
+        def hook(layer: nn.ConvTranspose2d, given: tuple[Tensor], _: object) -> None:
+            found[name] = 2 * given[0].numel() * layer.out_channels * math.prod(layer.kernel_size)
+
+        return hook
+
+    def on_linear(name: str) -> Any:
+        def hook(layer: nn.Linear, _: object, output: Tensor) -> None:
+            found[name] = 2 * output.numel() * layer.in_features
+
+        return hook
+
+    def on_attention(name: str) -> Any:
+        def hook(layer: SelfAttention, _: object, output: Tensor) -> None:
+            positions = output.shape[2] * output.shape[3]
+            found[name] = 2 * 2 * layer.heads * positions**2 * layer.head_channels
+
+        return hook
+
+    def on_tokens(name: str) -> Any:
+        def hook(layer: TokenAttention, _: object, output: Tensor) -> None:
+            found[name] = 2 * 2 * output.shape[1] ** 2 * output.shape[2]
+
+        return hook
+
+    kinds = {
+        nn.Conv2d: on_conv,
+        nn.ConvTranspose2d: on_transposed,
+        nn.Linear: on_linear,
+        SelfAttention: on_attention,
+        TokenAttention: on_tokens,
+    }
+    handles = [
+        layer.register_forward_hook(kinds[type(layer)](name))
+        for name, layer in network.named_modules()
+        if type(layer) in kinds
+    ]
+    yield found
+    for handle in handles:
+        handle.remove()
+
+
+def example(recipe: Recipe, device: str) -> tuple[Tensor, Tensor, Tensor | None]:
+    condition: Tensor | None = None
+    match recipe.conditioning:
+        case ClassLabel():
+            condition = torch.zeros(1, dtype=torch.int64, device=device)
+        case Text(encoder=TrainedTextEncoder(max_words=words)):
+            condition = torch.zeros(1, words, PARTS_PER_WORD, dtype=torch.int64, device=device)
+    return torch.zeros(1, *recipe.data.shape, device=device), torch.full((1,), 0.5, device=device), condition
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_flops_are_those_of_a_count_by_hand(name: str) -> None:
+    """Forward: the sum over layers. Backward: twice that, less the gradients of inputs that nobody asks for."""
+    recipe = recipe_of(name)
+    with torch.device("meta"):
+        network = build_network(recipe.training())
+    with counted_by_hooks(network) as found:
+        network(*example(recipe, "meta"))
+    forward, both = describe.count_flops(recipe.training())
+    assert forward == pytest.approx(sum(found.values()), rel=0.02)
+    needless = found["embed" if "embed" in found else "stem"]  # the noisy example needs no gradient
+    if isinstance(recipe.conditioning, Unconditional):
+        needless += found.get("embedding_mlp.0", 0)  # nor does the noise level
+    assert both == pytest.approx(3 * sum(found.values()) - needless, rel=0.02)
+
+
+@pytest.mark.parametrize("recipe", [recipe_of("birds-demo"), tiny_sound_recipe(), tiny_music_recipe()])
+def test_flops_are_those_of_a_real_training_example(recipe: Recipe) -> None:
+    """torch's counter knows attention as two matrix products, which on a CPU have to be asked for."""
+    network = build_network(recipe.training())
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        loss = network(*example(recipe, "cpu")).square().mean()
+        forward = counter.get_total_flops()
+        loss.backward()
+    assert describe.count_flops(recipe.training()) == (forward, counter.get_total_flops())
+
+
+def test_four_times_the_pixels_are_four_times_the_work_without_attention() -> None:
+    small, large = (
+        load_recipe(RECIPES / "birds-compact.toml", [f"data.image_size_pixels={size}"]).training() for size in (32, 64)
+    )
+    assert describe.count_flops(large)[0] == 4 * describe.count_flops(small)[0]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_measurements() -> Iterator[None]:
+    """What the times are is no matter here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(describe, "WARMUP_SECONDS", 0.1)
+        patch.setattr(describe, "MEASURE_SECONDS", 0.1)
+        yield
+
+
+@pytest.fixture(scope="module")
+def described() -> describe.Description:
+    return describe.run(tiny_recipe(), device=CPU)
+
+
+def test_run_says_what_the_recipe_says(described: describe.Description) -> None:
+    network = build_network(tiny_recipe().training())
+    assert described.name == "birds-tiny"
+    assert described.model == "compact_unet"
+    assert described.parameters == sum(parameter.numel() for parameter in network.parameters())
+    assert described.steps == 24  # 96 examples in batches of 4
+    assert described.examples == 96
+    assert described.bytes_per_example == 16 * 16 * 3 + 8  # pixels and an int64 label
+    assert (described.flops_per_example_forward, described.flops_per_example) == describe.count_flops(
+        tiny_recipe().training()
+    )
+
+
+def test_run_projects_times_and_memory(described: describe.Description) -> None:
+    assert list(described.projected_hours_by_stage) == ["train", "sample", "restore", "evaluate"]
+    assert all(0 < hours < 0.05 for hours in described.projected_hours_by_stage.values())
+    assert described.projected_hours == pytest.approx(sum(described.projected_hours_by_stage.values()))
+    assert 2**26 < described.projected_memory_bytes < 2**36
+
+
+def test_description_is_plain_json_and_text(described: describe.Description) -> None:
+    values = described.as_json()
+    assert json.loads(json.dumps(values)) == values
+    text = described.as_text()
+    for part in ("birds-tiny", f"{described.parameters:,} parameters", "96 examples in 24 steps", "776 bytes"):
+        assert part in text
+
+
+def test_unconditional_pictures_come_without_labels() -> None:
+    recipe = tiny_recipe("conditioning={kind='none'}", "train.duration_kexamples=0.102")
+    described = describe.run(recipe, device=CPU)
+    assert described.bytes_per_example == 16 * 16 * 3
+    assert described.steps == 26  # 25.5, rounded to even
+    assert described.examples == 104
+
+
+@pytest.mark.parametrize(
+    ("recipe", "stored"),
+    [
+        (tiny_sound_recipe(), 2 * 15 * 16),  # 16 frames 16 samples apart, of 2 bytes
+        (tiny_sound_recipe("data.storage=spectrogram"), 4 * 2 * 32 * 16),
+        (tiny_music_recipe(), 2 * 15 * 16 + 8),  # and the number of the song
+    ],
+)
+def test_sound_is_described_too(recipe: Recipe, stored: int) -> None:
+    described = describe.run(recipe, device=CPU)
+    assert described.model == recipe.model.kind
+    assert described.bytes_per_example == stored
+    assert all(0 < hours < 0.05 for hours in described.projected_hours_by_stage.values())
+
+
+def test_projection_grows_with_the_work() -> None:
+    """With a second for one kind of step and none for the others, the sums are known."""
+    recipe = tiny_recipe("restore.num_draws=5")  # 24 steps, 12 samples in 5 steps, grids every 10 steps
+    start = describe.STAGE_START_SECONDS
+    seconds = describe._project(recipe, step_seconds=1.0, draw_seconds=0.0, plain_seconds=0.0)
+    assert seconds == {"train": start + 24, "sample": start, "restore": start, "evaluate": start}
+    drawn = describe._project(recipe, step_seconds=0.0, draw_seconds=1.0, plain_seconds=0.0)
+    assert drawn == {
+        "train": start,
+        "sample": start + 12 * 5 + 2 * 100,
+        "restore": start,
+        "evaluate": start + 12 * UNTRAINED_STEPS,
+    }
+    plain = describe._project(recipe, step_seconds=0.0, draw_seconds=0.0, plain_seconds=1.0)
+    assert plain["train"] == start + 3 * 36 * 20
+    assert plain["restore"] == start + 2 * 2 * 5 * 3  # tasks, examples, draws, steps
+    assert (plain["sample"], plain["evaluate"]) == (start, start)
+
+
+def test_grids_and_restorations_are_not_timed_at_the_length_of_long_samples() -> None:
+    """2 s in windows of 30 ms that overlap by half are more than a hundred windows, and guidance asks twice."""
+    length = "sample.length={ kind = 'longer', duration_seconds = 2.0, overlap_fraction = 0.5 }"
+    long, plain = describe._time_both_drawings(tiny_music_recipe(length, "sample.num_samples=6"), CPU)
+    assert long > 10 * plain
+    same = "sample.length={ kind = 'as_trained' }"
+    long, plain = describe._time_both_drawings(tiny_music_recipe(same, "sample.guidance_scale=1.0"), CPU)
+    assert long == plain

@@ -1,0 +1,253 @@
+"""Reading the audiofolder layout: what it says, what is odd, and what cannot be read and why."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from linnet.data.audio_files import read_sound
+from linnet.data.layouts.audio_folder import Song, find_folder, read_songs, song_path
+from linnet.data.raw import RawDataError
+from linnet.recipe import OfficialSplit, Sound
+from support.audio_section import SOUND
+
+NO_LABELS = SOUND.model_copy(update={"labels_column": ""})
+
+
+def folder_of(folder: Path, metadata: bytes | str | None, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    if metadata is not None:
+        (folder / "metadata.csv").write_bytes(metadata.encode() if isinstance(metadata, str) else metadata)
+    return folder
+
+
+def test_every_column_is_read(tmp_path: Path) -> None:
+    text = (
+        "\ufefffile_name,split,mood;,words\r\n"
+        '"b, c.wav",train,slow ; sad;; slow ,"He said ""go""\r\nand went"\r\n'
+        "\r\n"
+        "./sub//a.ogg,validation,;,\r\n"
+        "z.flac,,\u00e9t\u00e9,\u00fc\r\n"
+    )
+    names = ("b, c.wav", "sub/a.ogg", "z.flac", "other/UNLISTED.MP3", "notes.txt", ".hidden.wav", "__MACOSX/._a.ogg")
+    changes = {"labels_column": "mood;", "label_separator": ";", "caption_column": "words"}
+    index = read_songs(folder_of(tmp_path, text, *names), SOUND.model_copy(update=changes))
+    assert index.songs == (
+        Song(0, "b, c.wav", ("slow", "sad"), 'He said "go" and went', "train"),
+        Song(1, "sub/a.ogg", (), "", "test"),
+        Song(2, "z.flac", ("\u00e9t\u00e9",), "\u00fc", ""),
+    )
+    assert index.notes == (
+        ("sub/a.ogg", "no labels"),
+        ("sub/a.ogg", "split 'validation' counts as test"),
+        ("notes.txt", "left out: files ending in .txt are no songs"),
+        ("other/UNLISTED.MP3", "in the folder, not in metadata.csv"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "split", "note"),
+    [
+        ("train", "train", None),
+        ("test", "test", None),
+        ("valid", "test", "split 'valid' counts as test"),
+        ("dev", "test", "split 'dev' counts as test"),
+        ("Train", "train", None),
+        ("unlabelled", "", "split 'unlabelled' counts as none"),
+        ("", "", None),
+    ],
+)
+def test_splits(tmp_path: Path, given: str, split: str, note: str | None) -> None:
+    folder = folder_of(tmp_path, f"file_name,split\na.wav,{given}\n", "a.wav")
+    index = read_songs(folder, NO_LABELS)
+    assert index.songs[0].split == split
+    assert [what for _, what in index.notes] == ([note] if note else [])
+
+
+def test_the_official_split_must_be_there(tmp_path: Path) -> None:
+    official = NO_LABELS.model_copy(update={"split": OfficialSplit(kind="official")})
+    folder = folder_of(tmp_path, "file_name,split\na.wav,train\nb.wav,extra\n", "a.wav", "b.wav")
+    with pytest.raises(RawDataError, match=r"metadata\.csv, line 3: b\.wav has no split that we know \('extra'\), and"):
+        read_songs(folder, official)
+    folder_of(tmp_path, "file_name\ntrain/a.wav\nx/dev/b.wav\n", "train/a.wav", "x/dev/b.wav")
+    assert [song.split for song in read_songs(folder, official).songs] == ["train", "test"]
+    folder_of(tmp_path, "file_name\na.wav\n")
+    with pytest.raises(
+        RawDataError, match=r"line 2: a\.wav has no split, and the recipe wants the official one; add a"
+    ):
+        read_songs(folder, official)
+
+
+def test_without_metadata_folders_are_labels(tmp_path: Path) -> None:
+    names = ("train/rock/b.WAV", "train/rock/a.ogg", "test/folk/c.mp3", "d.flac", "test/e.aiff", "rock/notes.txt")
+    folder = folder_of(tmp_path, None, *names)
+    data = SOUND.model_copy(update={"labels_column": "label"})
+    index = read_songs(folder, data)
+    assert index.songs == (
+        Song(0, "d.flac", (), "", ""),
+        Song(1, "test/e.aiff", (), "", "test"),
+        Song(2, "test/folk/c.mp3", ("folk",), "", "test"),
+        Song(3, "train/rock/a.ogg", ("rock",), "", "train"),
+        Song(4, "train/rock/b.WAV", ("rock",), "", "train"),
+    )
+    assert index.notes == (
+        ("d.flac", "no labels"),
+        ("test/e.aiff", "no labels"),
+        ("rock/notes.txt", "left out: files ending in .txt are no songs"),
+    )
+    with pytest.raises(RawDataError, match=r"data\.labels_column = 'labels', but .* \(there is: label\)\. Set"):
+        read_songs(folder, SOUND)
+
+
+def test_all_that_libsndfile_reads_is_a_song_and_all_else_gets_a_note(tmp_path: Path) -> None:
+    no_sound = {"RAW", "SD2", "MAT4", "MAT5"}  # of no known encoding, or seldom sound
+    kinds = {f"a.{kind.lower()}": kind for kind in soundfile.available_formats() if kind not in no_sound}
+    assert len(kinds) > 20
+    for name, kind in kinds.items():
+        soundfile.write(tmp_path / name, np.linspace(-0.5, 0.5, 4000), 8000, format=kind)
+    soundfile.write(tmp_path / "A.OPUS", np.linspace(-0.5, 0.5, 4000), 8000, format="OGG", subtype="OPUS")
+    folder_of(tmp_path, None, "b.m4a", "c.m4a", "LICENSE", "source.json", ".DS_Store")
+    index = read_songs(tmp_path, NO_LABELS)
+    assert {song.file_name for song in index.songs} == kinds.keys() | {"A.OPUS"}
+    for song in index.songs:
+        assert len(read_sound(tmp_path / song.file_name, sample_rate_hz=8000).samples) > 500
+    assert index.notes == (
+        ("LICENSE", "left out: files without a suffix are no songs"),
+        ("b.m4a", "left out: files ending in .m4a are no songs"),
+        ("c.m4a", "left out: files ending in .m4a are no songs"),
+    )
+
+
+def test_what_metadata_names_is_a_song_whatever_its_suffix(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, "file_name\na.opus\nb.bin\n", "a.opus", "b.bin")
+    index = read_songs(folder, NO_LABELS)
+    assert [song.file_name for song in index.songs] == ["a.opus", "b.bin"]
+    assert index.notes == ()
+    (folder / "a.opus").unlink()
+    assert len(read_songs(folder, NO_LABELS).songs) == 2  # preprocess rejects the other, and says so
+
+
+def test_a_folder_whose_name_would_become_two_labels(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, None, "rock|pop/a.wav")
+    with pytest.raises(
+        RawDataError, match=r"rock\|pop/a\.wav: label 'rock\|pop' holds '\|', which would make two labels"
+    ):
+        read_songs(folder, SOUND.model_copy(update={"labels_column": "label"}))
+    data = SOUND.model_copy(update={"labels_column": "label", "label_separator": ";"})
+    assert read_songs(folder, data).songs[0].labels == ("rock|pop",)
+    assert read_songs(folder, NO_LABELS).songs[0].labels == ()
+
+
+def test_names_on_the_disk_that_are_no_utf_8(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, "file_name\na.wav\n", "a.wav", os.fsdecode(b"caf\xe9.wav"), os.fsdecode(b"x.\xe9"))
+    assert read_songs(folder, NO_LABELS).notes == (
+        ("caf?.wav", "in the folder, not in metadata.csv"),
+        ("x.?", "left out: files ending in .? are no songs"),
+    )
+    (folder / "metadata.csv").unlink()
+    with pytest.raises(RawDataError, match=r"'caf\\udce9\.wav' is no file name; correct the line or take it out"):
+        read_songs(folder, NO_LABELS)
+
+
+def test_the_only_folder_is_a_label_too(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, None, "train/rock/a.wav")
+    assert find_folder(folder) == folder
+    song = read_songs(folder, SOUND.model_copy(update={"labels_column": "label"})).songs[0]
+    assert (song.file_name, song.labels, song.split) == ("train/rock/a.wav", ("rock",), "train")
+
+
+def test_an_inner_folder_is_found_if_it_is_the_only_one(tmp_path: Path) -> None:
+    folder_of(tmp_path / "deep" / "music", "file_name\na.wav\n", "a.wav")
+    folder_of(tmp_path, None, ".DS_Store", "source.json")
+    assert find_folder(tmp_path) == tmp_path / "deep" / "music"
+    assert read_songs(tmp_path, NO_LABELS).songs[0].file_name == "a.wav"
+    folder_of(tmp_path, None, "other/b.wav")
+    assert find_folder(tmp_path) == tmp_path
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(RawDataError, match="no such folder; run `linnet ingest`"):
+        find_folder(tmp_path / "absent")
+    folder_of(tmp_path, None, "a/picture.png", "b/.wav")
+    with pytest.raises(RawDataError, match=r"neither metadata\.csv nor audio files \(\.wav .*\) there\. A --source is"):
+        find_folder(tmp_path)
+
+
+def test_where_a_song_lies(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "music", None, "in/a.wav")
+    outside = folder_of(tmp_path, None, "secret.wav") / "secret.wav"
+    (folder / "link.wav").symlink_to(outside)
+    (folder / "folder").symlink_to(tmp_path)
+    (folder / "inner.wav").symlink_to(folder / "in" / "a.wav")
+
+    def place(name: str) -> Path | None:
+        return song_path(folder, Song(0, name, (), "", ""))
+
+    assert place("in/a.wav") == folder / "in" / "a.wav"
+    assert place("absent.wav") == folder / "absent.wav"
+    assert place("inner.wav") == folder / "inner.wav"
+    for name in ("../secret.wav", str(outside), "in/../../secret.wav", "link.wav", "folder/secret.wav"):
+        assert place(name) is None
+
+
+def test_columns_that_are_not_there_are_named(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, "file_name,genre,who\na.wav,rock,me\n", "a.wav")
+    with pytest.raises(
+        RawDataError, match=r"data\.labels_column = 'labels', .* \(there is: genre, who\)\. Set .* to \"\""
+    ):
+        read_songs(folder, SOUND)
+    with pytest.raises(RawDataError, match=r"data\.caption_column = 'text', but there is no such column"):
+        read_songs(folder, NO_LABELS.model_copy(update={"caption_column": "text"}))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        (b"", "lists no songs"),
+        (b"file_name,labels\n", "lists no songs"),
+        (b"name,labels\na.wav,x\n", r"no column 'file_name' in its first line, only: name, labels"),
+        (b"file_name,labels,labels\na.wav,x,y\n", "column 'labels' stands twice"),
+        (b"file_name,labels\na.wav,x\n\na.wav,y\n", r"lines 2 and 4 both name a\.wav; take one out"),
+        (b"file_name,labels\na.wav,x\n./a.wav,y\n", r"lines 2 and 3 both name a\.wav"),
+        (b"file_name,labels\na.wav,x,y\n", r"line 2: 3 cells, the header has 2; a cell that holds a comma"),
+        (b'file_name,labels\na.wav,"x\ny"\nb.wav\n', "line 4: 1 cells"),
+        (b"file_name,labels\na.wav,x\n,y\n", r"line 3: '' is no file name"),
+        (b'file_name,labels\n"a\nb.wav",x\n', r"line 2: 'a\\nb\.wav' is no file name"),
+        (b"file_name,labels\n" + b"a" * 256 + b",x\n", "line 2: the file name is longer than 255 bytes"),
+        (b"file_name,labels\na.wav,x\nb\0.wav,x\n", "line 3: a NUL byte; save the file as text in UTF-8"),
+        ("file_name,labels\na.wav,x\n".encode("utf-16"), "line 1: a NUL byte"),
+        ("file_name,labels\na.wav,\u00fc\n".encode("latin-1"), "line 2: byte 0xfc is no UTF-8"),
+        (b'file_name,labels\na.wav,"x\n', r"line 2: unexpected end of data; correct the quotes"),
+        (b'file_name,labels\na.wav,"x"y\n', r"line 2: ',' expected after '\"'"),
+        (b"file_name,labels\na.wav," + b"x" * 1_000_000 + b"\n", r"line 2: field larger than field limit"),
+        (b"file_name,labels\nb.wav,x\n../a.wav,y\n", "lists 2 songs, and none of the files is there"),
+    ],
+)
+def test_hostile_metadata_is_one_sentence(tmp_path: Path, metadata: bytes, message: str) -> None:
+    folder = folder_of(tmp_path, metadata, "a.wav")
+    with pytest.raises(RawDataError, match=message) as caught:
+        read_songs(folder, SOUND)
+    assert str(folder / "metadata.csv") in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < len(str(folder)) + 300
+
+
+def test_control_characters_become_spaces_and_are_noted(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, "file_name,labels\na.wav,\x1b[31mred|\x07\n", "a.wav")
+    index = read_songs(folder, SOUND)
+    assert index.songs[0].labels == ("[31mred",)
+    assert index.notes == (("a.wav", "control characters in labels became spaces"),)
+
+
+def test_the_order_is_the_one_of_the_metadata(tmp_path: Path) -> None:
+    def names(data: Sound) -> list[str]:
+        return [song.file_name for song in read_songs(tmp_path, data).songs]
+
+    folder_of(tmp_path, "file_name\nb.wav\nc.wav\na.wav\n", "a.wav", "b.wav", "c.wav")
+    assert names(NO_LABELS) == ["b.wav", "c.wav", "a.wav"]
+    (tmp_path / "metadata.csv").unlink()
+    assert names(NO_LABELS) == ["a.wav", "b.wav", "c.wav"]

@@ -1,0 +1,131 @@
+"""The Caltech index: read back as written, and every malformed line named."""
+
+from pathlib import Path
+
+import pytest
+
+from linnet.data.layouts.caltech import (
+    FOLDER,
+    INDEX_FILES,
+    Box,
+    Index,
+    Record,
+    find_folder,
+    picture_path,
+    read_index,
+    write_index,
+)
+from linnet.data.raw import RawDataError
+
+TEXTS = {
+    "images.txt": "2 002.Wren/b c.jpg\n7 001.Linnet/a.jpg\n",  # an id gap, and no sorted names
+    "bounding_boxes.txt": "2 1.0 2.0 30.0 40.0\n7 60.0 27.5 325.0 304.0\n",
+    "image_class_labels.txt": "2 2\n7 1\n",
+    "classes.txt": "1 001.Linnet\n2 002.Wren\n4 004.Finch\n",
+    "train_test_split.txt": "2 0\n7 1\n",
+}
+RECORDS = (
+    Record(2, "002.Wren/b c.jpg", Box(1.0, 2.0, 30.0, 40.0), label=1, official_train=False),
+    Record(7, "001.Linnet/a.jpg", Box(60.0, 27.5, 325.0, 304.0), label=0, official_train=True),
+)
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    folder = tmp_path / FOLDER
+    (folder / "images").mkdir(parents=True)
+    for name, text in TEXTS.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def error_of(raw: Path, name: str, text: str) -> str:
+    (raw / FOLDER / name).write_text(text, encoding="utf-8")
+    with pytest.raises(RawDataError) as caught:
+        read_index(raw)
+    return str(caught.value).replace(f"{raw / FOLDER}", "F")
+
+
+def test_the_official_layout_is_read(raw: Path) -> None:
+    index = read_index(raw)
+    assert index.records == RECORDS
+    assert index.class_names == ("001.Linnet", "002.Wren", "", "004.Finch")  # labels keep their places
+    assert read_index(raw / FOLDER) == index
+
+
+def test_line_order_ends_and_blank_lines_do_not_matter(raw: Path) -> None:
+    expected = read_index(raw)
+    for name, text in TEXTS.items():
+        (raw / FOLDER / name).write_bytes("\r\n\r\n".join(reversed(text.splitlines())).encode())
+    assert read_index(raw) == expected
+
+
+def test_an_index_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    index = Index(RECORDS, ("001.Linnet", "002.Wren"))
+    write_index(tmp_path, index)
+    assert (tmp_path / "bounding_boxes.txt").read_text() == TEXTS["bounding_boxes.txt"]
+    assert read_index(tmp_path) == index
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("images.txt", "2 a.jpg\n7\n", "F/images.txt, line 2: expected an id and 1 value(s), found '7'"),
+        ("images.txt", "two a.jpg\n", "F/images.txt, line 1: expected an id and 1 value(s), found 'two a.jpg'"),
+        ("images.txt", "\n\n", "F/images.txt lists no pictures"),
+        ("images.txt", "2 a.jpg\n2 b.jpg\n", "F/images.txt, line 2: id 2 stands there twice"),
+        (
+            "bounding_boxes.txt",
+            "2 1 2 3\n",
+            "F/bounding_boxes.txt, line 1: expected an id and 4 value(s), found '2 1 2",
+        ),
+        ("bounding_boxes.txt", "2 1 2 3 4 5\n", "F/bounding_boxes.txt, line 1: expected an id and 4 value(s)"),
+        ("bounding_boxes.txt", "2 1 2 3 x\n7 1 2 3 4\n", "F: picture 2: could not convert string to float: 'x' in the"),
+        ("bounding_boxes.txt", "2 1 2 3 4\n", "F: picture 7 (001.Linnet/a.jpg) has no line in one of bounding_boxes"),
+        ("image_class_labels.txt", "2 2\n", "F: picture 7 (001.Linnet/a.jpg) has no line in one of"),
+        ("train_test_split.txt", "7 1\n", "F: picture 2 (002.Wren/b c.jpg) has no line in one of"),
+        ("image_class_labels.txt", "2 2\n7 3\n", "F: picture 7 has class 3, which classes.txt does not list"),
+        ("image_class_labels.txt", "2 2\n7 one\n", "F: picture 7: invalid literal for int()"),
+        ("classes.txt", "", "F: picture 2 has class 2, which classes.txt does not list"),
+        ("train_test_split.txt", "2 0\n7 yes\n", "F: picture 7: invalid literal for int()"),
+    ],
+)
+def test_a_line_that_makes_no_sense_is_named(raw: Path, name: str, text: str, message: str) -> None:
+    assert error_of(raw, name, text).startswith(message)
+
+
+def test_a_class_below_one_is_no_class(raw: Path) -> None:
+    """It would become label -1, which numpy takes for the last class."""
+    (raw / FOLDER / "classes.txt").write_text("0 000.None\n1 001.Linnet\n2 002.Wren\n")
+    assert "class 0" in error_of(raw, "image_class_labels.txt", "2 2\n7 0\n")
+
+
+def test_a_split_is_zero_or_one(raw: Path) -> None:
+    assert "picture 7" in error_of(raw, "train_test_split.txt", "2 0\n7 2\n")
+
+
+@pytest.mark.parametrize("name", INDEX_FILES[1:])
+def test_a_missing_index_file_is_named(raw: Path, name: str) -> None:
+    (raw / FOLDER / name).unlink()
+    with pytest.raises(RawDataError, match=f"{FOLDER}: {name} missing; ingest the archive again"):
+        find_folder(raw)
+
+
+def test_a_folder_that_is_none_of_it(raw: Path, tmp_path: Path) -> None:
+    (raw / FOLDER / "images").rmdir()
+    with pytest.raises(RawDataError, match="images/ missing"):
+        find_folder(raw)
+    with pytest.raises(RawDataError, match=r"elsewhere: neither .* nor CUB_200_2011/images\.txt .* `linnet ingest`"):
+        read_index(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize("name", ["../secret.jpg", "a/../../secret.jpg", "/etc/passwd", ".."])
+def test_a_name_that_points_out_of_the_folder_has_no_path(name: str) -> None:
+    assert picture_path(Path("raw"), Record(1, name, Box(0, 0, 1, 1), 0, official_train=True)) is None
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "001.Linnet/a b.jpg", "..a/b..jpg"])
+def test_any_other_name_lies_below_the_images(name: str) -> None:
+    record = Record(1, name, Box(0, 0, 1, 1), 0, official_train=True)
+    assert picture_path(Path("raw"), record) == Path("raw/images") / name

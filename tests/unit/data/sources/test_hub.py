@@ -1,0 +1,428 @@
+"""Data sets by id: the real client of Hugging Face against a small hub; and parquet files with all that they hold."""
+
+import csv
+import io
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from huggingface_hub import constants
+
+from linnet.data.layouts.audio_folder import read_songs
+from linnet.data.layouts.gathering import arrange
+from linnet.data.raw import RawDataError
+from linnet.data.sources import hub as hub_source
+from linnet.data.sources.download import DownloadError
+from linnet.data.sources.hub import Address, parse
+from linnet.errors import LinnetError
+from linnet.recipe import Sound
+from support.audio_section import SOUND
+from support.hub import COMMIT, REPOSITORY, Hub, serve
+
+FEATURES = datasets.Features(
+    {
+        "text": datasets.Value("string"),
+        "audio": datasets.Audio(),
+        "genre": datasets.ClassLabel(names=["folk", "jazz"]),
+        "tags": datasets.List(datasets.Value("string")),
+        "moods": datasets.List(datasets.ClassLabel(names=["calm", "wild"])),
+        "year": datasets.Value("int32"),
+        "embedding": datasets.List(datasets.List(datasets.Value("float32"))),
+        "where": {"town": datasets.Value("string")},
+    }
+)
+TAGS = SOUND.model_copy(update={"labels_column": "tags", "caption_column": "text"})
+
+
+def wav(number: int, samples: int = 200) -> bytes:
+    stream = io.BytesIO()
+    with wave.open(stream, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(np.random.default_rng(number).integers(-999, 999, samples).astype("<i2").tobytes())
+    return stream.getvalue()
+
+
+def row(number: int) -> dict[str, Any]:
+    return {
+        "text": f"song {number}\nof \x07 many",
+        "audio": {"bytes": wav(number), "path": f"../../etc/song {number}.wav"},
+        "genre": number % 2,
+        "tags": ["slow", "sad"] if number % 2 else ["fast"],
+        "moods": [0, 1],
+        "year": 1990 + number,
+        "embedding": [[0.5]],
+        "where": {"town": "Bonn"},
+    }
+
+
+def parquet(rows: list[dict[str, Any]], features: datasets.Features = FEATURES) -> bytes:
+    stream = io.BytesIO()
+    columns = {name: [one[name] for one in rows] for name in features}
+    pq.write_table(pa.table(columns, schema=features.arrow_schema), stream, row_group_size=2)
+    return stream.getvalue()
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    with serve() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.setenv("HF_TOKEN", "hf_of_the_test")
+        yield server
+
+
+def fetch(source: str, folder: Path, cache: Path, data: Sound = TAGS) -> Path:
+    address = parse(source)
+    commit = hub_source.commit_of(address)
+    assert commit == COMMIT
+    snapshot = hub_source.download(address, commit, cache)
+    folder.mkdir()
+    hub_source.write(snapshot, folder, data)
+    return folder
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metadata.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+# --- addresses --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "address"),
+    [
+        ("hf:someone/songs@main", Address("someone/songs", "main", "", "")),
+        ("hf:some.one/so_ngs-2@refs/convert/parquet", Address("some.one/so_ngs-2", "refs/convert/parquet", "", "")),
+        ("hf:a/b@v1.0#full set:train.clean", Address("a/b", "v1.0", "full set", "train.clean")),
+        ("hf:a/b@main:test", Address("a/b", "main", "", "test")),
+    ],
+)
+def test_the_grammar_of_addresses(source: str, address: Address) -> None:
+    assert parse(source) == address
+    assert str(address) == source
+
+
+@pytest.mark.parametrize(
+    "source", ["hf:a@main", "hf:a/b@", "hf:a/b@main:", "hf:a/b@main#", "hf:a/b@x:y:z", "hf:a/../b@c"]
+)
+def test_what_is_no_address_is_taught(source: str) -> None:
+    with pytest.raises(RawDataError, match=r"not understood; give hf:OWNER/NAME@REVISION, hf:OWNER/NAME@REVISION#CONF"):
+        parse(source)
+
+
+def test_a_revision_must_be_given() -> None:
+    with pytest.raises(RawDataError, match=r"hf:a/b: no revision; give .*without it nobody could bring the same data"):
+        parse("hf:a/b")
+
+
+def test_a_full_commit_is_not_asked_for(hub: Hub) -> None:
+    assert hub_source.commit_of(parse(f"hf:nobody/nothing@{'0' * 40}")) == "0" * 40
+    assert hub.requests == []
+
+
+# --- parquet ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_row_becomes_a_file_and_a_line(hub: Hub, tmp_path: Path) -> None:
+    hub.files = {
+        "README.md": b"# Songs\n",
+        "data/train-00000-of-00002.parquet": parquet([row(0), row(1), row(2)]),
+        "data/train-00001-of-00002.parquet": parquet([row(3)]),
+        "data/test-00000-of-00001.parquet": parquet([row(4)]),
+    }
+    folder = fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache")
+    assert table(folder) == [
+        {
+            "file_name": f"audio/{number:07d}.wav",
+            "text": f"song {number} of \x07 many",
+            "genre": ["folk", "jazz"][number % 2],
+            "tags": "slow|sad" if number % 2 else "fast",
+            "moods": "calm|wild",
+            "year": str(1990 + number),
+            "source_name": f"song {number}.wav",
+            "split": "test" if number == 4 else "train",
+        }
+        for number in range(5)
+    ]
+    for number in range(5):
+        assert (folder / "audio" / f"{number:07d}.wav").read_bytes() == wav(number)
+    assert {path.name for path in folder.iterdir()} == {"audio", "metadata.csv"}
+    index = read_songs(folder, TAGS)
+    assert [song.labels for song in index.songs[:2]] == [("fast",), ("slow", "sad")]
+    assert [song.split for song in index.songs] == ["train"] * 4 + ["test"]
+    assert [song.caption for song in index.songs] == [f"song {number} of many" for number in range(5)]
+    assert index.notes == tuple(
+        (f"audio/{number:07d}.wav", "control characters in text became spaces") for number in range(5)
+    )
+
+
+def test_one_split_of_one_configuration_and_nothing_else_is_fetched(hub: Hub, tmp_path: Path) -> None:
+    card = """---
+configs:
+- config_name: whole
+  default: true
+  data_files: whole.parquet
+- config_name: small
+  data_files:
+  - split: train
+    path: small/a.parquet
+  - split: test
+    path: small/b.parquet
+---
+"""
+    hub.files = {"README.md": card.encode(), "whole.parquet": b"never asked for", "notes/data.txt": b""}
+    hub.files |= {"small/a.parquet": parquet([row(0)]), "small/b.parquet": parquet([row(1)])}
+    folder = fetch(f"hf:{REPOSITORY}@v1#small:test", tmp_path / "out", tmp_path / "cache")
+    assert hub.fetched == [("README.md", ""), ("small/b.parquet", "")]
+    assert [line["year"] for line in table(folder)] == ["1991"]
+    assert "split" not in table(folder)[0]
+    with pytest.raises(
+        RawDataError, match=r"^--source hf:someone/songs@main#small:dev: no split 'dev'; there is train"
+    ):
+        fetch(f"hf:{REPOSITORY}@main#small:dev", tmp_path / "other", tmp_path / "cache")
+    with pytest.raises(RawDataError, match=r"#large: .*'large' not found\. Available: \['whole', 'small'\]"):
+        fetch(f"hf:{REPOSITORY}@main#large", tmp_path / "other", tmp_path / "cache")
+
+
+def one_file(tmp_path: Path, rows: list[dict[str, Any]], features: datasets.Features, data: Sound) -> Path:
+    source, folder = tmp_path / "source", tmp_path / "out"
+    for path in (source, folder):
+        path.mkdir()
+    (source / "train.parquet").write_bytes(parquet(rows, features))
+    arrange(source, folder, data)
+    return folder
+
+
+def test_files_get_the_suffix_of_what_they_are_and_keep_their_bytes(tmp_path: Path) -> None:
+    contents = {b"fLaC.": "flac", b"OggS.": "ogg", b"ID3.": "mp3", b"\xff\xf3.": "mp3", b"FORM": "aiff", b"?": "wav"}
+    features = datasets.Features({"audio": datasets.Audio()})
+    rows = [{"audio": {"bytes": content, "path": "x.exe"}} for content in contents]
+    data = SOUND.model_copy(update={"labels_column": ""})
+    folder = one_file(tmp_path, rows, features, data)
+    names = [f"{number:07d}.{suffix}" for number, suffix in enumerate(contents.values())]
+    assert [(folder / "audio" / name).read_bytes() for name in names] == list(contents)
+
+
+def test_a_row_without_audio_stays_in_the_list_and_no_path_is_followed(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.wav"
+    secret.write_bytes(b"RIFF secret")
+    bare = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # parquet of others than Hugging Face's library
+    rows = [{"bytes": None, "path": str(secret)}, None, {"bytes": wav(1), "path": None}]
+    source, folder = tmp_path / "source", tmp_path / "out"
+    for path in (source, folder):
+        path.mkdir()
+    pq.write_table(pa.table({"sound": pa.array(rows, bare), "split": ["a", "b", None]}), source / "x.parquet")
+    arrange(source, folder, SOUND.model_copy(update={"labels_column": ""}))
+    assert [line["file_name"] for line in table(folder)] == [f"audio/{number:07d}.wav" for number in range(3)]
+    assert [line["split"] for line in table(folder)] == ["a", "b", ""]  # with one split the column is the source's
+    assert [path.name for path in (folder / "audio").iterdir()] == ["0000002.wav"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tags": ["a|b"]}, r"label 'a\|b' holds '\|', which would make two labels of it; set data\.label_separator"),
+        ({"audio": None}, r"0 columns hold audio files \(all columns: text, tags\)"),
+        ({"other": {"bytes": b"", "path": ""}, "more": {"bytes": b"", "path": ""}, "audio": None}, "2 columns hold"),
+        ({"tags": None}, r"labels_column = 'tags', but there is no such column \(there is: text\)"),
+    ],
+)
+def test_what_a_parquet_file_cannot_say(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    values = {name: row(0)[name] for name in ("text", "audio", "tags")} | change
+    one = {name: value for name, value in values.items() if value is not None}
+    features = datasets.Features({name: FEATURES[name] if name in FEATURES else datasets.Audio() for name in one})
+    with pytest.raises(RawDataError, match=message):
+        one_file(tmp_path, [one], features, TAGS)
+
+
+def test_an_endless_text_is_cut_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    features = datasets.Features({name: FEATURES[name] for name in ("audio", "text", "tags")})
+    rows = [{"audio": row(0)["audio"], "text": "x" * 200_000, "tags": ["a"]}]
+    assert len(read_songs(one_file(tmp_path, rows, features, TAGS), TAGS).songs[0].caption) == 100_000
+    assert "1 texts of more than 100000 characters were cut to that\n" in capsys.readouterr().err
+
+
+def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "songs.parquet").write_bytes(parquet([row(0)])[:-20])
+    with pytest.raises(RawDataError, match=r"songs\.parquet: not a whole parquet file \(.*\); fetch it again"):
+        arrange(tmp_path, tmp_path / "out", TAGS)
+
+
+def test_a_text_that_is_no_utf_8_is_refused(tmp_path: Path) -> None:
+    sounds = pa.array([{"bytes": wav(0), "path": ""}])
+    text = pa.Array.from_buffers(pa.string(), 1, pa.array([b"caf\xe9"]).buffers())
+    (tmp_path / "out").mkdir()
+    pq.write_table(pa.table({"audio": sounds, "text": text}), tmp_path / "songs.parquet")
+    with pytest.raises(RawDataError, match=r"songs\.parquet: not a whole parquet file like the others \('utf-8' codec"):
+        arrange(tmp_path, tmp_path / "out", SOUND.model_copy(update={"labels_column": ""}))
+
+
+def test_a_class_whose_name_would_become_two_labels(tmp_path: Path) -> None:
+    features = datasets.Features({"audio": datasets.Audio(), "genre": datasets.ClassLabel(names=["jazz", "r|b"])})
+    rows = [{"audio": row(0)["audio"], "genre": 1}]
+    with pytest.raises(
+        RawDataError, match=r"train\.parquet: label 'r\|b' holds '\|', which would make two labels of it"
+    ):
+        one_file(tmp_path, rows, features, SOUND.model_copy(update={"labels_column": "genre"}))
+
+
+def test_the_card_says_what_the_numbers_of_a_bare_file_mean(hub: Hub, tmp_path: Path) -> None:
+    card = """---
+dataset_info:
+  features:
+  - name: sound
+    dtype: audio
+  - name: genre
+    dtype: {class_label: {names: {'0': folk, '1': jazz}}}
+---
+"""
+    sounds = pa.array([{"bytes": wav(0), "path": ""}] * 3)
+    stream = io.BytesIO()
+    pq.write_table(pa.table({"sound": sounds, "genre": pa.array([1, -1, None], pa.int64())}), stream)
+    hub.files = {"README.md": card.encode(), "a.parquet": stream.getvalue()}
+    data = SOUND.model_copy(update={"labels_column": "genre"})
+    folder = fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache", data)
+    assert [line["genre"] for line in table(folder)] == ["jazz", "", ""]
+    hub.files["a.parquet"] = parquet([{"sound": row(0)["audio"]}], datasets.Features({"sound": datasets.Audio()}))
+    with pytest.raises(RawDataError, match=r"a\.parquet: no column 'genre', which the others or README\.md have"):
+        fetch(f"hf:{REPOSITORY}@main", tmp_path / "bare", tmp_path / "fresh", data)
+
+
+# --- audio files ------------------------------------------------------------------------------------------------------
+
+
+def test_an_audiofolder_with_metadata_in_each_split(hub: Hub, tmp_path: Path) -> None:
+    hub.files = {
+        "train/metadata.csv": b"file_name,labels\n1.wav,a|b\nsub/2.wav,c\n",
+        "train/1.wav": wav(1),
+        "train/sub/2.wav": wav(2),
+        "test/metadata.jsonl": b'{"file_name": "1.wav", "labels": ["a", "d"], "bars": 4}\n\n',
+        "test/1.wav": wav(3),
+    }
+    folder = fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache", SOUND)
+    songs = read_songs(folder, SOUND).songs
+    assert [(song.file_name, song.labels, song.split) for song in songs] == [
+        ("test/1.wav", ("a", "d"), "test"),
+        ("train/1.wav", ("a", "b"), "train"),
+        ("train/sub/2.wav", ("c",), "train"),
+    ]
+    assert [(folder / song.file_name).read_bytes() for song in songs] == [wav(3), wav(1), wav(2)]
+    before = len(hub.fetched)
+    only = fetch(f"hf:{REPOSITORY}@main:train", tmp_path / "train", tmp_path / "other", SOUND)
+    assert [song.file_name for song in read_songs(only, SOUND).songs] == ["train/1.wav", "train/sub/2.wav"]
+    assert ("test/1.wav", "") not in hub.fetched[before:]
+
+
+def test_an_audiofolder_with_metadata_at_the_top_is_taken_as_it_is(hub: Hub, tmp_path: Path) -> None:
+    metadata = b"\xef\xbb\xbffile_name,labels\r\nsongs/1.wav,a\r\n"
+    hub.files = {"metadata.csv": metadata, "songs/1.wav": wav(1), ".gitattributes": b"*.wav filter=lfs\n"}
+    folder = fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache", SOUND)
+    assert (folder / "metadata.csv").read_bytes() == metadata
+    assert {path.name for path in folder.iterdir()} == {"metadata.csv", "songs"}
+    assert read_songs(folder, SOUND).songs[0].labels == ("a",)
+
+
+def test_data_in_another_form(hub: Hub, tmp_path: Path) -> None:
+    hub.files = {"data.jsonl": b'{"audio": "x.wav"}\n'}
+    with pytest.raises(
+        RawDataError, match=r"stored as json, only parquet and audio .* try the revision refs/convert/p"
+    ):
+        fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache")
+
+
+# --- when the hub does not do as it should ----------------------------------------------------------------------------
+
+
+def test_a_broken_download_goes_on_where_it_ended(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client would begin the file again: it forgets unfinished files when it ends."""
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 16_384)  # it writes whole chunks, of ten megabytes
+    content = parquet([row(0) | {"audio": {"bytes": wav(0, samples=60_000), "path": ""}}])
+    hub.files = {"a.parquet": content}
+    hub.bytes_until_break = 70_000
+    with pytest.raises(
+        DownloadError, match=r"answers 503; .*try again later\. (\d+) bytes of \.a\.parquet\.part are kept"
+    ):
+        fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache")
+    kept = (tmp_path / "cache" / "files" / ".a.parquet.part").read_bytes()
+    assert len(kept) == 70_000 // 16_384 * 16_384
+    assert content.startswith(kept)
+    hub.bytes_until_break = -1
+    folder = fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache")
+    assert hub.fetched[-1] == ("a.parquet", f"bytes={len(kept)}-")
+    assert (folder / "audio" / "0000000.wav").read_bytes() == wav(0, samples=60_000)
+    hub.requests.clear()
+    hub_source.download(parse(f"hf:{REPOSITORY}@main"), COMMIT, tmp_path / "cache")
+    assert hub.fetched == []  # what is whole is not fetched again
+
+
+@pytest.mark.parametrize("name", ["README.md", "a.parquet"])  # git's sha1 and sha256
+def test_a_damaged_file_is_not_kept(hub: Hub, tmp_path: Path, name: str) -> None:
+    hub.files = {"README.md": b"# Songs\n", "a.parquet": parquet([row(0)])}
+    hub.damaged = name
+    with pytest.raises(DownloadError, match=rf"{name} arrived damaged .* was deleted; repeat the command"):
+        fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache")
+    assert not [path.name for path in (tmp_path / "cache" / "files").rglob(f"{name}*")]
+    hub.damaged = ""
+    assert len(table(fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache"))) == 1
+
+
+def test_a_name_that_leaves_the_folder(hub: Hub, tmp_path: Path) -> None:
+    hub.files = {"../escaped.wav": wav(0)}
+    with pytest.raises(DownloadError, match=r"file '\.\./escaped\.wav' would land outside the folder"):
+        fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "refusal", "message"),
+    [
+        (
+            f"hf:{REPOSITORY}@main",
+            (403, "GatedRepo"),
+            r"asks for consent: give it on .*/someone/songs, then set HF_TOK",
+        ),
+        ("hf:nobody/nothing@main", None, r"/datasets/nobody/nothing is not there, or not for everybody: .*HF_TOKEN"),
+        (f"hf:{REPOSITORY}@v7", None, r"has no revision 'v7'; give a branch, a tag or a full commit"),
+        (f"hf:{REPOSITORY}@main", (500, ""), r"answers 500; it is in trouble, try again later"),
+        (f"hf:{REPOSITORY}@main", (400, ""), r"answers 400; is the address right\?"),
+    ],
+)
+def test_a_refusal_is_one_sentence(
+    hub: Hub, tmp_path: Path, source: str, refusal: tuple[int, str] | None, message: str
+) -> None:
+    hub.refusal = refusal
+    with pytest.raises(DownloadError, match=rf"^--source {source}: .*{message}") as caught:
+        fetch(source, tmp_path / "out", tmp_path / "cache")
+    assert "\n" not in str(caught.value)
+    assert "hf_of_the_test" not in str(caught.value)
+
+
+def test_the_token_is_brought_with_every_request(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.files = {"a.parquet": parquet([row(0)])}
+    hub.token = "hf_of_the_test"
+    fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache")
+    monkeypatch.setenv("HF_TOKEN", "another")
+    with pytest.raises(DownloadError, match="asks for consent"):
+        fetch(f"hf:{REPOSITORY}@main", tmp_path / "other", tmp_path / "cache")
+
+
+def test_no_network_and_a_page_in_between(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.page = b"<html>please log in</html>"
+    with pytest.raises(LinnetError, match=r"answers what makes no sense .* is a proxy in between"):
+        hub_source.commit_of(parse(f"hf:{REPOSITORY}@main"))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    with pytest.raises(
+        DownloadError, match=r"no connection to http://127\.0\.0\.1:1 \(ConnectError.*hf download someone"
+    ) as e:
+        hub_source.commit_of(parse(f"hf:{REPOSITORY}@main"))
+    assert "\n" not in str(e.value)

@@ -1,0 +1,180 @@
+"""Mistakes in recipes for sound: what does not fit a spectrogram, a network, or one another."""
+
+from pathlib import Path
+
+import pytest
+
+from linnet.recipe.load import RecipeError, parse_recipe
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+VOCALS, MUSIC = ((RECIPES / f"{name}.toml").read_text(encoding="utf-8") for name in ("vocals-demo", "music-demo"))
+
+
+def error_of(text: str, *overrides: str) -> str:
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(text, where="recipes/sound.toml", overrides=overrides)
+    return str(caught.value)
+
+
+def task(kind: str, values: str, *, noise_std: float = 0.0) -> str:
+    return f"restore.tasks=[{{ name = 'a', kind = '{kind}', noise_std = {noise_std}, {values} }}]"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "data.stft.hop_samples=129",
+            "[data.stft] hop_samples = 129 is more than half of window_samples = 256: the waveform could not be had ba",
+        ),
+        ("data.stft.keep_dc=true", "[data] makes examples of 129 x "),
+        (
+            "conditioning={ kind = 'class_label', num_classes = 4, dropout = 0.1 }",
+            "[conditioning] kind = 'class_label', but a song has several labels or none. Use 'multi_label', 'text' or",
+        ),
+        (
+            "conditioning={ kind = 'multi_label', num_labels = 4, dropout = 0.1 }",
+            "[conditioning] kind = 'multi_label' needs [data] labels_column; it is empty.",
+        ),
+        ("train.horizontal_flip=true", "[train] horizontal_flip = true would play sound backwards. Set it to false."),
+        (
+            'evaluate.features=["thumbnail"]',
+            "[evaluate] features has 'thumbnail', which [data] kind = 'sound' does not have. Use some of log_mel, vggi",
+        ),
+        (
+            'evaluate.features=["log_mel", "vggish", "scripted"]',
+            "[evaluate] features has both 'vggish' and 'scripted'; one weights file can be given.",
+        ),
+        (
+            task("super_resolution", "factor = 2"),
+            "[restore] task 'a' is of another kind than sound know: bandwidth_extension, blind_dereverberation, de",
+        ),
+        (
+            task("inpaint_bins", "low_hz = 500.0, high_hz = 500.0"),
+            "[restore.tasks[0]] the band from low_hz = 500 to high_hz = 500 is empty.",
+        ),
+        (
+            task("inpaint_bins", "low_hz = 4000.0, high_hz = 5000.0"),
+            "[restore] task 'a': 4000 Hz is beyond what sample_rate_hz = 8000 holds, 4000 Hz.",
+        ),
+        (
+            task("inpaint_bins", "low_hz = 500.0, high_hz = 530.0"),
+            "[restore] task 'a': a band from 500 to 530 Hz takes away nothing or everything. Bins are 31.25 Hz wide",
+        ),
+        (
+            task("inpaint_bins", "low_hz = 31.25, high_hz = 4001.0"),
+            "[restore] task 'a': a band from 31.25 to 4001 Hz takes away nothing or everything.",
+        ),
+        (
+            task("bandwidth_extension", "cutoff_hz = 31.25"),
+            "[restore] task 'a': above 31.25 Hz is everything; the lowest bin has 31.25 Hz.",
+        ),
+        (
+            task("bandwidth_extension", "cutoff_hz = 4000.0"),
+            "[restore] task 'a': 4000 Hz is beyond what sample_rate_hz = 8000 holds, 4000 Hz.",
+        ),
+        (
+            task("inpaint_frames", "start_seconds = 60.0, gap_seconds = 0.5"),
+            "[restore] task 'a': the gap ends at 60.5 s, an example is 0.",
+        ),
+        (
+            task("inpaint_frames", "start_seconds = 0.01, gap_seconds = 0.23"),
+            "[restore] task 'a': every window of 0.032 s in an example of 0.248 s reaches into the gap",
+        ),
+        (
+            task("blind_dereverberation", "reverberation_seconds = 0.3, filter_frames = 1000"),
+            "[restore] task 'a': filter_frames = 1000 is more than num_frames = ",
+        ),
+        (
+            "restore.tasks=[{ name = 'a', kind = 'denoise', noise_std = 0.1 }, "
+            "{ name = 'b', kind = 'denoise', noise_std = 0.1 }, { name = 'a', kind = 'denoise', noise_std = 0.2 }]",
+            "[restore] two tasks have the name 'a': their scores could not be told apart.",
+        ),
+        (
+            "model.channel_multipliers=[1, 2]",
+            "[model] attention_heads_by_level has 4 entries, channel_multipliers has 2: give one entry per level.",
+        ),
+        ("model.middle_attention_heads=5", "[model] 5 attention heads do not divide a level of "),
+        ("model.attention_heads_by_level=[3, 0, 0, 0]", "[model] 3 attention heads do not divide a level of "),
+        ("model.norm_groups=5", "[model] norm_groups = 5 does not divide a level of "),
+    ],
+)
+def test_settings_of_sound_that_contradict_each_other(override: str, message: str) -> None:
+    assert error_of(VOCALS, override).startswith(f"recipes/sound.toml: {message}")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "data.labels_column=",
+            "[conditioning] kind = 'text' needs [data] labels_column or caption_column; both are empty.",
+        ),
+        (
+            "sample.length={ kind = 'longer', duration_seconds = 0.1, overlap_fraction = 0.5 }",
+            "[sample] length duration_seconds = 0.1 is less than a training example has, ",
+        ),
+        ("model.num_heads=3", "[model] num_heads = 3 does not divide width = 128."),
+        ("conditioning.encoder.num_heads=3", "[conditioning.encoder] num_heads = 3 does not divide width = 64."),
+        (
+            "restore.tasks=[{ name = 'a', kind = 'denoise', noise_std = 0.1 }]",
+            "[restore] task 'a' is of another kind than magnitude spectrograms know: bandwidth_extension, inpaint_b",
+        ),
+        (
+            task("bandwidth_extension", "cutoff_hz = 1000.0", noise_std=0.1),
+            "[restore] task 'a': noise does not add in magnitude spectrograms. Set noise_std = 0.0.",
+        ),
+    ],
+)
+def test_settings_of_magnitudes_and_words_that_contradict_each_other(override: str, message: str) -> None:
+    assert error_of(MUSIC, override).startswith(f"recipes/sound.toml: {message}")
+
+
+def test_a_channel_a_group_would_forget_the_timestep() -> None:
+    message = "recipes/sound.toml: [model] norm_groups = 16 must divide channels = 16 and be less: with one channel a"
+    assert error_of(VOCALS, "model.channels=16", "model.norm_groups=16").startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "messages"),
+    [
+        (
+            "{ name = 'a', kind = 'denoise', noise_sdt = 0.1 }",
+            [
+                "key 'noise_std' is missing in [restore.tasks[0]]; add it (a recipe has no defaults)",
+                "unknown key 'noise_sdt' in [restore.tasks[0]]; did you mean 'noise_std'?",
+            ],
+        ),
+        (
+            "{ name = 'a', kind = 'denoise', noise_std = 0.1 }, { name = 'b', kind = 'denoise', noise_std = 0.0 }",
+            ["noise_std = 0.0 in [restore.tasks[1]]: it should be greater than 0"],
+        ),
+        (
+            "{ name = 'a', kind = 'denoize', noise_std = 0.1 }",
+            ["[restore.tasks[0]] kind = 'denoize' is unknown; did you mean 'denoise'?"],
+        ),
+        (
+            "{ name = 'a', noise_std = 0.1 }",
+            [
+                "[restore.tasks[0]] has no 'kind'; choose one of 'denoise', 'inpaint_pixels', 'inpaint_bins', "
+                "'inpaint_frames', 'bandwidth_extension', 'super_resolution', 'known_reverb', 'blind_dereverberation'"
+            ],
+        ),
+    ],
+)
+def test_a_mistake_in_a_list_of_tables_names_the_entry(tasks: str, messages: list[str]) -> None:
+    assert error_of(VOCALS, f"restore.tasks=[{tasks}]").splitlines() == [f"recipes/sound.toml: {m}" for m in messages]
+
+
+def test_what_tells_a_model_nothing_needs_dropout() -> None:
+    """Guidance and restoration use the model without its condition, which it learns where that is dropped."""
+    never = "conditioning.dropout=0.0"
+    assert error_of(MUSIC, never) == (
+        "recipes/sound.toml: [sample] guidance_scale = 1.5 starts from a model that is told nothing, which "
+        "[conditioning] dropout = 0 never trains. Set dropout = 0.1 or guidance_scale = 1.0."
+    )
+    assert error_of(MUSIC, never, "sample.guidance_scale=1.0") == (
+        "recipes/sound.toml: [restore] tasks need a model that is told nothing, which [conditioning] dropout = 0 never "
+        "trains. Set dropout = 0.1 or tasks = []."
+    )
+    parse_recipe(MUSIC, where="", overrides=[never, "sample.guidance_scale=1.0", "restore.tasks=[]"])

@@ -1,0 +1,241 @@
+"""sample and evaluate with sound: files that play, tables that are true, pieces longer than a training example."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from linnet.artifacts import Dataset, Report, Samples
+from linnet.data.arrays import open_array
+from linnet.diffusion.samplers import NoiseStreams
+from linnet.hashes import folder_hash
+from linnet.modalities.conditions import known_conditions
+from linnet.recipe import DPMSolver, Recipe
+from linnet.stages import evaluate, restore, sample
+from support.audio_models import CPU, Made, made
+
+BATCH = 4
+
+
+@pytest.fixture(scope="module", params=["voices", "music"])
+def either(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return made(request.param, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return made("music", tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def samples(either: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("samples") / "samples"
+    sample.run(either.recipe, model=either.model, out=out, device=CPU, batch_size=BATCH)
+    return out
+
+
+def table(out: Path) -> list[dict[str, str]]:
+    with (out / Samples.manifest).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_files_play_what_the_array_holds(either: Made, samples: Path) -> None:
+    array = np.load(samples / Samples.examples)
+    length = 400 if either.recipe.name == "music-tiny" else 240  # 0.05 s, or as trained
+    assert (array.dtype, array.shape) == (np.int16, (12, length))
+    rows = table(samples)
+    assert [row["file"] for row in rows[:4]] == [f"files/00000{number}.flac" for number in range(3)] + [""]
+    assert len(list((samples / Samples.files).iterdir())) == 3
+    for number in range(3):
+        info = soundfile.info(samples / rows[number]["file"])
+        assert (info.samplerate, info.channels, info.format, info.subtype) == (8000, 1, "FLAC", "PCM_16")
+        played, _ = soundfile.read(samples / rows[number]["file"], dtype="int16")
+        assert np.array_equal(played, array[number])
+    assert len({row.tobytes() for row in array}) == 12
+
+
+def test_the_table_says_how_loud_each_one_is(samples: Path) -> None:
+    array = np.load(samples / Samples.examples) / 32767
+    for row, sound in zip(table(samples), array, strict=True):
+        assert float(row["peak_dbfs"]) == pytest.approx(20 * np.log10(np.abs(sound).max()), abs=0.006)
+        assert float(row["rms_dbfs"]) == pytest.approx(10 * np.log10(np.square(sound).mean()), abs=0.006)
+
+
+def test_the_table_says_what_was_asked_for(either: Made, samples: Path) -> None:
+    prompts = [row["condition"] for row in table(samples)]
+    if either.recipe.name == "vocals-tiny":
+        assert set(prompts) == {""}
+        return
+    known, counts = known_conditions(either.recipe.conditioning, either.statistics), either.statistics["song_counts"]
+    assert set(prompts) <= {text for text, count in zip(known, counts, strict=True) if count}
+    assert len(set(prompts)) > 2
+
+
+def test_the_page_plays_without_anything_beside_it(samples: Path) -> None:
+    page = (samples / Samples.page).read_text(encoding="utf-8")
+    assert page.count("data:audio/wav;base64,") == 12
+    assert "data:image/png;base64," in page
+    assert "://" not in page
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_parts_make_the_bytes_of_the_whole(either: Made, samples: Path, tmp_path: Path, parts: int) -> None:
+    made_parts = [tmp_path / f"part{number}" for number in range(parts)]
+    for number, out in enumerate(made_parts):
+        sample.draw_part(
+            either.recipe, model=either.model, out=out, device=CPU, batch_size=BATCH, part=number, parts=parts
+        )
+    sample.collect(either.recipe, model=either.model, parts=made_parts[::-1], out=tmp_path / "joined")
+    assert folder_hash(tmp_path / "joined", leave_out=()) == folder_hash(samples, leave_out=())
+
+
+def test_a_longer_piece_is_the_weighted_mean_of_overlapping_windows(music: Made) -> None:
+    """Drawn in one step, which is one prediction: windows at 0, 8 and 16 of 32 frames, with weights sin^2."""
+    painter = music.painter()
+    common: dict[str, Any] = {
+        "seed": 0,
+        "conditions": None,
+        "guidance_scale": 1.0,
+        "clip_x0": True,
+        "precision": "fp32",
+    }
+    once = DPMSolver(kind="dpm_solver_pp_2m", num_steps=1)
+    found = painter.draw(once, **common, numbers=[0], frames=32, overlap_fraction=0.5)
+    noise = NoiseStreams(0, [0], (1, 32, 32), CPU).next()
+    windows = torch.cat([noise[..., start : start + 16] for start in (0, 8, 16)])
+    (first, *_) = painter.schedule.sampling_timesteps(1)
+    predict = painter.predictor(None, 1.0, clip_x0=True, precision="fp32", overlap_fraction=0.5)
+    with torch.inference_mode():
+        predicted = predict(windows, first).double().numpy()
+    weights = np.sin(np.pi * (np.arange(16) + 0.5) / 16) ** 2
+    blend, total = np.zeros((1, 1, 32, 32)), np.zeros(32)
+    for start, window in zip((0, 8, 16), predicted, strict=True):
+        blend[..., start : start + 16] += weights * window
+        total[start : start + 16] += weights
+    np.testing.assert_allclose(found.numpy(), blend / total, rtol=0, atol=1e-5 * np.abs(blend).max())
+    apart = np.concatenate([predicted[0], predicted[2]], axis=-1)
+    assert np.abs(blend / total - apart).max() > 0.01 * np.abs(blend).max(), "the windows do not agree"
+    assert len(painter.codec.decode(found)[0]) == 31 * 16
+
+
+def test_a_longer_piece_of_two_examples_keeps_their_conditions_apart(music: Made) -> None:
+    """The windows of a batch come in turns: each must be told the words of its own example."""
+    painter, section = music.painter(), music.recipe.sample
+    words = ["flute, minor, fast, melody", "bell, major, slow, drums"]
+    common: dict[str, Any] = {"seed": 0, "guidance_scale": 2.0, "clip_x0": True, "precision": "fp32", "frames": 40}
+    both = painter.draw(section.sampler, numbers=[0, 1], conditions=words, **common)
+    alone = [
+        painter.draw(section.sampler, numbers=[number], conditions=[words[number]], **common) for number in range(2)
+    ]
+    swapped = painter.draw(section.sampler, numbers=[0, 1], conditions=words[::-1], **common)
+    assert (both - torch.cat(alone)).norm() < 0.05 * (both - swapped).norm(), "rounding, and no other words"
+
+
+# --- evaluate ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def report(either: Made, samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    restored = folder / "restored"
+    restore.run(either.recipe, dataset=either.dataset, model=either.model, out=restored, device=CPU, batch_size=2)
+    measure(either, samples, restored, folder / "report")
+    return folder / "report"
+
+
+def measure(one: Made, samples: Path, restored: Path, out: Path) -> dict[str, Any]:
+    evaluate.run(
+        one.recipe,
+        dataset=one.dataset,
+        model=one.model,
+        samples=samples,
+        restored=restored,
+        out=out,
+        device=CPU,
+        feature_weights=None,
+        feature_sha256=None,
+        batch_size=8,
+        track_run=False,
+    )
+    metrics: dict[str, Any] = json.loads((out / Report.metrics).read_text())
+    return metrics
+
+
+def test_scores_stand_with_their_context_and_protocol(either: Made, report: Path) -> None:
+    metrics = json.loads((report / Report.metrics).read_text())
+    names = {"frechet_log_mel", "kernel_log_mel"}
+    assert set(metrics["scores"]) == set(metrics["intervals"]) == set(metrics["context"]) == names
+    for name in names:
+        assert np.isfinite(metrics["scores"][name])
+        assert metrics["intervals"][name]["low"] < metrics["intervals"][name]["high"]
+        assert set(metrics["context"][name]) == {"untrained", "noise", "real"}
+        protocol = metrics["protocols"][name]
+        assert f"12 samples against {either.statistics['test_count']} test" in protocol
+        assert "8000 Hz" in protocol
+    assert metrics["reference"]["split"] == "test"
+
+
+def test_as_many_real_windows_as_the_samples_have_pieces(music: Made, tmp_path: Path) -> None:
+    """A tenth of a second is three windows of 30 ms; of 40 samples not all of the split's windows are enough."""
+    num_real = music.statistics["train_count"]
+    assert 36 < num_real < 120
+    for num_samples, wanted in ((12, 36), (40, num_real)):
+        changed = music.recipe.model_dump(by_alias=True)
+        changed["restore"]["tasks"] = []
+        changed["sample"] |= {
+            "num_samples": num_samples,
+            "length": {"kind": "longer", "duration_seconds": 0.1, "overlap_fraction": 0.5},
+        }
+        longer = replace(music, recipe=Recipe.model_validate(changed))
+        folder = tmp_path / str(num_samples)
+        folder.mkdir()
+        sample.run(longer.recipe, model=music.model, out=folder / "samples", device=CPU, batch_size=BATCH)
+        restore.run(
+            longer.recipe, dataset=music.dataset, model=music.model, out=folder / "restored", device=CPU, batch_size=2
+        )
+        metrics = measure(longer, folder / "samples", folder / "restored", folder / "report")
+        pieces = 3 * num_samples
+        assert metrics["counts"] == {
+            "reference": music.statistics["test_count"],
+            "model": pieces,
+            "untrained": pieces,
+            "noise": pieces,
+            "real": wanted,
+        }
+
+
+def test_restorations_are_scored_beside_baseline_and_observation(either: Made, report: Path) -> None:
+    metrics = json.loads((report / Report.metrics).read_text())
+    assert set(metrics["restoration"]) == {task.name for task in either.recipe.restore.tasks}
+    for found in metrics["restoration"].values():
+        assert "lsd" in found
+        for values in found.values():
+            assert set(values) == {"restored", "baseline", "observed"}
+            assert all(np.isfinite(value) for value in values.values())
+    page = (report / Report.page).read_text(encoding="utf-8")
+    assert all(task.name in page for task in either.recipe.restore.tasks)
+    assert "data:audio/wav;base64," in page
+    assert "://" not in page
+
+
+def test_samples_that_are_training_examples_are_found_out(either: Made, samples: Path, report: Path) -> None:
+    """A copy of a training example, however it goes on, is at a distance of 0 from it."""
+    copies = np.array(open_array(either.dataset / Dataset.waveforms("train"))[:12])
+    length = np.load(samples / Samples.examples).shape[1]
+    longer = np.pad(copies, ((0, 0), (0, length - copies.shape[1])), mode="wrap")
+    memory, _ = evaluate._memory(
+        either.codec,
+        longer,
+        np.array(open_array(either.dataset / Dataset.waveforms("train"))),
+        np.array(open_array(either.dataset / Dataset.waveforms("test"))),
+    )
+    assert memory["sample_median"] == 0
+    assert memory["real_median"] > 0
+    metrics = json.loads((report / Report.metrics).read_text())
+    assert metrics["memory"]["sample_median"] > 0

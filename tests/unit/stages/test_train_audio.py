@@ -1,0 +1,146 @@
+"""How windows of sound are stored changes the size of the dataset, and not one bit of what is trained."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from linnet.artifacts import Dataset, Model
+from linnet.data.arrays import open_array
+from linnet.diffusion.objective import Prediction
+from linnet.diffusion.schedule import build_schedule
+from linnet.inference.diffusion_model import build_network
+from linnet.models import NoiseLevel
+from linnet.stages import preprocess
+from linnet.training.distributed import Ranks
+from linnet.training.loss import LossComputer
+from support.audio_models import CPU, Made, made, train_on
+
+PREDICTIONS: list[Prediction] = ["epsilon", "x0", "v"]
+
+
+@pytest.fixture(scope="module", params=["voices", "music"])
+def waveform(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return made(request.param, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def spectrogram(waveform: Made, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """The same recipe with finished spectrograms stored."""
+    folder = tmp_path_factory.mktemp("spectrogram")
+    data = waveform.sound.model_copy(update={"storage": "spectrogram"})
+    recipe = waveform.recipe.model_copy(update={"data": data})
+    preprocess.run(data, raw=waveform.raw, out=folder / "dataset", workers=1)
+    train_on(recipe, folder / "dataset", folder / "model")
+    return Made(recipe, waveform.raw, folder / "dataset", folder / "model")
+
+
+def test_both_storages_train_the_same_bits(waveform: Made, spectrogram: Made) -> None:
+    for name in (Model.weights, Model.ema_weights, Model.history, Model.statistics):
+        assert (waveform.model / name).read_bytes() == (spectrogram.model / name).read_bytes(), name
+    losses = (waveform.model / Model.history).read_text().splitlines()
+    assert len(losses) == 3, "a head and two rows: 8 steps, one row for 4"
+    untrained = build_network(waveform.recipe.training()).state_dict()
+    trained = waveform.painter().network.state_dict()
+    assert any(not torch.equal(trained[name], value) for name, value in untrained.items())
+
+
+def test_a_waveform_takes_a_quarter_or_an_eighth_of_the_bytes(waveform: Made, spectrogram: Made) -> None:
+    """16 bits a sample; 75 % of overlap makes four times as many magnitudes, of which each takes 32 bits.
+
+    (16 - 1) * 16 samples of 2 bytes stand against 32 * 16 or 2 * 32 * 16 numbers of 4 bytes: the edges of so short a
+    window cost a sixteenth. Without them it is 2 * hop against 4 * bins * channels a frame: a quarter, an eighth.
+    """
+    small, large = (
+        np.load(one.dataset / Dataset.training_examples(one.sound), mmap_mode="r") for one in (waveform, spectrogram)
+    )
+    assert len(small) == len(large) == waveform.statistics["train_count"]
+    channels, _, frames = waveform.sound.shape
+    assert large.nbytes / small.nbytes == 4 * channels * frames / (frames - 1)
+    hop, bins = waveform.sound.stft.hop_samples, waveform.sound.stft.num_bins
+    assert (2 * hop) / (4 * bins * channels) == {1: 1 / 4, 2: 1 / 8}[channels]
+    others = {path.name for path in waveform.dataset.iterdir()} ^ {path.name for path in spectrogram.dataset.iterdir()}
+    assert others == {Dataset.spectrograms("train")}
+
+
+def loss_computer(one: Made, *, ranks: Ranks, start_step: int = 0) -> LossComputer:
+    return LossComputer(
+        one.recipe.training(),
+        one.statistics,
+        np.asarray(open_array(one.dataset / Dataset.training_examples(one.sound))),
+        np.asarray(open_array(one.dataset / Dataset.labels("train"))),
+        ranks,
+        start_step=start_step,
+    )
+
+
+def test_a_stored_spectrogram_is_trained_on_as_its_waveform_is(waveform: Made, spectrogram: Made) -> None:
+    small, large = (
+        torch.from_numpy(np.array(open_array(one.dataset / Dataset.training_examples(one.sound))[:5]))
+        for one in (waveform, spectrogram)
+    )
+    assert (small.dtype, large.dtype) == (torch.int16, torch.float32)
+    assert torch.equal(waveform.codec.encode(small), spectrogram.codec.encode(large))
+
+
+class Knowing(nn.Module):
+    """Answers exactly, for examples that are all `x0`: with it, with the noise, or with the velocity."""
+
+    noise_level: NoiseLevel = "timestep"
+
+    def __init__(self, answer: Prediction, x0: Tensor, alpha_bar: Tensor) -> None:
+        super().__init__()
+        self.answer, self.x0, self.alpha_bar = answer, x0.double(), alpha_bar
+
+    def forward(self, x: Tensor, timestep: Tensor, condition: Tensor | None) -> Tensor:
+        bar = self.alpha_bar[timestep.long()].view(-1, 1, 1, 1)
+        noise = (x - bar.sqrt() * self.x0) / (1 - bar).sqrt()
+        answers = {
+            "epsilon": noise,
+            "x0": self.x0.expand_as(x),
+            "v": bar.sqrt() * noise - (1 - bar).sqrt() * self.x0,
+        }
+        return answers[self.answer]
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_the_loss_is_zero_for_the_answer_that_the_recipe_asks_for(waveform: Made, prediction: Prediction) -> None:
+    recipe = waveform.recipe.training()
+    recipe = recipe.model_copy(update={"diffusion": recipe.diffusion.model_copy(update={"prediction": prediction})})
+    windows = np.asarray(open_array(waveform.dataset / Dataset.waveforms("train")))
+    loudest = windows[[np.square(windows.astype(float)).sum(axis=1).argmax()]]
+    examples, labels = np.repeat(loudest, 8, axis=0), np.zeros(8, dtype=np.int64)
+    x0, schedule = waveform.codec.encode(torch.from_numpy(loudest)), build_schedule(recipe.diffusion.schedule)
+    for answer in PREDICTIONS:
+        compute = LossComputer(recipe, waveform.statistics, examples, labels, Ranks.alone(CPU), start_step=0)
+        loss = float(compute(Knowing(answer, x0, schedule.alpha_bar), 0))
+        assert loss < 1e-6 if answer == prediction else loss > 0.1, (answer, loss)
+
+
+def test_the_untrained_loss_is_the_mean_square_of_a_target(waveform: Made) -> None:
+    """An output of zero costs 1, whichever is asked for: examples, noise and velocities have that mean square."""
+    network = build_network(waveform.recipe.training())
+    compute = loss_computer(waveform, ranks=Ranks.alone(CPU))
+    with torch.no_grad():
+        losses = [float(compute(network, step)) for step in range(48)]
+    assert np.mean(losses) == pytest.approx(1, abs=0.15)
+
+
+def test_a_step_depends_on_its_number_alone(waveform: Made) -> None:
+    """So a run that was stopped goes on to the same bits."""
+    network = waveform.painter().network
+    whole = loss_computer(waveform, ranks=Ranks.alone(CPU))
+    losses = [float(whole(network, step)) for step in range(3)]
+    assert float(loss_computer(waveform, ranks=Ranks.alone(CPU), start_step=2)(network, 2)) == losses[2]
+    assert len(set(losses)) == 3
+
+
+def test_two_ranks_see_the_words_and_the_noise_of_one(waveform: Made) -> None:
+    """Each draws for the whole batch and takes its rows, so the mean of their losses is that of one rank."""
+    network = waveform.painter().network
+    alone = loss_computer(waveform, ranks=Ranks.alone(CPU))
+    pair = [loss_computer(waveform, ranks=Ranks(rank, 2, CPU)) for rank in range(2)]
+    for step in range(4):
+        shares = [float(compute(network, step)) for compute in pair]
+        assert np.mean(shares) == pytest.approx(float(alone(network, step)), rel=1e-5)
+        assert shares[0] != shares[1]

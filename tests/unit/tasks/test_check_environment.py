@@ -1,0 +1,53 @@
+"""Whether a cluster's processes can share out a recipe's batch, asked before anything is spent."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from linnet.files import ArtifactError
+from linnet.tasks.stages import _check_place
+from support.tiny import tiny_recipe
+
+
+@pytest.fixture
+def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process, as a pod that sees a volume."""
+    settings = {
+        "namespace": "linnet",
+        "image": "linnet:dev",
+        "gpus_per_node": 8,
+        "cpu": "8",
+        "memory": "1Gi",
+        "shared_memory": "64Mi",
+        "volume_claim": "linnet-work",
+        "volume_mount_path": str(tmp_path),
+        "termination_grace_seconds": 60,
+        "active_deadline_seconds": 600,
+    }
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("LINNET_TRAINJOB", json.dumps(settings))
+    monkeypatch.setenv("LINNET_WORK", str(tmp_path / "work"))
+
+
+@pytest.mark.usefixtures("pod")
+@pytest.mark.parametrize(
+    ("batch_size", "nodes", "gpus", "remedy"),
+    [
+        (6, 1, 8, r"train\.batch_size=8 or gpus = 6 in \[sizes\.train\] of pipelines/cluster\.toml$"),
+        (12, 2, 8, r"train\.batch_size=16 or gpus = 6 in"),
+        (20, 1, 8, r"train\.batch_size=24 or gpus = 5 in"),
+        (3, 2, 8, r"train\.batch_size=16 or fewer nodes$"),
+    ],
+)
+def test_a_batch_that_cannot_be_shared_out_names_numbers_that_can(
+    batch_size: int, nodes: int, gpus: int, remedy: str
+) -> None:
+    with pytest.raises(ArtifactError, match=rf"batch_size = {batch_size} .* to {nodes * gpus} processes .*{remedy}"):
+        _check_place(tiny_recipe(f"train.batch_size={batch_size}"), nodes, gpus)
+
+
+@pytest.mark.usefixtures("pod")
+@pytest.mark.parametrize(("batch_size", "nodes", "gpus"), [(8, 1, 8), (6, 1, 6), (16, 2, 8), (5, 1, 0)])
+def test_a_batch_that_can_be_shared_out_is_accepted(batch_size: int, nodes: int, gpus: int) -> None:
+    _check_place(tiny_recipe(f"train.batch_size={batch_size}"), nodes, gpus)

@@ -1,0 +1,124 @@
+"""What the page draws is what the command line draws, to the byte, on models trained for four steps."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from linnet.commands import generate as draw_stage
+from linnet.commands.generate import usual_seconds
+from linnet.modalities.conditions import Condition
+from linnet.ui import generation
+from linnet.ui.generation import Asked
+from linnet.ui.models import TrainedModel
+from support.ui import CPU, asked, built, nothing
+
+
+def test_pictures_are_those_of_the_command_line(birds: Path, tmp_path: Path) -> None:
+    model = built(birds, "birds-tiny")
+    fractions: list[float] = []
+    drawn = generation.draw(model, asked(model, 4), fractions.append)
+    assert fractions == [0.2, 0.4, 0.6, 0.8, 1.0]
+    assert (drawn.title, drawn.settings) == (
+        "birds-tiny: 005.Violet_Swallow",
+        f"seed 3, 5 steps of {model.section.sampler.kind}, guidance 1.5",
+    )
+    wish = draw_stage.Wish(3, None, None, None, prompts=("4",), count=2)
+    draw_stage.run(
+        model.section, wish, model=birds / "birds-tiny" / "model", out=tmp_path / "drawn", device=CPU, batch_size=8
+    )
+    assert [shown.file_name for shown in drawn.examples] == ["seed3-00.png", "seed3-01.png"]
+    for number, shown in enumerate(drawn.examples):
+        assert shown.content == (tmp_path / "drawn" / f"{number:06d}.png").read_bytes()
+        picture = np.asarray(Image.open(io.BytesIO(shown.content)))
+        assert shown.picture.shape == (256, 256, 3)
+        assert np.array_equal(shown.picture[8::16, 8::16], picture)
+
+
+@pytest.mark.parametrize(
+    ("name", "prompt", "seconds", "samples"),
+    [("music-tiny", "bell, fast", 0.0811, 649), ("album", "bell", 0.08, 640), ("album", "bell", 0.01, 80)],
+)
+def test_sounds_are_those_of_the_command_line(
+    music: Path, tmp_path: Path, name: str, prompt: str, seconds: float, samples: int
+) -> None:
+    model = built(music, name)
+    condition: Condition = prompt if name == "music-tiny" else (prompt,)
+    drawn = generation.draw(model, replace(asked(model, condition), seconds=seconds), nothing)
+    assert drawn.title == f"{name}: {prompt}"
+    assert drawn.settings == f"seed 3, 5 steps of {model.section.sampler.kind}, guidance 1.5, {seconds:g} s of sound"
+    wish = draw_stage.Wish(3, 5, 1.5, seconds, prompts=(prompt,), count=2)
+    draw_stage.run(model.section, wish, model=music / name / "model", out=tmp_path / "drawn", device=CPU, batch_size=8)
+    for number, shown in enumerate(drawn.examples):
+        assert shown.wav is not None
+        heard, kept = (soundfile.read(io.BytesIO(file), dtype="int16") for file in (shown.wav, shown.content))
+        assert np.array_equal(heard[0], kept[0])
+        assert (len(heard[0]), heard[1], kept[1]) == (samples, 8000, 8000)
+        assert shown.content == (tmp_path / "drawn" / f"{number:06d}.flac").read_bytes()
+
+
+def test_many_examples_are_drawn_in_batches(birds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = built(birds, "free")
+    whole = generation.draw(model, asked(model, count=3), nothing)
+    fractions: list[float] = []
+    monkeypatch.setattr(generation, "BATCH_SIZE", 2)
+    parts = generation.draw(model, asked(model, count=3), fractions.append)
+    assert len(fractions) == 10
+    assert fractions[-1] == 1
+    for one, other in zip(whole.examples, parts.examples, strict=True):
+        assert np.abs(one.picture.astype(int) - other.picture).max() <= 1  # sums of floats differ with the batch
+
+
+@pytest.mark.parametrize(
+    ("steps", "timesteps"), [(50, [*range(49, 0, -5), -1]), (5, [49, 39, 29, 19, 9, -1]), (1, [49, -1])]
+)
+def test_denoising_goes_from_noise_to_the_example(birds: Path, steps: int, timesteps: list[int]) -> None:
+    model = built(birds, "birds-tiny")
+    wish = Asked(3, steps, 1.5, None, condition=2, count=4)
+    denoised = generation.denoise(model, wish, 1, nothing)
+    snapshots = denoised.snapshots
+    assert denoised.title == "birds-tiny: 003.Golden_Warbler"
+    assert [snapshot.timestep for snapshot in snapshots] == timesteps
+    noise = [snapshot.noise_fraction for snapshot in snapshots]
+    assert noise == sorted(noise, reverse=True)
+    assert noise[0] > 0.99
+    assert noise[-1] == 0
+    finished = generation.draw(model, wish, nothing).examples[1]
+    assert np.abs(snapshots[-1].shown.picture.astype(int) - finished.picture).max() <= 1
+    start = np.random.default_rng([3, 1]).standard_normal((3, 16, 16), dtype=np.float32).transpose(1, 2, 0)
+    pixels = np.clip(np.round(255 * (start * model.statistics["std"] + model.statistics["mean"])), 0, 255)
+    assert np.abs(snapshots[0].shown.picture[8::16, 8::16] - pixels).max() <= 1
+    assert generation.strip(snapshots).shape == (256, 256 * len(snapshots) + 2 * (len(snapshots) - 1), 3)
+
+
+def test_long_sounds_are_denoised_too(music: Path) -> None:
+    model = built(music, "music-tiny")
+    snapshots = generation.denoise(model, asked(model, "bell"), 0, nothing).snapshots
+    finished = generation.draw(model, asked(model, "bell", count=1), nothing).examples[0]
+    assert len(snapshots) == 6
+    assert snapshots[-1].shown.content == finished.content
+    assert snapshots[0].shown.content != finished.content
+
+
+def test_suggestions_are_labels_of_the_training_data(birds: Path, music: Path) -> None:
+    model = built(music, "music-tiny")
+    statistics = {
+        "label_names": ["a", "b", "c", "d"],
+        "songs": [{"labels": ["a", "b"]}, {"labels": ["b", "c"]}, {"labels": ["d"]}],
+        "song_counts": [1, 4, 0],
+    }
+    known = TrainedModel(model.title, model.key, model.painter, model.section, statistics, "")
+    assert generation.suggestions(known) == ["b", "c", "a"]
+    assert set(generation.suggestions(model)) <= set(model.statistics["label_names"])
+    pictures = built(birds, "birds-tiny")
+    assert sorted(generation.suggestions(pictures)) == pictures.statistics["class_names"]
+    assert generation.example_prompt(model) == ", ".join(model.statistics["songs"][0]["labels"])
+
+
+def test_seconds_start_at_the_recipe_s(birds: Path, music: Path) -> None:
+    models = (built(birds, "free"), built(music, "music-tiny"), built(music, "album"))
+    assert [usual_seconds(model.painter.recipe, model.section) for model in models] == [None, 0.05, 0.03]
