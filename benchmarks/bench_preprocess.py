@@ -1,7 +1,7 @@
 """From original photographs to 64 x 64 arrays: linnet's reader against torchvision's transforms, one core each.
 
 The peer opens the same files, cuts the same square and resizes with torchvision's antialiased Resize, as an ImageFolder
-data set with transforms does. Pictures: drawn birds of about 500 x 375 pixels, the original's size, saved as JPEG.
+data set with transforms does. Images: drawn birds of about 500 x 375 pixels, the original's size, saved as JPEG.
 
     python benchmarks/bench_preprocess.py [FOLDER IN THE CALTECH LAYOUT]
 """
@@ -16,7 +16,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from linnet.data.images import crop_square, read_crop
-from linnet.data.layouts.caltech import Record, find_folder, picture_path, read_index
+from linnet.data.layouts.caltech import Record, find_folder, image_path, read_index
 from linnet.data.synthetic.birds import make_birds
 from timing import compare
 
@@ -32,19 +32,19 @@ def main() -> None:
             make_birds(raw, per_species=PICTURES // 8)
         source, records = find_folder(raw), read_index(raw).records[:PICTURES]
         compare(
-            f"{len(records)} pictures of {raw if len(sys.argv) > 1 else 'the drawn set'} to {SIZE} x {SIZE}",
+            f"{len(records)} images of {raw if len(sys.argv) > 1 else 'the drawn set'} to {SIZE} x {SIZE}",
             {
                 "torchvision (PIL, crop, Resize)": lambda: [_torchvision(source, record) for record in records],
                 "linnet": lambda: [_linnet(source, record) for record in records],
             },
             units=len(records),
-            unit="pictures",
+            unit="images",
             rounds=ROUNDS,
         )
 
 
 def _linnet(source: Path, record: Record) -> object:
-    path = picture_path(source, record)
+    path = image_path(source, record)
     assert path is not None
     return read_crop(path, record.box, SIZE)
 
@@ -54,9 +54,9 @@ _RESIZE = v2.Resize((SIZE, SIZE), interpolation=v2.InterpolationMode.BICUBIC, an
 
 def _torchvision(source: Path, record: Record) -> object:
     with Image.open(source / "images" / record.name) as image:
-        picture = image.convert("RGB")
-    left, top, side = crop_square(record.box, *picture.size)
-    square = v2.functional.crop(picture, round(top), round(left), round(side), round(side))
+        rgb = image.convert("RGB")
+    left, top, side = crop_square(record.box, *rgb.size)
+    square = v2.functional.crop(rgb, round(top), round(left), round(side), round(side))
     return torch.from_numpy(np.array(_RESIZE(square)))
 
 

@@ -21,9 +21,9 @@ from linnet.commands.describe import neutral_statistics
 from linnet.inference.diffusion_model import build_network, place
 from linnet.recipe.load import load_recipe
 from linnet.training.checkpoint import CheckpointStore
-from linnet.training.distributed import Ranks
+from linnet.training.distributed import DistributedContext
 from linnet.training.loop import new_state, train_step
-from linnet.training.loss import LossComputer
+from linnet.training.loss import DiffusionLoss
 from timing import compare
 
 BATCH, SIZE, ROUNDS = 8, 32, 7
@@ -46,9 +46,9 @@ def main() -> None:
 def _linnet_step(images: NDArray[np.uint8]) -> Callable[[], object]:
     overrides = (f"data.image_size_pixels={SIZE}", f"train.batch_size={BATCH}")
     recipe = load_recipe(ROOT / "recipes" / "birds-baseline.toml", overrides).training()
-    state = new_state(place(build_network(recipe), CPU), recipe.train, Ranks.alone(CPU))
+    state = new_state(place(build_network(recipe), CPU), recipe.train, DistributedContext.alone(CPU))
     statistics = neutral_statistics(recipe)
-    loss = LossComputer(recipe, statistics, images, np.zeros(len(images), dtype=np.int64), state.ranks, start_step=0)
+    loss = DiffusionLoss(recipe, statistics, images, np.zeros(len(images), dtype=np.int64), state.ranks, start_step=0)
     checkpoints = CheckpointStore(Path(tempfile.mkdtemp()), every_seconds=1e9)
     state.network.train()
     return lambda: train_step(state, recipe.train, loss, checkpoints)
@@ -70,10 +70,10 @@ def _diffusers_step(images: NDArray[np.uint8]) -> Callable[[], object]:
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
     average = EMAModel(network.parameters(), decay=0.999)
     scheduler: Any = DDPMScheduler(num_train_timesteps=1000)  # type: ignore[no-untyped-call]
-    pictures = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+    standardised = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
 
     def step() -> None:
-        clean = pictures[torch.randperm(len(pictures))[:BATCH]]
+        clean = standardised[torch.randperm(len(standardised))[:BATCH]]
         noise = torch.randn_like(clean)
         timesteps = torch.randint(0, 1000, (BATCH,))
         noisy = scheduler.add_noise(clean, noise, timesteps)

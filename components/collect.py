@@ -1,4 +1,4 @@
-"""collect: parts of the pictures in, one samples folder out."""
+"""collect: parts of the images in, one samples folder out."""
 
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, Input, Model, Output

@@ -25,7 +25,7 @@ from kfp_server_api import ApiException
 from kfp_server_api.rest import RESTClientObject
 
 from linnet.errors import LinnetError, explain
-from linnet.progress import say
+from linnet.progress import log
 from linnet.recipe.load import RecipeError
 
 CONNECT_SECONDS = 5.0
@@ -277,5 +277,5 @@ def run_command(app: typer.Typer, arguments: Sequence[str] | None = None) -> Non
         if message is None:
             raise
         for line in message.splitlines():
-            say(f"linnet: {line}")
+            log(f"linnet: {line}")
         sys.exit(2 if isinstance(error, RecipeError) else 1)

@@ -20,7 +20,7 @@ import yaml
 from linnet.artifacts import Registration, Report, Samples, git_commit
 from linnet.errors import LinnetError, explain
 from linnet.files import read_json
-from linnet.progress import say
+from linnet.progress import log
 from linnet.recipe.load import RecipeError, load_recipe
 from pipelines.console import quiet
 
@@ -66,7 +66,7 @@ def run(
     before = set(root.iterdir())
     _start(runner, root, environment, network, source)
     pipeline = _load(root)
-    say(f"pipeline run {environment['LINNET_PIPELINE_RUN']}: artifacts go to {root}")
+    log(f"pipeline run {environment['LINNET_PIPELINE_RUN']}: artifacts go to {root}")
     try:
         with nullcontext() if verbose else quiet():
             pipeline(
@@ -181,13 +181,13 @@ def main() -> None:
         app()
     except SystemExit as done:  # typer's way out
         if done.code == INTERRUPTED:
-            say("linnet: interrupted; nothing half-written was kept, and a repeated run trains on from its checkpoint")
+            log("linnet: interrupted; nothing half-written was kept, and a repeated run trains on from its checkpoint")
         raise
     except (LinnetError, OSError) as error:
         sentence = explain(error)
         if sentence is None:
             raise
-        say(f"linnet: {sentence}")
+        log(f"linnet: {sentence}")
         sys.exit(2 if isinstance(error, RecipeError) else 1)
 
 

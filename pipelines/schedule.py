@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from linnet.errors import LinnetError
-from linnet.progress import say
+from linnet.progress import log
 from linnet.recipe import Section
 from linnet.recipe.load import RecipeError, load_recipe
 from pipelines import connection as to
@@ -211,7 +211,7 @@ def _show(changes: Sequence[Change], title: str) -> None:
 def _mention_others(runs: Sequence[Any]) -> None:
     """Schedules left at work in an experiment that was used before would otherwise train unnoticed."""
     if names := sorted(run.display_name for run in runs if is_ours(run) and run.mode == AT_WORK):
-        say(f"linnet: also at work, in other experiments of this namespace: {', '.join(names)}")
+        log(f"linnet: also at work, in other experiments of this namespace: {', '.join(names)}")
 
 
 def plan(wanted: Sequence[Wanted], found: Sequence[Any], package: str) -> list[Change]:

@@ -10,7 +10,7 @@ import kfp.client
 import tomlkit
 import typer
 
-from linnet.progress import say
+from linnet.progress import log
 from linnet.recipe import Recipe
 from linnet.recipe.load import RecipeError, load_recipe, parse_recipe
 from pipelines import connection as to
@@ -108,7 +108,7 @@ def _wait(client: kfp.client.Client, connection: Connection, run_id: str) -> Non
     try:
         run = follow(lambda: client.get_run(run_id))
     except KeyboardInterrupt:
-        say(f"linnet: no longer following; the run goes on: {link}")
+        log(f"linnet: no longer following; the run goes on: {link}")
         raise typer.Exit(INTERRUPTED) from None
     except ClusterError as error:
         raise ClusterError(f"{error}\nthe run goes on without being followed: {link}") from None
@@ -126,11 +126,11 @@ def follow(look: Callable[[], Any]) -> Any:
         except NoAnswerError as error:
             if time.monotonic() - last_answer >= PATIENCE_SECONDS:
                 raise
-            say(f"{error}; still trying")
+            log(f"{error}; still trying")
         else:
             if run.state and run.state != state:
                 state = run.state
-                say(f"the run is {state}")
+                log(f"the run is {state}")
             if state in ENDED:
                 return run
         time.sleep(SECONDS_BETWEEN_LOOKS)

@@ -15,7 +15,7 @@ import typer
 
 from linnet.errors import LinnetError, Stopped, explain
 from linnet.files import new_folder
-from linnet.progress import Meter, say
+from linnet.progress import ProgressBar, log
 from linnet.recipe.load import RecipeError
 from linnet.tracking.client import check_server
 from pipelines.sweeping import page, points, search, summary, table
@@ -90,15 +90,15 @@ def _run_all(plan: Sweep, namer: Namer, runner: Runner) -> None:
             combinations = points.all_combinations(plan)
             runs = [namer.run(combination, seed) for seed in plan.seeds for combination in combinations]
             runner.recall(runs)
-            say(f"{plan.name}: {total} runs, {len(runner.outcomes)} of them done already")
-            with Meter("sweep: runs", total, done=len(runner.outcomes)) as meter:
-                runner.measure(runs, meter)
+            log(f"{plan.name}: {total} runs, {len(runner.outcomes)} of them done already")
+            with ProgressBar("sweep: runs", total, done=len(runner.outcomes)) as bar:
+                runner.measure(runs, bar)
         case Search():
-            with Meter("sweep: runs", total) as meter:
+            with ProgressBar("sweep: runs", total) as bar:
 
                 def score(combination: Combination) -> float | None:
                     runs = _seeds(plan, namer, combination)
-                    (row,) = summary.rows([runs], runner.measure(runs, meter))
+                    (row,) = summary.rows([runs], runner.measure(runs, bar))
                     return row.summary.mean if row.summary and not row.failed else None
 
                 search.run(plan, plan.method, database=_database(plan), identity=_identity(plan, namer), score=score)
@@ -148,7 +148,7 @@ def _write(plan: Sweep, rows: Sequence[summary.Row]) -> None:
             "report.html": page.page(plan, rows),
         }.items():
             (folder / name).write_text(text, encoding="utf-8")
-    say(f"{out}: look at {out / 'report.html'}; the runs: `dvc exp show`, one of them: `dvc exp apply NAME`")
+    log(f"{out}: look at {out / 'report.html'}; the runs: `dvc exp show`, one of them: `dvc exp apply NAME`")
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -165,14 +165,14 @@ def main() -> None:
         app()
     except SystemExit as done:  # typer's way out
         if done.code == INTERRUPTED:
-            say("linnet: stopped before anything ran")
+            log("linnet: stopped before anything ran")
         raise
     except (LinnetError, OSError, Stopped) as error:
         sentence = explain(error)
         if sentence is None:
             raise
         for line in sentence.splitlines():
-            say(f"linnet: {line}")
+            log(f"linnet: {line}")
         sys.exit(INTERRUPTED if isinstance(error, Stopped) else 2 if isinstance(error, RecipeError) else 1)
 
 

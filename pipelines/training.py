@@ -38,13 +38,13 @@ class Drawn(NamedTuple):
 
 
 # A pipeline of its own: kfp.local hands the body of a loop the loop's item in place of an outer task's output.
-@dsl.pipeline(name="linnet-sampling", description="Draw pictures in parallel parts, each picture from its own seed.")
+@dsl.pipeline(name="linnet-sampling", description="Draw images in parallel parts, each image from its own seed.")
 def sampling(recipe: str, model: dsl.Input[Model], model_hash: str, numbers: list[int], parts: int) -> Drawn:
     """The samples of a model: the same bits however many parts draw them."""
     with dsl.ParallelFor(numbers, name="parts") as number:
         drawn = sample(recipe=recipe, model=model, model_hash=model_hash, part=number, parts=parts)
         place(drawn, "draw", retries=2, cache=True).set_display_name("sample a part")
-    joined = collect(recipe=recipe, model=model, model_hash=model_hash, parts=dsl.Collected(drawn.outputs["pictures"]))
+    joined = collect(recipe=recipe, model=model, model_hash=model_hash, parts=dsl.Collected(drawn.outputs["images"]))
     place(joined, "little", retries=2, cache=True).set_display_name("collect")
     return Drawn(joined.outputs["samples"], joined.outputs["Output"])
 
@@ -67,7 +67,7 @@ def training_pipeline(
         source: Where the raw data comes from: empty for the built-in set, caltech, hf:OWNER/NAME@REVISION,
             s3://bucket/prefix/, s3://bucket/archive.tgz, or dvc:REPOSITORY@REVISION.
         num_nodes: Nodes to train on. 1 trains in the task's own pod on all its GPUs; more make a Kubeflow TrainJob.
-        sample_tasks: Tasks that share the drawing of samples; their number changes no picture.
+        sample_tasks: Tasks that share the drawing of samples; their number changes no image.
         only_if_changed: Stop early if data, recipe and code are those of a version already in the registry.
     """
     ended = place(close(), "little", retries=5, cache=False).set_display_name("close the MLflow run")

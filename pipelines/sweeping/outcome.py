@@ -16,7 +16,7 @@ class Measured:
     score: float  # of the sweep's metric
     noise_score: float  # of pure noise, by the same protocol
     scores: Mapping[str, float]
-    reference: str  # how and against which pictures the score was measured: others do not compare
+    reference: str  # how and against which images the score was measured: others do not compare
 
 
 @dataclass(frozen=True)

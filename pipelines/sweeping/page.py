@@ -1,4 +1,4 @@
-"""The page of a sweep: one picture of all runs, and the table."""
+"""The page of a sweep: one image of all runs, and the table."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from pipelines.sweeping.summary import Row, Summary
 from pipelines.sweeping.sweep_file import Sweep
 from pipelines.sweeping.table import NUMBERS, best_settings, cells, failures, notes
 
-LABEL, WIDTH, LINE, TOP = 300, 420, 26, 26  # of the picture, in its own units
+LABEL, WIDTH, LINE, TOP = 300, 420, 26, 26  # of the image, in its own units
 LOG_FROM = 10.0  # scores that differ by more than this factor are drawn on a logarithmic axis
 
 _TEMPLATES = jinja2.Environment(
@@ -29,7 +29,7 @@ def page(sweep: Sweep, rows: Sequence[Row]) -> str:
     return _TEMPLATES.get_template("page.html").render(
         title=f"{sweep.name}: {sweep.metric}",
         lead=f"{len(rows)} settings of the recipe {sweep.recipe}, seeds {', '.join(map(str, sweep.seeds))}.",
-        picture=picture(rows),
+        image=image(rows),
         varied=sweep.varied,
         numbers=NUMBERS,
         rows=[{"labels": row.combination.labels.values(), "cells": cells(row)} for row in rows],
@@ -39,7 +39,7 @@ def page(sweep: Sweep, rows: Sequence[Row]) -> str:
     )
 
 
-def picture(rows: Sequence[Row]) -> Markup:
+def image(rows: Sequence[Row]) -> Markup:
     """A line for each row: a dot for each run, a bar for the mean, a thin line for its 95 % interval."""
     scored = [(row, row.summary) for row in rows if row.summary is not None]
     scores = [outcome.score for row, _ in scored for outcome in row.measured]
@@ -65,7 +65,7 @@ def picture(rows: Sequence[Row]) -> Markup:
     axis = "; logarithmic axis" if logarithmic else ""
     return Markup(  # noqa: S704 - made of numbers; the labels in it are escaped
         f"<figure><figcaption>A dot is a run, the bar their mean, the line its 95 % interval, cut off where it leaves "
-        f'the picture{axis}.</figcaption><svg class="wide" viewBox="0 0 {LABEL + WIDTH + 20} {height + 8}" role="img" '
+        f'the image{axis}.</figcaption><svg class="wide" viewBox="0 0 {LABEL + WIDTH + 20} {height + 8}" role="img" '
         f'aria-label="scores of all runs">{"".join(parts)}</svg></figure>'
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import linnet
 from linnet.artifacts import Report
 from linnet.errors import first_line
-from linnet.progress import say
+from linnet.progress import log
 from linnet.tasks.environment import WEIGHTS_VARIABLES
 from pipelines.sweeping.sweep_file import SweepError
 
@@ -69,7 +69,7 @@ class Project:
     def save_data(self) -> None:
         """Bring data/ into DVC's cache, from which every experiment takes it; `dvc repro` does so too."""
         if json.loads(dvc(self.root, "status", "--json", "data.dvc")):
-            say("sweep: data/ is not what data.dvc says; saving it with `dvc commit data.dvc`")
+            log("sweep: data/ is not what data.dvc says; saving it with `dvc commit data.dvc`")
             dvc(self.root, "commit", "--quiet", "--force", "data.dvc")
 
     def experiments(self) -> dict[str, str]:
@@ -89,7 +89,7 @@ class Project:
         try:
             return str(dvc.api.read(path, repo=str(self.root), rev=commit))
         except (DvcException, OSError) as reason:
-            say(f"sweep: an experiment's {path} cannot be read ({first_line(reason)}); it runs again")
+            log(f"sweep: an experiment's {path} cannot be read ({first_line(reason)}); it runs again")
             return None
 
     def environment(self) -> Mapping[str, str]:

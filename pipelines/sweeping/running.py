@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from linnet import stages
-from linnet.progress import Meter, say
+from linnet.progress import ProgressBar, log
 from pipelines.sweeping.outcome import Failed, Measured, Outcome, read_metrics
 from pipelines.sweeping.points import Run
 from pipelines.sweeping.project import Project
@@ -33,37 +33,37 @@ class Runner:
                     self.outcomes[run.name] = read_metrics(run, self._metric, text)
         return len(self.outcomes) - before
 
-    def measure(self, runs: Sequence[Run], meter: Meter) -> list[Outcome]:
+    def measure(self, runs: Sequence[Run], bar: ProgressBar) -> list[Outcome]:
         """The outcomes of `runs`. Those that are missing are run; those that failed earlier are run again."""
-        meter.advance(self.recall(runs))
+        bar.advance(self.recall(runs))
         for run in runs:
             if run.name not in self.outcomes:
-                self.outcomes[run.name] = self._execute(run, meter)
-                meter.advance()
+                self.outcomes[run.name] = self._execute(run, bar)
+                bar.advance()
         return [self.outcomes[run.name] for run in runs]
 
-    def _execute(self, run: Run, meter: Meter) -> Outcome:
+    def _execute(self, run: Run, bar: ProgressBar) -> Outcome:
         if self._workspace is None:
             self._workspace = self._open_workspace()
-        say(f"{run.name}: {run.combination}, seed {run.seed}")
-        log = self._logs / f"{run.name}.log"
+        log(f"{run.name}: {run.combination}, seed {run.seed}")
+        log_file = self._logs / f"{run.name}.log"
 
         def on_line(line: str) -> None:
             if line.partition(":")[0] in stages.NAMES:  # DVC says much more
-                meter.advance(0, note=line[:NOTE_LETTERS])
+                bar.advance(0, note=line[:NOTE_LETTERS])
 
         try:
-            commit = self._workspace.run(run, log=log, on_line=on_line)
+            commit = self._workspace.run(run, log=log_file, on_line=on_line)
         except RunFailed as reason:
-            say(f"{run.name}: failed: {reason} (all it said: {log})")
+            log(f"{run.name}: failed: {reason} (all it said: {log_file})")
             return Failed(run, str(reason))
         text = self._project.metrics_of(commit, run.recipe.name)
         outcome = Failed(run, "its metrics.json is gone") if text is None else read_metrics(run, self._metric, text)
         match outcome:
             case Measured(score=score):
-                say(f"{run.name}: {self._metric} {score:.4g}")
+                log(f"{run.name}: {self._metric} {score:.4g}")
             case Failed(reason=why):
-                say(f"{run.name}: failed: {why}")
+                log(f"{run.name}: failed: {why}")
         return outcome
 
     def close(self) -> None:

@@ -60,7 +60,7 @@ def notes(sweep: Sweep, rows: Sequence[Row]) -> Iterator[str]:
         )
     if len({outcome.reference for row in scored for outcome in row.measured}) > 1:
         yield (
-            "The rows were measured in different ways or against different pictures, so their scores do not compare; "
+            "The rows were measured in different ways or against different images, so their scores do not compare; "
             "runs.csv has what pure noise scores the same way."
         )
     if any(row.lacking for row in rows):

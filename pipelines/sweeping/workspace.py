@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from linnet.errors import public
+from linnet.errors import redact_credentials
 from linnet.recipe.load import parse_recipe
 from pipelines.sweeping.points import Run
 from pipelines.sweeping.project import Project, dvc, git
@@ -149,7 +149,7 @@ def why(said: str, status: int) -> str:
     lines = said.splitlines()
     for start in ("linnet: ", "ERROR: "):
         if found := [line for line in lines if line.startswith(start)]:
-            return public(found[-1].removeprefix(start))
+            return redact_credentials(found[-1].removeprefix(start))
     return f"exit status {status}"
 
 

@@ -1,1 +1,1 @@
-"""linnet trains diffusion models on pictures and sound as one reproducible pipeline."""
+"""linnet trains diffusion models on images and audio as one reproducible pipeline."""

@@ -14,7 +14,7 @@ from typing import Any
 import linnet
 from linnet.files import PROVENANCE, ArtifactError, read_json, write_json
 from linnet.hashes import code_hash, file_hash, folder_hash
-from linnet.recipe import DataSection, Section, Sound, section_hash
+from linnet.recipe import Audio, DataSection, Section, section_hash
 
 VERSIONED_LIBRARIES = ("torch", "numpy", "pillow", "safetensors", "soundfile", "torchaudio")
 
@@ -55,18 +55,18 @@ class Dataset:
 
     @staticmethod
     def labels(split: str) -> str:
-        """int64 [N]: the class of a picture, the song of a window of sound."""
+        """int64 [N]: the class of an image, the recording of a window of audio."""
         return f"{split}_labels.npy"
 
     @staticmethod
     def examples(data: DataSection, split: str) -> str:
         """What people look at or listen to."""
-        return Dataset.waveforms(split) if isinstance(data, Sound) else Dataset.images(split)
+        return Dataset.waveforms(split) if isinstance(data, Audio) else Dataset.images(split)
 
     @staticmethod
     def training_examples(data: DataSection) -> str:
         """What training reads."""
-        if isinstance(data, Sound) and data.storage == "spectrogram":
+        if isinstance(data, Audio) and data.storage == "spectrogram":
             return Dataset.spectrograms("train")
         return Dataset.examples(data, "train")
 
@@ -106,7 +106,7 @@ class Samples:
     page = "report.html"
     recipe = "recipe.json"  # the section that made them
     files = "files"
-    numbers = "numbers.txt"  # in a part of the samples: which pictures it holds
+    numbers = "numbers.txt"  # in a part of the samples: which images it holds
 
 
 class Restored:

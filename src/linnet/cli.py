@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from linnet.errors import LinnetError, Stopped, explain
-from linnet.progress import say
+from linnet.progress import log
 from linnet.recipe.load import RecipeError, load_recipe
 
 if TYPE_CHECKING:
     import torch
 
 app = typer.Typer(
-    help="Train diffusion models on your own pictures and recordings: ingest, preprocess, train, sample, restore, "
+    help="Train diffusion models on your own images and recordings: ingest, preprocess, train, sample, restore, "
     "evaluate, register.\n\n"
     "A recipe (TOML) says what to make; options say where. Every command can be stopped and repeated.",
     no_args_is_help=True,
@@ -37,7 +37,7 @@ Data = Annotated[Path, typer.Option(help="Where raw data lies: DATA/<data.folder
 Source = Annotated[
     str | None,
     typer.Option(
-        help="synthetic (made here), caltech (birds, 1.1 GB), hf:OWNER/NAME@REVISION (sound from Hugging Face), the "
+        help="synthetic (made here), caltech (birds, 1.1 GB), hf:OWNER/NAME@REVISION (audio from Hugging Face), the "
         "path of an archive or folder, s3://BUCKET/ARCHIVE, s3://BUCKET/FOLDER/, or dvc:REPOSITORY@REVISION (its "
         "data/<folder>). Left out: what is there already, or else synthetic."
     ),
@@ -49,7 +49,7 @@ InceptionWeights = Annotated[
 ]
 EmbeddingWeights = Annotated[
     Path | None,
-    typer.Option(envvar="LINNET_EMBEDDING_WEIGHTS", help="File with the sound embedding of \\[evaluate] features."),
+    typer.Option(envvar="LINNET_EMBEDDING_WEIGHTS", help="File with the audio embedding of \\[evaluate] features."),
 ]
 InceptionHash = Annotated[
     str | None,
@@ -81,7 +81,7 @@ def check(recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", hel
     for path in recipes:
         try:
             load_recipe(path)
-            say(f"{path}: good")
+            log(f"{path}: good")
         except RecipeError as error:
             mistakes.append(str(error))
     if mistakes:
@@ -126,7 +126,7 @@ def preprocess(
     build: Build = BUILD,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read files; 0 uses all cores.")] = 0,
 ) -> None:
-    """Turn pictures or recordings into training arrays, with statistics and a page to look at or listen to."""
+    """Turn images or recordings into training arrays, with statistics and a page to look at or listen to."""
     from linnet.stages import preprocess as stage
 
     loaded = load_recipe(recipe, overrides or ())
@@ -221,7 +221,7 @@ def restore(
 @app.command()
 def repair(
     recipe: RecipePath,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The damaged recording or picture.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The damaged recording or image.")],
     task: Annotated[
         str,
         typer.Option(
@@ -237,13 +237,13 @@ def repair(
         Path | None, typer.Option(help="For known_reverb: a recording of the room's answer to a click.")
     ] = None,
     mask: Annotated[
-        Path | None, typer.Option(help="For inpaint_pixels: a picture, white where pixels are missing.")
+        Path | None, typer.Option(help="For inpaint_pixels: an image, white where pixels are missing.")
     ] = None,
     overrides: Overrides = None,
     build: Build = BUILD,
     device: Device = "auto",
 ) -> None:
-    """Restore a recording or picture of your own, of any length or size, with the trained model as prior."""
+    """Restore a recording or image of your own, of any length or size, with the trained model as prior."""
     from linnet.commands import repair as stage
     from linnet.recipe.load import parse_task
 
@@ -273,7 +273,7 @@ def draw(
     guidance: Annotated[float | None, typer.Option(min=0, help="Classifier-free guidance scale; 1: none.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps.")] = None,
     seconds: Annotated[
-        float | None, typer.Option(min=0.01, help="Length of sound: up to 600, or the recipe's own if that is longer.")
+        float | None, typer.Option(min=0.01, help="Length of audio: up to 600, or the recipe's own if that is longer.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the samples. Left out: BUILD/<recipe>/drawn.")] = None,
     build: Build = BUILD,
@@ -321,8 +321,8 @@ def evaluate(
         restored=folder / "restored",
         out=folder / "report",
         device=_device(device),
-        feature_weights=embedding_weights if loaded.data.kind == "sound" else inception_weights,
-        feature_sha256=embedding_sha256 if loaded.data.kind == "sound" else inception_sha256,
+        feature_weights=embedding_weights if loaded.data.kind == "audio" else inception_weights,
+        feature_sha256=embedding_sha256 if loaded.data.kind == "audio" else inception_sha256,
         batch_size=batch_size,
         track_run=track,
     )
@@ -369,8 +369,8 @@ def retrain(
         build=build,
         work=work,
         device=_device(device),
-        feature_weights=embedding_weights if loaded.data.kind == "sound" else inception_weights,
-        feature_sha256=embedding_sha256 if loaded.data.kind == "sound" else inception_sha256,
+        feature_weights=embedding_weights if loaded.data.kind == "audio" else inception_weights,
+        feature_sha256=embedding_sha256 if loaded.data.kind == "audio" else inception_sha256,
         only_look=dry_run,
     )
     if dry_run and not changed:
@@ -476,4 +476,4 @@ def _status(error: Exception) -> int:
 
 def _complain(message: object) -> None:
     for line in str(message).splitlines():
-        say(f"linnet: {line}")
+        log(f"linnet: {line}")

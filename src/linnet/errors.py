@@ -26,10 +26,10 @@ class Stopped(Exception):
 
 def first_line(reason: BaseException) -> str:
     """What a library's error says, without the page that some of them print."""
-    return public((str(reason).strip().splitlines() or [type(reason).__name__])[0])[:200]
+    return redact_credentials((str(reason).strip().splitlines() or [type(reason).__name__])[0])[:200]
 
 
-def public(text: str) -> str:
+def redact_credentials(text: str) -> str:
     """`text` without the users and passwords of the addresses in it."""
     return re.sub(r"([\w+.-]+://|https?:/)[^/\s]*@", r"\1", text)  # Path makes one slash of two
 

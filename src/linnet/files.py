@@ -29,14 +29,14 @@ def new_folder(out: Path) -> Iterator[Path]:
     out.parent.mkdir(parents=True, exist_ok=True)
     partial, old = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.old")
     if partial.exists():
-        with exclusive(partial, what=out):
+        with folder_lock(partial, what=out):
             _remove(partial)  # what a killed run left
     if old.exists() and not out.exists():
         old.rename(out)  # the run was killed between its two renames
     _remove(old)
     partial.mkdir()
     try:
-        with exclusive(partial, what=out):
+        with folder_lock(partial, what=out):
             yield partial
             for file in sorted(partial.rglob("*")):
                 if file.is_file():
@@ -69,7 +69,7 @@ def copy_folder(source: Path, folder: Path, *, leave_out: Iterable[str] = ()) ->
 
 
 @contextlib.contextmanager
-def exclusive(folder: Path, *, what: Path) -> Iterator[None]:
+def folder_lock(folder: Path, *, what: Path) -> Iterator[None]:
     """No other process works in `folder` at the same time; a lock that ends with the process, however it ends.
 
     Raises:

@@ -11,12 +11,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 SECONDS_BETWEEN_LINES = 10.0
 
 
-def say(message: str) -> None:
+def log(message: str) -> None:
     """One line for people, on standard error: standard output is for results."""
     Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(message)
 
 
-class Meter:
+class ProgressBar:
     """A running count of `total` units (0: unknown), with a short note such as the loss."""
 
     def __init__(self, what: str, total: int, *, done: int = 0) -> None:
@@ -62,4 +62,4 @@ class Meter:
         parts = [f"{self._what}: {count}", f"{elapsed:.0f} s"]
         if 0 < self._done < self._total and rate > 0:
             parts.append(f"{(self._total - self._done) / rate:.0f} s left")
-        say(", ".join([*parts, self._note] if self._note else parts))
+        log(", ".join([*parts, self._note] if self._note else parts))

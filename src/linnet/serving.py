@@ -1,4 +1,4 @@
-"""The registered model: an MLflow pyfunc, from code, that draws pictures or makes sounds.
+"""The registered model: an MLflow pyfunc, from code, that draws images or makes audio.
 
 MLflow runs this file when the model is loaded (`mlflow.pyfunc.load_model("models:/<name>@champion")`) or served
 (`mlflow models serve`); register stores it together with linnet's own source. Each input row asks for samples:
@@ -9,7 +9,7 @@ MLflow runs this file when the model is loaded (`mlflow.pyfunc.load_model("model
     label        optional; class index from 0, only for models with classes
     prompt       optional; words, or labels with commas between, only for models that take them
     guidance     optional; classifier-free guidance scale, only for conditional models
-    seconds      optional; length, only for sound: longer than the training examples by overlapping windows
+    seconds      optional; length, only for audio: longer than the training examples by overlapping windows
 
 Each output row is one sample: request (row of the input), number, label (-1: none) or prompt ("": none) where the model
 has them, and png or flac (base64).
@@ -28,14 +28,14 @@ from mlflow.pyfunc.model import PythonModel
 from numpy.typing import NDArray
 
 from linnet.artifacts import Model
-from linnet.commands.generate import DrawError, DrawRequest, draw_batch, plan
+from linnet.commands.generate import DrawRequest, GenerationError, draw_batch, plan
 from linnet.errors import LinnetError
 from linnet.files import read_json
-from linnet.inference.diffusion_model import Painter, UntoldError, chunks, load_painter, pick_device
+from linnet.inference.diffusion_model import DiffusionModel, NoUnconditionalModeError, chunks, pick_device
 from linnet.modalities.codec import Statistics
 from linnet.modalities.conditions import Condition, parse_prompt
 from linnet.modalities.preview import encode_example
-from linnet.recipe import ClassLabel, DataSection, SampleSection, Sound, Unconditional
+from linnet.recipe import Audio, ClassLabel, DataSection, SampleSection, Unconditional
 
 MAX_SAMPLES = 4096
 BATCH_SIZE = 64
@@ -48,7 +48,7 @@ class SampleModel(PythonModel):
         """Load the weights once; called by MLflow."""
         model, sample = Path(context.artifacts["model"]), Path(context.artifacts["sample"])
         self._section = SampleSection.model_validate_json(sample.read_bytes())
-        self._painter = load_painter(model, weights=self._section.weights, device=pick_device("auto"))
+        self._diffusion_model = DiffusionModel.load(model, weights=self._section.weights, device=pick_device("auto"))
         self._statistics: Statistics = read_json(model / Model.statistics, made_by="train")
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
@@ -58,25 +58,25 @@ class SampleModel(PythonModel):
             for request, values in enumerate(model_input.to_dict("records"))
             for row in self._draw(request, {str(key): value for key, value in values.items() if not pd.isna(value)})
         ]
-        return pd.DataFrame(rows, columns=output_columns(self._painter))
+        return pd.DataFrame(rows, columns=output_columns(self._diffusion_model))
 
     def _draw(self, request: int, given: dict[str, Any]) -> list[dict[str, Any]]:
-        painter = self._painter
+        diffusion_model = self._diffusion_model
         count = int(given.get("num_samples", 1))
         if not 1 <= count <= MAX_SAMPLES:
             raise _refusal(f"num_samples = {count}: ask for 1 to {MAX_SAMPLES} samples a row")
         condition, shown = self._condition(given)
         rows: list[list[Any]] = []
         try:
-            planned = plan(painter.recipe, self._section, self._asked(given), is_told=condition is not None)
+            planned = plan(diffusion_model.recipe, self._section, self._asked(given), is_told=condition is not None)
             for numbers in chunks(count, BATCH_SIZE):
                 told = None if condition is None else [condition] * len(numbers)
-                examples = draw_batch(painter, planned, numbers, told)
+                examples = draw_batch(diffusion_model, planned, numbers, told)
                 for number, example in zip(numbers, examples, strict=True):
-                    rows.append([request, number, *shown, _as_text(example, painter.recipe.data)])
-        except (DrawError, UntoldError) as reason:
+                    rows.append([request, number, *shown, _as_text(example, diffusion_model.recipe.data)])
+        except (GenerationError, NoUnconditionalModeError) as reason:
             raise _refusal(str(reason)) from None
-        return [dict(zip(output_columns(painter), row, strict=True)) for row in rows]
+        return [dict(zip(output_columns(diffusion_model), row, strict=True)) for row in rows]
 
     def _asked(self, given: dict[str, Any]) -> DrawRequest:
         return DrawRequest(
@@ -88,7 +88,7 @@ class SampleModel(PythonModel):
 
     def _condition(self, given: dict[str, Any]) -> tuple[Condition, list[Any]]:
         """(what the network is told, how the output rows show it)."""
-        section = self._painter.recipe.conditioning
+        section = self._diffusion_model.recipe.conditioning
         label, prompt = given.get("label"), given.get("prompt")
         match section:
             case ClassLabel(num_classes=classes):
@@ -106,22 +106,22 @@ class SampleModel(PythonModel):
                     raise _refusal("label: this model takes a prompt, in words")
                 try:
                     condition = parse_prompt(section, self._statistics, str(prompt)) if prompt else None
-                    self._painter.encoder.encode([condition])
+                    self._diffusion_model.encoder.encode([condition])
                 except LinnetError as reason:
                     raise _refusal(str(reason)) from None
                 return condition, [str(prompt or "")]
 
 
-def output_columns(painter: Painter) -> list[str]:
+def output_columns(diffusion_model: DiffusionModel) -> list[str]:
     """Of `predict`'s answer, in order."""
-    match painter.recipe.conditioning:
+    match diffusion_model.recipe.conditioning:
         case Unconditional():
             shown = []
         case ClassLabel():
             shown = ["label"]
         case _:
             shown = ["prompt"]
-    return ["request", "number", *shown, "flac" if isinstance(painter.recipe.data, Sound) else "png"]
+    return ["request", "number", *shown, "flac" if isinstance(diffusion_model.recipe.data, Audio) else "png"]
 
 
 def _as_text(example: NDArray[Any], data: DataSection) -> str:

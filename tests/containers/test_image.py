@@ -67,7 +67,7 @@ def test_it_is_not_root_and_holds_only_the_product(shell: list[str]) -> None:
 def test_a_plain_command_works_without_root(shell: list[str], tmp_path: Path) -> None:
     write_tiny_recipe(tmp_path)
     said = run(*shell, "linnet", "ingest", f"{NAME}.toml")
-    assert "pictures of" in said
+    assert "images of" in said
     assert (tmp_path / "data" / "birds").stat().st_uid == 1000
 
 

@@ -41,7 +41,7 @@ def test_a_body_is_one_call_of_its_task(path: Path) -> None:
     assert of_tasks == [f"tasks.{path.stem}"]
     assert {ast.unparse(call.func) for call in calls} - set(of_tasks) <= {
         f"{name}.metadata.update"
-        for name in ("raw", "dataset", "model", "pictures", "samples", "restored", "metrics", "report", "registration")
+        for name in ("raw", "dataset", "model", "images", "samples", "restored", "metrics", "report", "registration")
     }
     assert hasattr(tasks, path.stem)
 

@@ -92,8 +92,8 @@ def check_closed_run(folder: Path) -> None:
         "v = c.get_model_version_by_alias('linnet-birds-tiny', 'champion'); r = c.get_run(v.run_id)\n"
         "print(r.info.status, r.data.tags['linnet.pipeline_state'], r.data.tags['linnet.pipeline_run'][:6])\n"
         "m = mlflow.pyfunc.load_model('models:/linnet-birds-tiny@champion')\n"
-        "import pandas as pd; print(len(m.predict(pd.DataFrame([{'num_samples': 3}]))), 'pictures')"
+        "import pandas as pd; print(len(m.predict(pd.DataFrame([{'num_samples': 3}]))), 'images')"
     )
     said = run(folder, sys.executable, "-W", "ignore", "-c", code)
     assert "FINISHED SUCCEEDED local-" in said
-    assert "3 pictures" in said
+    assert "3 images" in said

@@ -75,8 +75,8 @@ def test_every_result_is_there(finished: Finished) -> None:
     assert samples.shape == (12, 16, 16, 3)
     files = sorted((build / "samples" / "files").iterdir())
     assert [file.name for file in files] == ["000000.png", "000001.png", "000002.png"]
-    with Image.open(files[1]) as picture, Image.open(build / "samples" / "noising.png") as noising:
-        assert np.array_equal(np.asarray(picture), samples[1])
+    with Image.open(files[1]) as image, Image.open(build / "samples" / "noising.png") as noising:
+        assert np.array_equal(np.asarray(image), samples[1])
         assert noising.size == (10 * 18 - 2, 4 * 18 - 2)
     metrics = json.loads((build / "report" / "metrics.json").read_text())
     assert set(metrics["scores"]) == {"frechet_thumbnail", "kernel_thumbnail", "frechet_texture", "kernel_texture"}
@@ -163,8 +163,8 @@ def test_the_champion_loads_and_draws(finished: Finished, monkeypatch: pytest.Mo
     first, again = model.predict(asked), model.predict(asked)
     assert list(first["number"]) == [0, 1, 2]
     assert list(first["png"]) == list(again["png"])
-    pictures = [Image.open(io.BytesIO(base64.b64decode(png))) for png in first["png"]]
-    assert {picture.size for picture in pictures} == {(16, 16)}
+    images = [Image.open(io.BytesIO(base64.b64decode(png))) for png in first["png"]]
+    assert {image.size for image in images} == {(16, 16)}
     assert len(set(first["png"])) == 3
     fewer = model.predict(asked.assign(num_samples=1))
     assert fewer["png"][0] == first["png"][0]

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from support.commands import linnet
-from support.tiny import ROOT, tiny_raw_data, tiny_sound_data, tiny_sound_recipe, write_recipe, write_tiny_recipe
+from support.tiny import ROOT, tiny_audio_data, tiny_audio_recipe, tiny_raw_data, write_recipe, write_tiny_recipe
 
 pytestmark = pytest.mark.e2e
 NAME = "birds-tiny"
@@ -93,8 +93,8 @@ def test_retrain_checks_the_weights_that_it_measures_with(
     tmp_path: Path, empty_mlflow_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(empty_mlflow_database, tmp_path / "mlflow.db")
-    tiny_sound_data(tmp_path / "raw", "voices")
-    recipe = tiny_sound_recipe('evaluate.features=["scripted"]', "register.gate.metric=frechet_scripted")
+    tiny_audio_data(tmp_path / "raw", "voices")
+    recipe = tiny_audio_recipe('evaluate.features=["scripted"]', "register.gate.metric=frechet_scripted")
     write_recipe(tmp_path, recipe)
     (tmp_path / "embedding.pt").write_text("of somebody else")
     monkeypatch.setenv("LINNET_EMBEDDING_WEIGHTS", "embedding.pt")

@@ -15,7 +15,7 @@ import soundfile
 from linnet.hashes import folder_hash
 from linnet.recipe import Recipe
 from support.commands import linnet, linnet_killed
-from support.tiny import tiny_music_recipe, tiny_sound_data, tiny_sound_recipe, write_recipe
+from support.tiny import tiny_audio_data, tiny_audio_recipe, tiny_music_recipe, write_recipe
 
 pytestmark = pytest.mark.e2e
 STAGES = ("preprocess", "train", "sample", "restore", "evaluate", "register")
@@ -52,15 +52,15 @@ def finish(recipe: Recipe, raw: Path, folder: Path, database: Path) -> Finished:
 @pytest.fixture(scope="module")
 def music(tmp_path_factory: pytest.TempPathFactory, empty_mlflow_database: Path) -> Finished:
     folder = tmp_path_factory.mktemp("music")
-    raw = tiny_sound_data(tmp_path_factory.mktemp("raw") / "songs", "music")
+    raw = tiny_audio_data(tmp_path_factory.mktemp("raw") / "recordings", "music")
     return finish(tiny_music_recipe("train.grid_every_kexamples=1000.0"), raw, folder, empty_mlflow_database)
 
 
 @pytest.fixture(scope="module")
 def vocals(tmp_path_factory: pytest.TempPathFactory, empty_mlflow_database: Path) -> Finished:
     folder = tmp_path_factory.mktemp("vocals")
-    raw = tiny_sound_data(tmp_path_factory.mktemp("raw") / "voices", "voices")
-    recipe = tiny_sound_recipe("train.grid_every_kexamples=1000.0", LONGER)
+    raw = tiny_audio_data(tmp_path_factory.mktemp("raw") / "voices", "voices")
+    recipe = tiny_audio_recipe("train.grid_every_kexamples=1000.0", LONGER)
     return finish(recipe, raw, folder, empty_mlflow_database)
 
 
@@ -71,7 +71,7 @@ def finished(request: pytest.FixtureRequest, music: Finished, vocals: Finished) 
 
 def test_every_result_is_there(finished: Finished) -> None:
     build = finished.build
-    assert "8 songs" in finished.said["ingest"]
+    assert "8 recordings" in finished.said["ingest"]
     examples = np.load(build / "samples" / "samples.npy")
     assert examples.shape == (12, 400 if finished.recipe.name == "music-tiny" else 240)
     assert [path.name for path in sorted((build / "samples" / "files").iterdir())] == [
@@ -101,7 +101,7 @@ def test_results_are_summed_up(finished: Finished) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")  # MLflow's own, when it is imported
-def test_the_champion_makes_sound_from_words(music: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_champion_makes_audio_from_words(music: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
 
     monkeypatch.chdir(music.folder)

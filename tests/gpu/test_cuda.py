@@ -1,4 +1,4 @@
-"""On a GPU: the same stages in every precision, the same pictures as on a CPU."""
+"""On a GPU: the same stages in every precision, the same images as on a CPU."""
 
 from pathlib import Path
 
@@ -46,16 +46,16 @@ def test_trains_and_samples(folder: Path, precision: str) -> None:
     assert (folder / "samples" / "grid.png").is_file()
 
 
-def test_gpu_and_cpu_draw_the_same_pictures(folder: Path) -> None:
+def test_gpu_and_cpu_draw_the_same_images(folder: Path) -> None:
     """One model, one seed: noise comes from the CPU's streams, so only rounding differs."""
-    from linnet.inference.diffusion_model import load_painter
+    from linnet.inference.diffusion_model import DiffusionModel
 
     recipe = tiny_recipe()
     model = train_on_gpu(recipe, folder)
-    pictures = []
+    images = []
     for device in ("cpu", "cuda"):
-        painter = load_painter(model, weights="ema", device=torch.device(device))
-        x = painter.draw(
+        diffusion_model = DiffusionModel.load(model, weights="ema", device=torch.device(device))
+        x = diffusion_model.sample(
             recipe.sample.sampler,
             seed=3,
             numbers=[0, 1, 2],
@@ -64,8 +64,8 @@ def test_gpu_and_cpu_draw_the_same_pictures(folder: Path) -> None:
             clip_x0=True,
             precision="fp32",
         )
-        pictures.append(x.cpu())
-    torch.testing.assert_close(pictures[0], pictures[1], rtol=1e-2, atol=1e-2)
+        images.append(x.cpu())
+    torch.testing.assert_close(images[0], images[1], rtol=1e-2, atol=1e-2)
 
 
 def test_describe_measures_gpu_memory() -> None:

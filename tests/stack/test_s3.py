@@ -597,7 +597,7 @@ def test_a_model_that_did_not_arrive_is_not_trained_again(bucket: str, client: A
 
     with pytest.MonkeyPatch.context() as patch:
         first = train("first", patch)
-        patch.setattr("linnet.stages.train.LossComputer.__call__", None)  # no step may be computed again
+        patch.setattr("linnet.stages.train.DiffusionLoss.__call__", None)  # no step may be computed again
         second = train("second", patch)
     assert folder_hash(first, leave_out=()) == folder_hash(second, leave_out=()), "grids too"
     assert len(list((second / "grids").iterdir())) > 1

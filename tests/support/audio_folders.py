@@ -1,4 +1,4 @@
-"""Raw folders of sound written file by file, and what preprocess makes of them."""
+"""Raw folders of audio written file by file, and what preprocess makes of them."""
 
 import csv
 import json
@@ -11,12 +11,12 @@ import soundfile
 from numpy.typing import NDArray
 
 from linnet.artifacts import Dataset
-from linnet.recipe import Sound
+from linnet.recipe import Audio
 from linnet.stages import preprocess
 from support.audio_section import SOUND
 
 RATE = 8000
-GOOD = 10  # songs song_0.wav to song_9.wav
+GOOD = 10  # recordings song_0.wav to song_9.wav
 SECONDS = 0.12  # 960 samples: four windows of 240, and one every 256 samples is three
 DATA = SOUND.model_copy(update={"max_rejected_fraction": 0.9, "caption_column": "caption"})
 
@@ -51,14 +51,14 @@ class Folder:
         self.list(name)
 
 
-def good_songs(path: Path) -> Folder:
+def good_recordings(path: Path) -> Folder:
     raw = Folder(path)
     for number in range(GOOD):
         raw.add(f"song_{number}.wav", tone(300 + 250 * number), split="train" if number % 5 else "test")
     return raw
 
 
-def prepare(raw: Path, out: Path, data: Sound = DATA, *, workers: int = 1) -> dict[str, Any]:
+def prepare(raw: Path, out: Path, data: Audio = DATA, *, workers: int = 1) -> dict[str, Any]:
     preprocess.run(data, raw=raw, out=out, workers=workers)
     statistics: dict[str, Any] = json.loads((out / Dataset.statistics).read_text())
     return statistics

@@ -1,4 +1,4 @@
-"""Tiny datasets and models of sound, made once for all tests of a run."""
+"""Tiny datasets and models of audio, made once for all tests of a run."""
 
 import shutil
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ import torch
 
 from linnet.artifacts import Model
 from linnet.files import read_json
-from linnet.inference.diffusion_model import Painter, load_painter
-from linnet.modalities.codec import SoundCodec, Statistics
-from linnet.recipe import Recipe, Sound
+from linnet.inference.diffusion_model import DiffusionModel
+from linnet.modalities.codec import AudioCodec, Statistics
+from linnet.recipe import Audio, Recipe
 from linnet.stages import preprocess, train
-from support.tiny import tiny_music_recipe, tiny_sound_data, tiny_sound_recipe
+from support.tiny import tiny_audio_data, tiny_audio_recipe, tiny_music_recipe
 
 CPU = torch.device("cpu")
 QUICK = ("train.duration_kexamples=0.032", "train.grid_every_kexamples=1000.0", "train.log_every_steps=4")  # 8 steps
@@ -30,9 +30,9 @@ class Made:
     model: Path
 
     @property
-    def sound(self) -> Sound:
+    def audio(self) -> Audio:
         """The data section."""
-        assert isinstance(self.recipe.data, Sound)
+        assert isinstance(self.recipe.data, Audio)
         return self.recipe.data
 
     @property
@@ -42,20 +42,20 @@ class Made:
         return statistics
 
     @property
-    def codec(self) -> SoundCodec:
+    def codec(self) -> AudioCodec:
         """On the CPU."""
-        return SoundCodec(self.sound, self.statistics, CPU)
+        return AudioCodec(self.audio, self.statistics, CPU)
 
-    def painter(self) -> Painter:
+    def diffusion_model(self) -> DiffusionModel:
         """With the averaged weights."""
-        return load_painter(self.model, weights="ema", device=CPU)
+        return DiffusionModel.load(self.model, weights="ema", device=CPU)
 
 
 def made(kind: Literal["voices", "music"], factory: pytest.TempPathFactory) -> Made:
     """The tiny vocals (complex, unconditional U-Net) or music (magnitudes, DiT with text) after 8 steps of training."""
     match kind:
         case "voices":
-            recipe = tiny_sound_recipe(*QUICK)
+            recipe = tiny_audio_recipe(*QUICK)
         case "music":
             recipe = tiny_music_recipe(*QUICK)
         case _:
@@ -63,7 +63,7 @@ def made(kind: Literal["voices", "music"], factory: pytest.TempPathFactory) -> M
     folder = factory.getbasetemp() / f"made-{kind}"
     if not (folder / "model").exists():
         shutil.rmtree(folder, ignore_errors=True)
-        tiny_sound_data(folder / "raw", kind)
+        tiny_audio_data(folder / "raw", kind)
         preprocess.run(recipe.data, raw=folder / "raw", out=folder / "dataset", workers=1)
         train_on(recipe, folder / "dataset", folder / "model")
     return Made(recipe, folder / "raw", folder / "dataset", folder / "model")

@@ -1,9 +1,9 @@
-"""A [data] section for sound, to be changed with `model_copy`."""
+"""A [data] section for audio, to be changed with `model_copy`."""
 
-from linnet.recipe import STFT, ComplexSpectrogram, SeededSplit, Sound
+from linnet.recipe import STFT, Audio, ComplexSpectrogram, SeededSplit
 
-SOUND = Sound(
-    kind="sound",
+SOUND = Audio(
+    kind="audio",
     folder="music",
     builtin="music",
     labels_column="labels",

@@ -24,7 +24,7 @@ class Published:
     model_channels: int
     channel_mult: tuple[int, ...]
     num_res_blocks: int
-    attention_resolutions: tuple[int, ...]  # by how much the picture is shrunk where there is attention
+    attention_resolutions: tuple[int, ...]  # by how much the image is shrunk where there is attention
     num_heads: int
     use_scale_shift_norm: bool
     resblock_updown: bool

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-REPOSITORY = "someone/songs"
+REPOSITORY = "someone/recordings"
 COMMIT = "5f3c" * 10
 LARGE_SUFFIXES = (".wav", ".ogg", ".parquet")  # kept outside of git, by their sha256
 

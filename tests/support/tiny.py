@@ -81,7 +81,7 @@ def tiny_recipe(*overrides: str) -> Recipe:
     return _tiny("birds-demo", (*SHORT, *BIRDS, *overrides))
 
 
-def tiny_sound_recipe(*overrides: str) -> Recipe:
+def tiny_audio_recipe(*overrides: str) -> Recipe:
     """Vocals: complex spectrograms, an unconditional U-Net."""
     return _tiny("vocals-demo", (*SHORT, *SOUND, *VOCALS, *overrides))
 
@@ -117,13 +117,13 @@ def tiny_raw_data(folder: Path) -> Path:
     return folder
 
 
-def tiny_sound_data(folder: Path, kind: Literal["voices", "music"]) -> Path:
-    """Eight sounds of a second or so: some 100 windows."""
+def tiny_audio_data(folder: Path, kind: Literal["voices", "music"]) -> Path:
+    """Eight audio of a second or so: some 100 windows."""
     match kind:
         case "voices":
             make_voices(folder, num_utterances=8)
         case "music":
-            make_music(folder, num_songs=8, seconds=1.0)
+            make_music(folder, num_recordings=8, seconds=1.0)
         case _:
             assert_never(kind)
     return folder

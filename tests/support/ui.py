@@ -47,7 +47,7 @@ def built(build: Path, name: str) -> TrainedModel:
 
 def asked(model: TrainedModel, condition: Condition = None, *, count: int = 2, seed: int = 3) -> Asked:
     guidance = None if condition is None else 1.5
-    seconds = usual_seconds(model.painter.recipe, model.section)
+    seconds = usual_seconds(model.diffusion_model.recipe, model.section)
     return Asked(seed, 5, guidance, seconds, condition=condition, count=count)
 
 

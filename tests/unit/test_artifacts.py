@@ -164,7 +164,7 @@ def test_content_hashes_see_content_and_nothing_else(tmp_path: Path) -> None:
     assert Dataset.content_hash(tmp_path) != dataset
 
 
-def test_the_model_hash_covers_what_decides_the_pictures(tmp_path: Path) -> None:
+def test_the_model_hash_covers_what_decides_the_images(tmp_path: Path) -> None:
     (tmp_path / Model.weights).write_text("1")
     with pytest.raises(ArtifactError, match=r"lacks ema\.safetensors, recipe\.json, statistics\.json; run `linnet"):
         Model.content_hash(tmp_path)

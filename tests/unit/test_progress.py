@@ -6,7 +6,7 @@ import re
 import pytest
 
 from linnet import progress
-from linnet.progress import Meter, say
+from linnet.progress import ProgressBar, log
 
 
 class Clock:
@@ -27,17 +27,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_a_message_is_one_line_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     message = "recipes/[birds].toml: " + "a long line " * 30 + "[red]not markup[/red]"
-    say(message)
+    log(message)
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", message + "\n")
 
 
 def test_lines_come_at_their_distance_with_the_time_left(capsys: pytest.CaptureFixture[str], clock: Clock) -> None:
-    with Meter("train: steps", 20) as meter:
+    with ProgressBar("train: steps", 20) as bar:
         for _ in range(4):
             clock.now += 3
-            meter.advance(note=f"loss {clock.now:g}")
-        meter.advance()
+            bar.advance(note=f"loss {clock.now:g}")
+        bar.advance()
         clock.now += 3
     assert capsys.readouterr().err.splitlines() == [
         "train: steps: 4/20, 12 s, 48 s left, loss 112",
@@ -48,22 +48,22 @@ def test_lines_come_at_their_distance_with_the_time_left(capsys: pytest.CaptureF
 def test_the_rate_after_a_resume_counts_only_what_this_run_did(
     capsys: pytest.CaptureFixture[str], clock: Clock
 ) -> None:
-    with Meter("train: steps", 20, done=10) as meter:
+    with ProgressBar("train: steps", 20, done=10) as bar:
         clock.now += 10
-        meter.advance(5)  # half a step a second, five to go
+        bar.advance(5)  # half a step a second, five to go
         clock.now += 1
-        meter.advance(5)
+        bar.advance(5)
     assert capsys.readouterr().err.splitlines() == ["train: steps: 15/20, 10 s, 10 s left", "train: steps: 20/20, 11 s"]
 
 
 def test_an_unknown_total_is_not_shown(capsys: pytest.CaptureFixture[str], clock: Clock) -> None:
-    with Meter("ingest: files", 0) as meter:
-        meter.advance(7)
+    with ProgressBar("ingest: files", 0) as bar:
+        bar.advance(7)
     assert capsys.readouterr().err == "ingest: files: 7, 0 s\n"
 
 
 def test_failed_work_does_not_report_its_end(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(RuntimeError), Meter("work", 3):
+    with pytest.raises(RuntimeError), ProgressBar("work", 3):
         raise RuntimeError
     assert capsys.readouterr().err == ""
 
@@ -80,8 +80,8 @@ def test_a_terminal_shows_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
-    with Meter("train: steps", 3) as meter:
+    with ProgressBar("train: steps", 3) as bar:
         for _ in range(3):
-            meter.advance(note="loss [0.5]")
+            bar.advance(note="loss [0.5]")
     shown = re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", terminal.getvalue())
     assert re.search(r"train: steps\s.*3/3.*loss \[0\.5\]", shown)

@@ -1,4 +1,4 @@
-"""Sound from magnitudes: a phase that fits them, by the fast Griffin-Lim algorithm."""
+"""Audio from magnitudes: a phase that fits them, by the fast Griffin-Lim algorithm."""
 
 import math
 from dataclasses import dataclass

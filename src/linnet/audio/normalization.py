@@ -1,4 +1,4 @@
-"""A fixed mean and scale for every frequency: natural sound has 60 dB less at the top of the spectrum than at its foot.
+"""A fixed mean and scale for every frequency: natural audio has 60 dB less at the top of the spectrum than at its foot.
 
 Both are constants of a data set, so a complex spectrogram stays linear in the waveform.
 """

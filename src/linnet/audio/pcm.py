@@ -1,4 +1,4 @@
-"""Waveforms as 16 bits, as all stored sound is. Imports no torch: the workers that read songs need none."""
+"""Waveforms as 16 bits, as all stored audio is. Imports no torch: the workers that read recordings need none."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Sound on a page: pictures of its spectrum, and players that need no file beside the page."""
+"""Audio on a page: images of its spectrum, and players that need no file beside the page."""
 
 import base64
 import io
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 RANGE_DECIBELS = 80  # from the brightest colour to the darkest
-QUIETEST_TOP_DBFS = -40.0  # sound below this is drawn darker instead of brighter, so that silence is dark
+QUIETEST_TOP_DBFS = -40.0  # audio below this is drawn darker instead of brighter, so that silence is dark
 SILENCE_DBFS = -200.0  # for the logarithm of 0
 WINDOW_SECONDS = 0.032
 # From night to daylight; the lightness rises in even steps, so that equal steps of loudness look equal.
@@ -28,7 +28,7 @@ COLOURS = np.array(
 )
 
 
-def spectrogram_picture(
+def spectrogram_image(
     waveform: NDArray[np.floating] | NDArray[np.int16], *, sample_rate_hz: int, height: int = 128, width: int = 320
 ) -> NDArray[np.uint8]:
     """uint8 [height, width, 3]: time to the right, frequency upwards to half the sample rate, brighter is louder.
@@ -36,15 +36,15 @@ def spectrogram_picture(
     The colours span 80 dB below the loudest spot, or below -40 dBFS where that is louder.
     """
     levels = _spectrum_dbfs(_as_float(waveform), sample_rate_hz, max_frames=4 * width)
-    return picture_of_decibels(levels, height=height, width=width, top=max(float(levels.max()), QUIETEST_TOP_DBFS))
+    return image_of_decibels(levels, height=height, width=width, top=max(float(levels.max()), QUIETEST_TOP_DBFS))
 
 
-def picture_of_decibels(
+def image_of_decibels(
     levels: NDArray[np.floating], *, height: int, width: int, top: float, span: float = RANGE_DECIBELS
 ) -> NDArray[np.uint8]:
     """Levels [bins, frames] as uint8 [height, width, 3], the lowest bin at the bottom; `top` is brightest."""
-    picture = Image.fromarray(np.clip(levels, top - span, top)[::-1].astype(np.float32))
-    resized = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR), dtype=np.float64)
+    image = Image.fromarray(np.clip(levels, top - span, top)[::-1].astype(np.float32))
+    resized = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR), dtype=np.float64)
     places = np.clip((resized - top) / span + 1, 0, 1) * (len(COLOURS) - 1)
     channels = [np.interp(places, np.arange(len(COLOURS)), COLOURS[:, channel]) for channel in range(3)]
     return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
@@ -59,7 +59,7 @@ def wav(waveform: NDArray[np.floating] | NDArray[np.int16], sample_rate_hz: int)
 
 
 def inline_audio(waveform: NDArray[np.floating] | NDArray[np.int16], sample_rate_hz: int) -> str:
-    """A `data:` address of the sound, for an <audio> element; WAV, because Chromium does not play short FLAC."""
+    """A `data:` address of the audio, for an <audio> element; WAV, because Chromium does not play short FLAC."""
     return "data:audio/wav;base64," + base64.b64encode(wav(waveform, sample_rate_hz)).decode("ascii")
 
 

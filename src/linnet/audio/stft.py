@@ -1,4 +1,4 @@
-"""The short-time Fourier transform of windows of sound, and the way back.
+"""The short-time Fourier transform of windows of audio, and the way back.
 
 What a network is trained on must not depend on how it was stored or batched. So on a CPU all that lies between a
 waveform and its channels is bit for bit the same for an example alone and in a batch: each waveform is transformed by
@@ -27,7 +27,7 @@ class Transform:
     the waveform back to 135 dB. With the row dropped and taken as 0, tones away from the ends of the waveform come back
     to 3 dB at frequency 0, 15 dB at 1 bin, 46 dB from 2 bins on, 67 dB from 5 bins on and 78 dB from 9.6 bins on. A bin
     is sample rate / window_samples wide: 9.6 bins are 150 Hz at 16 kHz and 1,024 samples, and 300 Hz at 8 kHz and 256,
-    where 67 dB hold from 156 Hz on. A sound that is cut off at the ends of the waveform has low frequencies there, and
+    where 67 dB hold from 156 Hz on. An audio that is cut off at the ends of the waveform has low frequencies there, and
     loses more: 44 dB over a whole second. So estimate the row.
     """
 

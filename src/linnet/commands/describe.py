@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from linnet.inference.diffusion_model import Painter, build_network, place
+from linnet.inference.diffusion_model import DiffusionModel, build_network, place
 from linnet.inference.reference_sets import UNTRAINED_STEPS
 from linnet.modalities.codec import Statistics
 from linnet.models.hashed_text_encoder import PARTS_PER_WORD
-from linnet.progress import say
+from linnet.progress import log
 from linnet.recipe import (
     AsTrained,
+    Audio,
     ClassLabel,
     DPMSolver,
     HuggingFaceTextEncoder,
@@ -31,18 +32,17 @@ from linnet.recipe import (
     Recipe,
     SamplerSection,
     SampleSection,
-    Sound,
     Text,
     TrainedTextEncoder,
     TrainingRecipe,
     Unconditional,
 )
-from linnet.stages.sample import NOISING_EXAMPLES, NOISING_STEPS, draw_conditions, length_of, paint
+from linnet.stages.sample import NOISING_EXAMPLES, NOISING_STEPS, length_of, sample_batch, sample_conditions
 from linnet.stages.train import GRID_EXAMPLES, GRID_SAMPLER
 from linnet.training.checkpoint import CheckpointStore
-from linnet.training.distributed import Ranks
+from linnet.training.distributed import DistributedContext
 from linnet.training.loop import new_state, train_step
-from linnet.training.loss import LossComputer
+from linnet.training.loss import DiffusionLoss
 
 WARMUP_SECONDS = 4.0
 MEASURE_SECONDS = 3.0
@@ -92,7 +92,7 @@ def run(recipe: Recipe, *, device: torch.device) -> Description:
     """Count exactly what can be counted, time a few steps on `device` for the rest."""
     training = recipe.training()
     forward, both = count_flops(training)
-    say(f"describe: timing a few steps on {device}")
+    log(f"describe: timing a few steps on {device}")
     step_seconds = _time_training(training, device)
     memory = _peak_memory(device)
     draw_seconds, plain_seconds = _time_both_drawings(recipe, device)
@@ -148,9 +148,9 @@ def meta_condition(recipe: TrainingRecipe) -> Tensor | None:
 def _stored_bytes(recipe: TrainingRecipe) -> int:
     """Of one training example on disk."""
     match recipe.data:
-        case Sound(storage="waveform"):
+        case Audio(storage="waveform"):
             return 2 * recipe.data.window_samples
-        case Sound():
+        case Audio():
             return 4 * math.prod(recipe.data.shape)
         case _:
             return math.prod(recipe.data.shape)
@@ -159,10 +159,10 @@ def _stored_bytes(recipe: TrainingRecipe) -> int:
 def neutral_statistics(recipe: TrainingRecipe) -> Statistics:
     """What preprocess would measure on some data of no importance."""
     channels, bins, _ = recipe.data.shape
-    if isinstance(recipe.data, Sound):
-        song = {"name": "", "labels": ["one"], "caption": "three words here"}
+    if isinstance(recipe.data, Audio):
+        recording = {"name": "", "labels": ["one"], "caption": "three words here"}
         scales = {"mean": [0.0] * bins, "scale": [1.0] * bins, "peak": [10.0] * bins}
-        return scales | {"songs": [song], "song_counts": [1], "label_names": ["one"]}
+        return scales | {"recordings": [recording], "recording_counts": [1], "label_names": ["one"]}
     classes = {"class_names": ["one"], "class_counts": [1]}
     return {"mean": [0.5] * channels, "std": [0.25] * channels} | classes
 
@@ -170,9 +170,9 @@ def neutral_statistics(recipe: TrainingRecipe) -> Statistics:
 def _random_examples(recipe: TrainingRecipe, count: int) -> NDArray[Any]:
     rng = np.random.default_rng(0)
     match recipe.data:
-        case Sound(storage="waveform"):
+        case Audio(storage="waveform"):
             return rng.integers(-1000, 1000, (count, recipe.data.window_samples), dtype=np.int16)
-        case Sound():
+        case Audio():
             return rng.standard_normal((count, *recipe.data.shape), dtype=np.float32)
         case _:
             channels, height, width = recipe.data.shape
@@ -187,10 +187,10 @@ def _meta_network(recipe: TrainingRecipe) -> torch.nn.Module:
 def _time_training(recipe: TrainingRecipe, device: torch.device) -> float:
     network = place(build_network(recipe), device)
     section = recipe.train
-    state = new_state(network, section, Ranks.alone(device))
+    state = new_state(network, section, DistributedContext.alone(device))
     examples = _random_examples(recipe, 4 * section.batch_size)
     labels = np.zeros(len(examples), dtype=np.int64)
-    compute_loss = LossComputer(recipe, neutral_statistics(recipe), examples, labels, state.ranks, start_step=0)
+    compute_loss = DiffusionLoss(recipe, neutral_statistics(recipe), examples, labels, state.ranks, start_step=0)
     with tempfile.TemporaryDirectory() as scratch:
         checkpoints = CheckpointStore(Path(scratch), every_seconds=math.inf)
         return _median_seconds(lambda: train_step(state, section, compute_loss, checkpoints), device)
@@ -208,7 +208,7 @@ def _time_drawing(recipe: TrainingRecipe, section: SampleSection, device: torch.
     """Seconds for one sample and one step, drawn in batches as the stages do."""
     network = place(build_network(recipe), device)
     statistics = neutral_statistics(recipe)
-    painter = Painter.of(network, recipe, statistics, device)
+    diffusion_model = DiffusionModel.of(network, recipe, statistics, device)
     count = min(DRAW_BATCH, section.num_samples)
     steps = min(MEASURED_DRAW_STEPS, recipe.diffusion.schedule.num_timesteps)
     sampler = DPMSolver(kind="dpm_solver_pp_2m", num_steps=steps)
@@ -216,8 +216,8 @@ def _time_drawing(recipe: TrainingRecipe, section: SampleSection, device: torch.
     length = length_of(recipe, section, None)
 
     def draw() -> None:
-        conditions = draw_conditions(recipe, statistics, section)
-        paint(painter, section, length, list(range(count)), conditions)
+        conditions = sample_conditions(recipe, statistics, section)
+        sample_batch(diffusion_model, section, length, list(range(count)), conditions)
 
     return _median_seconds(draw, device) / count / steps
 

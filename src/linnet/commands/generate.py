@@ -15,20 +15,20 @@ from linnet.artifacts import Model, Samples
 from linnet.diffusion.samplers import OnStep
 from linnet.errors import LinnetError
 from linnet.files import new_folder, read_json, write_json
-from linnet.inference.diffusion_model import Painter, chunks, load_painter
+from linnet.inference.diffusion_model import DiffusionModel, chunks
 from linnet.modalities.codec import Stored
 from linnet.modalities.conditions import Condition, parse_prompt
 from linnet.modalities.preview import write_example, write_page
-from linnet.progress import Meter, say
-from linnet.recipe import Longer, SampleSection, Sound, TrainingRecipe
+from linnet.progress import ProgressBar, log
+from linnet.recipe import Audio, Longer, SampleSection, TrainingRecipe
 from linnet.reports import html
-from linnet.stages.sample import Length, length_of, paint
+from linnet.stages.sample import Length, length_of, sample_batch
 
 RESULT = "draw.json"  # what was asked for, beside the samples
-MAX_SECONDS = 600.0  # of sound, unless the model's own are longer
+MAX_SECONDS = 600.0  # of audio, unless the model's own are longer
 
 
-class DrawError(LinnetError):
+class GenerationError(LinnetError):
     """What was asked for cannot be drawn."""
 
 
@@ -39,7 +39,7 @@ class DrawRequest:
     seed: int
     num_steps: int | None
     guidance_scale: float | None
-    seconds: float | None  # of sound
+    seconds: float | None  # of audio
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,44 +64,46 @@ def plan(recipe: TrainingRecipe, section: SampleSection, asked: DrawRequest, *, 
         is_told: whether there is a condition; without one there is no guidance.
 
     Raises:
-        DrawError: the request makes no sense for this model.
+        GenerationError: the request makes no sense for this model.
     """
     usual = section.guidance_scale if is_told else 1.0
     guidance = usual if asked.guidance_scale is None else asked.guidance_scale
     steps = section.sampler.num_steps if asked.num_steps is None else asked.num_steps
     timesteps = recipe.diffusion.schedule.num_timesteps
     if asked.seed < 0:
-        raise DrawError(f"seed = {asked.seed}: give 0 or more")
+        raise GenerationError(f"seed = {asked.seed}: give 0 or more")
     if not 1 <= steps <= timesteps:
-        raise DrawError(f"steps = {steps}: give 1 to {timesteps}")
+        raise GenerationError(f"steps = {steps}: give 1 to {timesteps}")
     if guidance != 1 and not is_told:
-        raise DrawError(f"guidance = {guidance:g} needs a label or a prompt to be guided to")
+        raise GenerationError(f"guidance = {guidance:g} needs a label or a prompt to be guided to")
     if not (math.isfinite(guidance) and guidance >= 0):
-        raise DrawError(f"guidance = {guidance:g}: give a number of 0 or more")
+        raise GenerationError(f"guidance = {guidance:g}: give a number of 0 or more")
     if asked.seconds is not None:
         own = usual_seconds(recipe, section)
         if own is None:
-            raise DrawError(f"seconds = {asked.seconds:g}: this model draws pictures; leave it out")
+            raise GenerationError(f"seconds = {asked.seconds:g}: this model draws images; leave it out")
         if not 0 < asked.seconds <= max(MAX_SECONDS, own):
-            raise DrawError(f"seconds = {asked.seconds:g}: give more than 0 and at most {max(MAX_SECONDS, own):g}")
+            raise GenerationError(
+                f"seconds = {asked.seconds:g}: give more than 0 and at most {max(MAX_SECONDS, own):g}"
+            )
     sampler = section.sampler.model_copy(update={"num_steps": steps})
     changed = {"sampler": sampler, "seed": asked.seed, "guidance_scale": guidance}
     return Plan(section.model_copy(update=changed), length_of(recipe, section, asked.seconds))
 
 
 def usual_seconds(recipe: TrainingRecipe, section: SampleSection) -> float | None:
-    """How long a sound of the model is, where nobody asks for another length; None for pictures."""
+    """How long an audio of the model is, where nobody asks for another length; None for images."""
     match recipe.data, section.length:
-        case Sound(), Longer(duration_seconds=seconds):
+        case Audio(), Longer(duration_seconds=seconds):
             return seconds
-        case Sound() as data, _:
+        case Audio() as data, _:
             return data.window_samples / data.sample_rate_hz
         case _:
             return None
 
 
 def draw_batch(
-    painter: Painter,
+    diffusion_model: DiffusionModel,
     planned: Plan,
     numbers: list[int],
     conditions: Sequence[Condition] | None,
@@ -113,58 +115,62 @@ def draw_batch(
     Raises:
         LinnetError: the model does not know a condition, has to be told one, or has made no numbers.
     """
-    return decode(painter, planned, paint(painter, *planned, numbers, conditions, on_step=on_step))
+    return decode(
+        diffusion_model, planned, sample_batch(diffusion_model, *planned, numbers, conditions, on_step=on_step)
+    )
 
 
-def decode(painter: Painter, planned: Plan, x: Tensor) -> Stored:
-    """Pictures, or waveforms of the length that was asked for: a model draws whole frames, and a window at least."""
-    return painter.codec.decode(x)[:, : planned.length.samples]
+def decode(diffusion_model: DiffusionModel, planned: Plan, x: Tensor) -> Stored:
+    """Images, or waveforms of the length that was asked for: a model draws whole frames, and a window at least."""
+    return diffusion_model.codec.decode(x)[:, : planned.length.samples]
 
 
 def run(section: SampleSection, wish: Wish, *, model: Path, out: Path, device: torch.device, batch_size: int) -> None:
     """Draw what `wish` says from the model folder into `out`: single files, samples.csv, draw.json and a page.
 
     Raises:
-        DrawError: the wish makes no sense for this model, or `out` is somebody's own folder.
+        GenerationError: the wish makes no sense for this model, or `out` is somebody's own folder.
         PromptError: a prompt makes none.
         ArtifactError: `model` is no whole model folder.
     """
     _check_out(out)
-    painter = load_painter(model, weights=section.weights, device=device)
+    diffusion_model = DiffusionModel.load(model, weights=section.weights, device=device)
     statistics = read_json(model / Model.statistics, made_by="train")
-    asked = [parse_prompt(painter.recipe.conditioning, statistics, prompt) for prompt in wish.prompts]
+    asked = [parse_prompt(diffusion_model.recipe.conditioning, statistics, prompt) for prompt in wish.prompts]
     conditions = [condition for condition in asked for _ in range(wish.count)]
     prompts = [prompt for prompt in wish.prompts for _ in range(wish.count)] or [""] * wish.count
-    planned = plan(painter.recipe, section, wish, is_told=bool(conditions))
+    planned = plan(diffusion_model.recipe, section, wish, is_told=bool(conditions))
     found = []
-    with Meter("draw: examples", len(prompts)) as meter:
+    with ProgressBar("draw: examples", len(prompts)) as bar:
         for numbers in chunks(len(prompts), batch_size):
             told = [conditions[number] for number in numbers] if conditions else None
-            found.append(draw_batch(painter, planned, numbers, told))
-            meter.advance(len(numbers))
+            found.append(draw_batch(diffusion_model, planned, numbers, told))
+            bar.advance(len(numbers))
     with new_folder(out) as folder:
-        _write(folder, painter, np.concatenate(found), prompts, planned.section)
+        _write(folder, diffusion_model, np.concatenate(found), prompts, planned.section)
         write_json(folder / RESULT, _settings(wish, planned.section, model))
-    say(f"{out}: {len(prompts)} samples, look at {out / Samples.page}")
+    log(f"{out}: {len(prompts)} samples, look at {out / Samples.page}")
 
 
 def _check_out(out: Path) -> None:
-    """What lies at `out` is replaced: raises DrawError where that would be somebody's own folder."""
+    """What lies at `out` is replaced: raises GenerationError where that would be somebody's own folder."""
     if out.exists() and not (out / RESULT).is_file():
-        raise DrawError(f"--out {out}: is there already, and was not made by linnet draw; give a new folder")
+        raise GenerationError(f"--out {out}: is there already, and was not made by linnet draw; give a new folder")
 
 
-def _write(folder: Path, painter: Painter, examples: Stored, prompts: list[str], section: SampleSection) -> None:
+def _write(
+    folder: Path, diffusion_model: DiffusionModel, examples: Stored, prompts: list[str], section: SampleSection
+) -> None:
     """Everything to look at and listen to."""
-    data, sampler = painter.recipe.data, section.sampler
+    data, sampler = diffusion_model.recipe.data, section.sampler
     with (folder / Samples.manifest).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["number", "seed", "condition", "file"])
         for number, (example, prompt) in enumerate(zip(examples, prompts, strict=True)):
             writer.writerow([number, section.seed, prompt, write_example(folder / f"{number:06d}", example, data)])
-    html.save_png(folder / Samples.grid, html.grid(painter.codec.pictures(examples)))
+    html.save_png(folder / Samples.grid, html.grid(diffusion_model.codec.images(examples)))
     lead = f"{sampler.num_steps} steps of {sampler.kind}, seed {section.seed}, guidance {section.guidance_scale:g}."
-    write_page(folder, painter.recipe, examples, prompts, title="Drawn on request", lead=lead)
+    write_page(folder, diffusion_model.recipe, examples, prompts, title="Drawn on request", lead=lead)
 
 
 def _settings(wish: Wish, section: SampleSection, model: Path) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""repair: a recording or picture of one's own, brought back with the trained model as prior, at any length or size."""
+"""repair: a recording or image of one's own, brought back with the trained model as prior, at any length or size."""
 
 import dataclasses
 import math
@@ -13,17 +13,18 @@ from torch import Tensor
 
 from linnet.audio.griffin_lim import KnownBins
 from linnet.audio.stft import as_channels
-from linnet.data.audio_files import UnreadableSound, read_sound
-from linnet.data.images import UnreadableFile, read_picture
+from linnet.data.audio_files import UnreadableAudio, read_audio
+from linnet.data.images import UnreadableFile, read_image
 from linnet.diffusion.operators import FrequencyConvolution, Mask, RowScaled
 from linnet.errors import LinnetError
 from linnet.files import new_folder, write_json
 from linnet.inference.degradations import build_problem
-from linnet.inference.diffusion_model import Painter, load_painter
-from linnet.modalities.codec import PictureCodec, SoundCodec, to_samples
+from linnet.inference.diffusion_model import DiffusionModel
+from linnet.modalities.codec import AudioCodec, ImageCodec, to_samples
 from linnet.modalities.preview import write_example
-from linnet.progress import Meter, say
+from linnet.progress import ProgressBar, log
 from linnet.recipe import (
+    Audio,
     BandwidthExtension,
     BlindDereverberation,
     CaltechBirds,
@@ -35,7 +36,6 @@ from linnet.recipe import (
     MagnitudeSpectrogram,
     RestorationTask,
     RestoreSection,
-    Sound,
     SuperResolution,
     check_task,
 )
@@ -56,7 +56,7 @@ class Given:
 
     file: Path
     impulse_response: Path | None  # a recording of the room's answer to a click, for known_reverb
-    mask: Path | None  # a picture, white where pixels are missing, for inpaint_pixels
+    mask: Path | None  # an image, white where pixels are missing, for inpaint_pixels
 
 
 def run(
@@ -70,24 +70,24 @@ def run(
     """
     _check_out(out)
     _check_given(given, task)
-    painter = load_painter(model, weights=section.weights, device=device)
+    diffusion_model = DiffusionModel.load(model, weights=section.weights, device=device)
     try:
-        check_task(task, painter.recipe.data)
+        check_task(task, diffusion_model.recipe.data)
     except ValueError as reason:
         raise RepairError(f"{model} is not for this task: {reason}") from None
-    match painter.recipe.data:
-        case Sound():
-            restored, notes = _repair_sound(section, task, given, painter, painter.recipe.data)
+    match diffusion_model.recipe.data:
+        case Audio():
+            restored, notes = _repair_audio(section, task, given, diffusion_model, diffusion_model.recipe.data)
         case CaltechBirds():
-            restored, notes = _repair_picture(section, task, given, painter)
+            restored, notes = _repair_image(section, task, given, diffusion_model)
         case _:
-            assert_never(painter.recipe.data)
+            assert_never(diffusion_model.recipe.data)
     with new_folder(out) as folder:
-        name = write_example(folder / given.file.stem, restored, painter.recipe.data)
+        name = write_example(folder / given.file.stem, restored, diffusion_model.recipe.data)
         write_json(folder / RESULT, {"file": str(given.file), "task": task.model_dump(mode="json"), "notes": notes})
     for note in notes:
-        say(f"{given.file}: {note}")
-    say(f"{out / name}")
+        log(f"{given.file}: {note}")
+    log(f"{out / name}")
 
 
 def _check_given(given: Given, task: RestorationTask) -> None:
@@ -104,28 +104,28 @@ def _check_out(out: Path) -> None:
         raise RepairError(f"--out {out}: is there already, and was not made by linnet repair; give a new folder")
 
 
-def _repair_sound(
-    section: RestoreSection, task: RestorationTask, given: Given, painter: Painter, data: Sound
+def _repair_audio(
+    section: RestoreSection, task: RestorationTask, given: Given, diffusion_model: DiffusionModel, data: Audio
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    codec = painter.codec
-    assert isinstance(codec, SoundCodec)
+    codec = diffusion_model.codec
+    assert isinstance(codec, AudioCodec)
     samples, notes = _read(given.file, data)
-    spectrum = _spectrum(codec, samples).to(painter.device)
+    spectrum = _spectrum(codec, samples).to(diffusion_model.device)
     natural = as_channels(spectrum, data.representation)
     shape = (natural.shape[1], natural.shape[2], natural.shape[3])
-    missing = build_problem(task, codec, shape, seed=section.seed, device=painter.device).missing
+    missing = build_problem(task, codec, shape, seed=section.seed, device=diffusion_model.device).missing
     _check_missing(given, task, data, missing, len(samples))
     gain = _gain(codec, natural, missing)
     x = codec.standardised(natural * gain)
     loud = task.model_copy(update={"noise_std": task.noise_std * gain})
-    problem = build_problem(loud, codec, shape, seed=section.seed, device=painter.device)
+    problem = build_problem(loud, codec, shape, seed=section.seed, device=diffusion_model.device)
     if isinstance(task, KnownReverb):
         if given.impulse_response is None:
             raise RepairError("known_reverb needs --impulse-response: a recording of the room's answer to a click")
         room, _ = _read(given.impulse_response, data)
         if not room.any():
             raise RepairError(f"{given.impulse_response}: is silent; give a recording of the room's answer to a click")
-        filters = room_filters(codec, torch.from_numpy(room), max_taps=shape[-1]).to(painter.device)
+        filters = room_filters(codec, torch.from_numpy(room), max_taps=shape[-1]).to(diffusion_model.device)
         operator = RowScaled(FrequencyConvolution(filters), problem.row_scale)
         problem = dataclasses.replace(problem, operator=operator)
         y = x * problem.row_scale
@@ -137,8 +137,8 @@ def _repair_sound(
         y = x
     else:
         y = problem.operator.forward(x)
-    with Meter(f"restore: {task.kind}", section.num_draws * section.num_steps) as meter:
-        restored = solve(task, section, painter, problem, y, [0], on_step=lambda t, x: meter.advance())
+    with ProgressBar(f"restore: {task.kind}", section.num_draws * section.num_steps) as bar:
+        restored = solve(task, section, diffusion_model, problem, y, [0], on_step=lambda t, x: bar.advance())
     known = KnownBins(spectrum, ~missing[0])
     waveform = codec.waveform(codec.natural(restored) / gain, known=known)[:, : len(samples)]
     if isinstance(task, InpaintFrames) and not task.noise_std:  # outside the gap the samples are known
@@ -147,14 +147,14 @@ def _repair_sound(
     return to_samples(waveform)[0], notes
 
 
-def _outside_gap(samples: Tensor, task: InpaintFrames, data: Sound) -> Tensor:
+def _outside_gap(samples: Tensor, task: InpaintFrames, data: Audio) -> Tensor:
     """[N] in 0..1: 1 where a recording was whole, 0 in its gap, and a straight way between."""
     seconds = torch.arange(len(samples)) / data.sample_rate_hz
     away = torch.maximum(task.start_seconds - seconds, seconds - task.start_seconds - task.gap_seconds)
     return (away / CROSSFADE_SECONDS).clamp(0, 1)
 
 
-def _check_missing(given: Given, task: RestorationTask, data: Sound, missing: Tensor, num_samples: int) -> None:
+def _check_missing(given: Given, task: RestorationTask, data: Audio, missing: Tensor, num_samples: int) -> None:
     """Raises RepairError where a task would restore nothing of a recording, or has nothing of it to go by."""
     takes_away = isinstance(task, InpaintBins | InpaintFrames | BandwidthExtension)
     if takes_away and (bool(missing.all()) or not bool(missing.any())):
@@ -165,15 +165,15 @@ def _check_missing(given: Given, task: RestorationTask, data: Sound, missing: Te
         )
 
 
-def _read(path: Path, data: Sound) -> tuple[np.ndarray, tuple[str, ...]]:
+def _read(path: Path, data: Audio) -> tuple[np.ndarray, tuple[str, ...]]:
     try:
-        recording = read_sound(path, sample_rate_hz=data.sample_rate_hz)
-    except UnreadableSound as reason:
+        decoded = read_audio(path, sample_rate_hz=data.sample_rate_hz)
+    except UnreadableAudio as reason:
         raise RepairError(f"{path}: {reason}") from None
-    return recording.samples, recording.notes
+    return decoded.samples, decoded.notes
 
 
-def _spectrum(codec: SoundCodec, samples: np.ndarray) -> Tensor:
+def _spectrum(codec: AudioCodec, samples: np.ndarray) -> Tensor:
     """[1, F, T] of a whole recording, with silence after it up to a whole frame and to a training example."""
     hop = codec.data.stft.hop_samples
     length = max(-(-len(samples) // hop) * hop, codec.data.window_samples)
@@ -181,7 +181,7 @@ def _spectrum(codec: SoundCodec, samples: np.ndarray) -> Tensor:
     return codec.transform.spectrum(waveform)
 
 
-def _gain(codec: SoundCodec, natural: Tensor, missing: Tensor) -> float:
+def _gain(codec: AudioCodec, natural: Tensor, missing: Tensor) -> float:
     """What makes the observed part of a recording [1, C, F, T] as loud as training examples were there on average."""
     observed = (~missing).expand_as(natural)
     match codec.data.representation:
@@ -194,7 +194,7 @@ def _gain(codec: SoundCodec, natural: Tensor, missing: Tensor) -> float:
     return 1 / level if level > 0 else 1.0
 
 
-def room_filters(codec: SoundCodec, impulse_response: Tensor, *, max_taps: int) -> Tensor:
+def room_filters(codec: AudioCodec, impulse_response: Tensor, *, max_taps: int) -> Tensor:
     """Complex [F, K]: how each frequency's frames are mixed by a room, from its answer h to a click.
 
     The convolutive transfer function without cross-bands (Talmon et al. 2009) that predicts the STFT of reverberant
@@ -226,39 +226,39 @@ def _turn(samples: Tensor, size: int) -> Tensor:
     return torch.exp(-2j * math.pi * (samples % size).double() / size)
 
 
-def _repair_picture(
-    section: RestoreSection, task: RestorationTask, given: Given, painter: Painter
+def _repair_image(
+    section: RestoreSection, task: RestorationTask, given: Given, diffusion_model: DiffusionModel
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    codec = painter.codec
-    assert isinstance(codec, PictureCodec)
-    pixels = _open(given.file).to(painter.device)
-    _, height, width = painter.recipe.data.shape
+    codec = diffusion_model.codec
+    assert isinstance(codec, ImageCodec)
+    pixels = _open(given.file).to(diffusion_model.device)
+    _, height, width = diffusion_model.recipe.data.shape
     factor = task.factor if isinstance(task, SuperResolution) else 1
     tall, wide = pixels.shape[1] * factor, pixels.shape[2] * factor
     if tall < height or wide < width:
         raise RepairError(
-            f"{given.file}: the restored picture would have {wide} x {tall} pixels, this model needs "
+            f"{given.file}: the restored image would have {wide} x {tall} pixels, this model needs "
             f"{width} x {height} or more"
         )
     shape = (3, tall, wide)
-    problem = build_problem(task, codec, shape, seed=section.seed, device=painter.device)
+    problem = build_problem(task, codec, shape, seed=section.seed, device=diffusion_model.device)
     x = codec.encode(pixels)
     if isinstance(task, InpaintPixels):
         if given.mask is None:
-            raise RepairError("inpaint_pixels needs --mask: a picture of the same size, white where pixels are missing")
-        missing = (_open(given.mask)[..., 0] > 127).to(painter.device)
+            raise RepairError("inpaint_pixels needs --mask: an image of the same size, white where pixels are missing")
+        missing = (_open(given.mask)[..., 0] > 127).to(diffusion_model.device)
         if missing.shape[1:] != x.shape[2:]:
             raise RepairError(f"{given.mask} and {given.file} differ in size")
         problem = dataclasses.replace(problem, operator=RowScaled(Mask(~missing), problem.row_scale), missing=missing)
     y = x * problem.row_scale if isinstance(task, SuperResolution) else problem.operator.forward(x)
-    with Meter(f"restore: {task.kind}", section.num_draws * section.num_steps) as meter:
-        restored = solve(task, section, painter, problem, y, [0], on_step=lambda t, x: meter.advance())
+    with ProgressBar(f"restore: {task.kind}", section.num_draws * section.num_steps) as bar:
+        restored = solve(task, section, diffusion_model, problem, y, [0], on_step=lambda t, x: bar.advance())
     return codec.decode(restored)[0], ()
 
 
 def _open(path: Path) -> Tensor:
     """uint8 [1, H, W, 3]. Raises RepairError."""
     try:
-        return torch.from_numpy(np.array(read_picture(path)))[None]
+        return torch.from_numpy(np.array(read_image(path)))[None]
     except UnreadableFile as reason:
         raise RepairError(f"{path}: {reason}") from None

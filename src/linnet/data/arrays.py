@@ -57,7 +57,7 @@ class ChannelStatistics:
         self._pixels = 0
 
     def add(self, image: NDArray[np.uint8]) -> None:
-        """Count one picture, uint8 [height, width, channels]."""
+        """Count one image, uint8 [height, width, channels]."""
         flat = image.reshape(-1, image.shape[-1]).astype(np.uint64)
         self._sum += flat.sum(axis=0)
         self._squares += (flat * flat).sum(axis=0)

@@ -1,4 +1,4 @@
-"""From a sound file to windows of samples: one channel, one sample rate, -1..1, and a note of all that was changed."""
+"""From an audio file to windows of samples: one channel, one sample rate, -1..1, and a note of all that was changed."""
 
 import math
 import os
@@ -20,11 +20,11 @@ UNKNOWN_FRAMES = 2**63 - 1  # libsndfile's answer for a stream whose header does
 UNKNOWN_BYTES = 0x7FFFF000  # what programs that write to a pipe put for a size they don't know yet, and above
 BLOCK = 4096  # samples; where a decoder fails, the block it fails in is lost
 MAX_RATIO_TERM = 2000  # of the sample rates; a resampling kernel for 44101 : 16000 would take gigabytes
-SHORTEST_PART = 4  # a song of a quarter of a window or more is padded, a shorter one rejected
+SHORTEST_PART = 4  # a recording of a quarter of a window or more is padded, a shorter one rejected
 PROMISE = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)  # libsndfile's log
 
 
-class UnreadableSound(ValueError):
+class UnreadableAudio(ValueError):
     """One recording cannot be used; its text is the reason written to rejected.csv."""
 
 
@@ -40,8 +40,8 @@ class _Stream(soundfile.SoundFile):  # type: ignore[misc]  # soundfile comes wit
 
 
 @dataclass(frozen=True)
-class Recording:
-    """One song as the pipeline uses it, and what was done for that."""
+class DecodedAudio:
+    """One recording as the pipeline uses it, and what was done for that."""
 
     samples: NDArray[np.float32]  # [n], finite, in -1..1
     notes: tuple[str, ...]  # what was changed or is missing
@@ -50,37 +50,37 @@ class Recording:
 
 @dataclass(frozen=True)
 class Windows:
-    """The windows of one song that are loud enough."""
+    """The windows of one recording that are loud enough."""
 
-    starts: tuple[int, ...]  # in samples of the song; negative where silence was put before it
+    starts: tuple[int, ...]  # in samples of the recording; negative where silence was put before it
     samples: NDArray[np.float32]  # [len(starts), window_samples]
     num_silent: int
     notes: tuple[str, ...]
 
 
-def read_sound(path: Path, *, sample_rate_hz: int) -> Recording:
+def read_audio(path: Path, *, sample_rate_hz: int) -> DecodedAudio:
     """Any file that libsndfile decodes (wav, flac, ogg, mp3, aiff, ...) as one channel at `sample_rate_hz`.
 
     Up to 8 channels are mixed by their mean, other sample rates resampled, and what then peaks above 1 is scaled to
     peak at 1. Of a file that ends early or is damaged inside, the part before that is kept. All that gets a note.
 
     Raises:
-        UnreadableSound: missing, not sound, empty, more than 4 hours or 2^28 samples, values that are not finite.
+        UnreadableAudio: missing, not audio, empty, more than 4 hours or 2^28 samples, values that are not finite.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a pipe would wait for its writer
     except FileNotFoundError:
-        raise UnreadableSound("file is missing") from None
+        raise UnreadableAudio("file is missing") from None
     except OSError as reason:
-        raise UnreadableSound(f"cannot be read ({reason.strerror})") from None
+        raise UnreadableAudio(f"cannot be read ({reason.strerror})") from None
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise UnreadableSound("not a file")
+            raise UnreadableAudio("not a file")
         # By descriptor: soundfile takes a name that ends in .raw for headerless samples.
         with _Stream(descriptor, closefd=False) as file:
             return _convert(file, sample_rate_hz)
     except soundfile.LibsndfileError as reason:
-        raise UnreadableSound(f"not a sound file ({reason.error_string.rstrip('.')})") from None
+        raise UnreadableAudio(f"not an audio file ({reason.error_string.rstrip('.')})") from None
     finally:
         os.close(descriptor)
 
@@ -88,17 +88,17 @@ def read_sound(path: Path, *, sample_rate_hz: int) -> Recording:
 def cut_windows(
     samples: NDArray[np.float32], *, window_samples: int, stride_samples: int, silence_dbfs: float
 ) -> Windows:
-    """Windows of one song from its start on; what is left over at its end is not used.
+    """Windows of one recording from its start on; what is left over at its end is not used.
 
-    A song shorter than a window, but not shorter than a quarter of it, becomes one window with silence around it.
+    A recording shorter than a window, but not shorter than a quarter of it, becomes one window with silence around it.
     Silence is a root mean square below `silence_dbfs`, where 0 is that of a constant 1 (a full sine has -3).
 
     Raises:
-        UnreadableSound: the song is too short.
+        UnreadableAudio: the recording is too short.
     """
     count = len(samples)
     if count * SHORTEST_PART < window_samples:
-        raise UnreadableSound(f"too short: {count} samples of the {window_samples} of a window")
+        raise UnreadableAudio(f"too short: {count} samples of the {window_samples} of a window")
     notes: tuple[str, ...] = ()
     starts = list(range(0, count - window_samples + 1, stride_samples))
     before = 0
@@ -117,15 +117,15 @@ def _rms(samples: NDArray[np.float32]) -> float:
     return math.sqrt(np.square(samples, dtype=np.float64).mean())
 
 
-def _convert(file: soundfile.SoundFile, sample_rate_hz: int) -> Recording:
+def _convert(file: soundfile.SoundFile, sample_rate_hz: int) -> DecodedAudio:
     rate, channels = int(file.samplerate), int(file.channels)
     if not MIN_RATE_HZ <= rate <= MAX_RATE_HZ:
-        raise UnreadableSound(f"sample rate of {rate} Hz (known are {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz)")
+        raise UnreadableAudio(f"sample rate of {rate} Hz (known are {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz)")
     if channels > MAX_CHANNELS:
-        raise UnreadableSound(f"{channels} channels (at most {MAX_CHANNELS})")
+        raise UnreadableAudio(f"{channels} channels (at most {MAX_CHANNELS})")
     samples, notes = _decode(file)
     if not np.isfinite(samples).all():
-        raise UnreadableSound(f"{int((~np.isfinite(samples)).sum())} of {len(samples)} samples are not finite")
+        raise UnreadableAudio(f"{int((~np.isfinite(samples)).sum())} of {len(samples)} samples are not finite")
     if channels > 1:
         notes.append(f"mixed {channels} channels to 1")
     if rate != sample_rate_hz:
@@ -135,7 +135,7 @@ def _convert(file: soundfile.SoundFile, sample_rate_hz: int) -> Recording:
     if peak > 1:
         samples = np.clip(samples / np.float32(peak), -1, 1)
         notes.append(f"scaled down from a peak of {peak:.3g} to 1")
-    return Recording(samples, tuple(notes), f"{file.format} {file.subtype}")
+    return DecodedAudio(samples, tuple(notes), f"{file.format} {file.subtype}")
 
 
 def _decode(file: soundfile.SoundFile) -> tuple[NDArray[np.float32], list[str]]:
@@ -152,7 +152,7 @@ def _decode(file: soundfile.SoundFile) -> tuple[NDArray[np.float32], list[str]]:
     except soundfile.LibsndfileError:
         is_damaged = True
     if not count:
-        raise UnreadableSound("nothing of it can be decoded" if is_damaged or promised else "no samples in it")
+        raise UnreadableAudio("nothing of it can be decoded" if is_damaged or promised else "no samples in it")
     if match := PROMISE.search(file.extra_info):  # of these formats libsndfile corrects `frames` without a word
         said, there = int(match[1]), int(match[2])
         promised = round(count * said / there) if there and said < UNKNOWN_BYTES else promised
@@ -167,8 +167,8 @@ def _decode(file: soundfile.SoundFile) -> tuple[NDArray[np.float32], list[str]]:
 def _check_length(num_samples: int, rate_hz: int) -> None:
     limit = min(MAX_SAMPLES, MAX_DURATION_SECONDS * rate_hz)
     if num_samples > limit:
-        raise UnreadableSound(
-            f"absurdly long: more than {limit} samples ({limit / rate_hz / 3600:.1f} hours); cut it into pieces"
+        raise UnreadableAudio(
+            f"absurdly long: more than {limit} samples ({limit / rate_hz / 3600:.1f} hours); cut it into segments"
         )
 
 

@@ -1,4 +1,4 @@
-"""From a picture and a box to a square array: cropped without distortion, antialiased, eight bits."""
+"""From an image and a box to a square array: cropped without distortion, antialiased, eight bits."""
 
 import contextlib
 import math
@@ -14,28 +14,28 @@ from linnet.data.layouts.caltech import Box
 from linnet.errors import first_line
 
 REDUCING_GAP = 3.0  # Pillow: above 3 a two-step reduction is indistinguishable from the exact filter
-MAX_SIDE_RATIO = 4  # a box that is larger was measured on another picture
+MAX_SIDE_RATIO = 4  # a box that is larger was measured on another image
 DECODE_OVERSAMPLING = 2  # a JPEG is decoded at the smallest scale that still gives twice the wanted pixels
 
 
 class UnreadableFile(ValueError):
-    """One picture cannot be used; its text is the reason written to rejected.csv."""
+    """One image cannot be used; its text is the reason written to rejected.csv."""
 
 
 @dataclass(frozen=True)
 class Crop:
-    """The pixels, uint8 [size, size, 3], and how large the picture was that they come from."""
+    """The pixels, uint8 [size, size, 3], and how large the image was that they come from."""
 
     pixels: NDArray[np.uint8]
-    picture_width: int
-    picture_height: int
+    image_width: int
+    image_height: int
 
 
 def read_crop(path: Path, box: Box, size: int) -> Crop:
     """The square around `box`, resized to `size`.
 
     Raises:
-        UnreadableFile: missing, damaged or truncated picture, or a box that covers none of it.
+        UnreadableFile: missing, damaged or truncated image, or a box that covers none of it.
     """
     if not all(map(math.isfinite, (box.left, box.top, box.width, box.height))):
         raise UnreadableFile("box is not finite")
@@ -45,11 +45,11 @@ def read_crop(path: Path, box: Box, size: int) -> Crop:
         return _crop(image, box, size)
 
 
-def read_picture(path: Path) -> Image.Image:
-    """A whole picture in RGB as training sees it: on white where transparent, not turned as EXIF says.
+def read_image(path: Path) -> Image.Image:
+    """A whole image in RGB as training sees it: on white where transparent, not turned as EXIF says.
 
     Raises:
-        UnreadableFile: missing, damaged or truncated picture.
+        UnreadableFile: missing, damaged or truncated image.
     """
     with _opened(path) as image:
         image.load()
@@ -58,24 +58,24 @@ def read_picture(path: Path) -> Image.Image:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """The picture, and all that Pillow raises while it is open as UnreadableFile."""
+    """The image, and all that Pillow raises while it is open as UnreadableFile."""
     try:
         with Image.open(path) as image:
             yield image
     except FileNotFoundError:
         raise UnreadableFile("file is missing") from None
     except Image.DecompressionBombError:
-        raise UnreadableFile("picture is absurdly large") from None
+        raise UnreadableFile("image is absurdly large") from None
     except (OSError, SyntaxError, ValueError, RuntimeError) as reason:
         if isinstance(reason, UnreadableFile):
             raise
         if isinstance(reason, OSError) and reason.errno is not None:
             raise UnreadableFile(f"cannot be read ({reason.strerror})") from None
-        raise UnreadableFile(f"not a whole picture ({_without_path(reason)})") from None
+        raise UnreadableFile(f"not a whole image ({_without_path(reason)})") from None
 
 
 def crop_square(box: Box, width: int, height: int) -> tuple[float, float, float]:
-    """(left, top, side) of the square to cut, in pixels: around the box, shifted into the picture where it fits.
+    """(left, top, side) of the square to cut, in pixels: around the box, shifted into the image where it fits.
 
     Only along an axis that is shorter than the square does it still reach past the edge; that part is padded.
     """
@@ -94,20 +94,20 @@ def _crop(image: Image.Image, box: Box, size: int) -> Crop:
     if min(box.left + box.width, full_width) <= max(box.left, 0) or min(box.top + box.height, full_height) <= max(
         box.top, 0
     ):
-        raise UnreadableFile(f"box lies outside the picture of {full_width} x {full_height} pixels")
+        raise UnreadableFile(f"box lies outside the image of {full_width} x {full_height} pixels")
     left, top, side = crop_square(box, full_width, full_height)
     if side > MAX_SIDE_RATIO * max(full_width, full_height):
-        raise UnreadableFile(f"box is far larger than the picture of {full_width} x {full_height} pixels")
+        raise UnreadableFile(f"box is far larger than the image of {full_width} x {full_height} pixels")
     wanted = DECODE_OVERSAMPLING * size / side
     if wanted < 1:
         image.draft("RGB", (math.ceil(full_width * wanted), math.ceil(full_height * wanted)))
     image.load()
     reduction = round(max(full_width, full_height) / max(image.size))  # whole; decoders round odd sizes up
-    picture = _to_rgb(image)
+    image = _to_rgb(image)
     left, right = left / reduction, (left + side) / reduction
     top, bottom = top / reduction, (top + side) / reduction
-    picture, left, top, right, bottom = _pad(picture, left, top, right, bottom)
-    square = picture.resize(
+    image, left, top, right, bottom = _pad(image, left, top, right, bottom)
+    square = image.resize(
         (size, size), Image.Resampling.BICUBIC, box=(left, top, right, bottom), reducing_gap=REDUCING_GAP
     )
     return Crop(np.asarray(square), full_width, full_height)
@@ -128,7 +128,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _pad(
     image: Image.Image, left: float, top: float, right: float, bottom: float
 ) -> tuple[Image.Image, float, float, float, float]:
-    """Repeat the edge pixels where the square reaches past the picture."""
+    """Repeat the edge pixels where the square reaches past the image."""
     before_x, before_y = max(0, math.ceil(-left)), max(0, math.ceil(-top))
     after_x, after_y = max(0, math.ceil(right - image.width)), max(0, math.ceil(bottom - image.height))
     if before_x or before_y or after_x or after_y:

@@ -1,6 +1,6 @@
-"""Sound without its room, where the room is not known.
+"""Audio without its room, where the room is not known.
 
-Two estimates that need each other: the room's filter given the dry sound (exactly Gaussian), and the dry sound given
+Two estimates that need each other: the room's filter given the dry audio (exactly Gaussian), and the dry audio given
 the filter (DDRM with the trained prior). Filters are complex [B, F, K], over frames at each frequency.
 """
 
@@ -18,9 +18,9 @@ from linnet.diffusion.samplers import OnStep, PredictX0
 from linnet.diffusion.schedule import NoiseSchedule
 
 WPE_ITERATIONS = 3
-PREDICTION_ERROR = 0.05  # of the predicted dry sound, against y's root mean square at that frequency
+PREDICTION_ERROR = 0.05  # of the predicted dry audio, against y's root mean square at that frequency
 LEAST_NOISE = 1e-3  # assumed where all is silent, in the units of the prior: keeps the posterior finite
-FIRST_SIGMA = 2.0  # predictions from more noise than this say too little about the sound to tell its room
+FIRST_SIGMA = 2.0  # predictions from more noise than this say too little about the audio to tell its room
 
 
 def wpe(y: Tensor, *, taps: int, delay: int, iterations: int) -> Tensor:
@@ -32,7 +32,7 @@ def wpe(y: Tensor, *, taps: int, delay: int, iterations: int) -> Tensor:
     Args:
         y: complex [B, F, T].
         taps: length of the prediction filter, frames.
-        delay: frames left alone, so that the sound's own correlation stays; at least 1.
+        delay: frames left alone, so that the audio's own correlation stays; at least 1.
         iterations: solves; the first takes lambda from y.
 
     Returns:
@@ -60,7 +60,7 @@ def _wpe_one(y: Tensor, taps: int, delay: int, iterations: int) -> Tensor:
 
 @dataclass(frozen=True)
 class FilterPosterior:
-    """Filters given dry and reverberant sound: CN(mean, root root^H) at each frequency.
+    """Filters given dry and reverberant audio: CN(mean, root root^H) at each frequency.
 
     Args:
         mean: complex128 [B, F, K].
@@ -124,7 +124,7 @@ def blind_dereverb(
     below_noise: BelowNoise,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """The dry sound x of y[t] = sum_k h[k] x[t - k] + n, with h unknown, after GibbsDDRM (Murata et al. 2023).
+    """The dry audio x of y[t] = sum_k h[k] x[t - k] + n, with h unknown, after GibbsDDRM (Murata et al. 2023).
 
     The first filter is the one that explains y by WPE's estimate of x. From sigma_t = 2 downwards each DDRM step is
     preceded by a draw of the filter from its posterior given the predicted x_0, the last step by the posterior's mean.
@@ -132,7 +132,7 @@ def blind_dereverb(
     later ones decays by 60 dB over the filter.
 
     The convolution is circular over the T frames. A recording's is not: let it die away, append silence of
-    filter_frames - 1 frames, so that nothing that sounds wraps round, and predict with `windows.windowed`.
+    filter_frames - 1 frames, so that nothing that audio wraps round, and predict with `windows.windowed`.
 
     Args:
         y: [B, 2, F, T], in the units of the prior.
@@ -141,7 +141,7 @@ def blind_dereverb(
         predict_x0: the prior.
         noise: as for `ddrm`, and a draw more for each filter.
         filter_frames: K of the estimated filter.
-        wpe_delay: frames over which the dry sound is correlated with itself: window length / hop - 1.
+        wpe_delay: frames over which the dry audio is correlated with itself: window length / hop - 1.
         num_steps: as for `ddrm`.
         eta: as for `ddrm`.
         eta_b: as for `ddrm`.
@@ -180,7 +180,7 @@ def blind_dereverb(
 
 @dataclass(frozen=True)
 class _Rooms:
-    """What filters of the observed sound are drawn from, and the whitened operators they make."""
+    """What filters of the observed audio are drawn from, and the whitened operators they make."""
 
     observed: Tensor  # complex [B, F, T]
     assumed_noise: Tensor  # [B, F], of real and imaginary part each
@@ -208,7 +208,7 @@ class _Rooms:
         )
 
     def standard_normal(self, noise: NoiseSource) -> Tensor:
-        """Complex [B, F, K], E|n|^2 = 1, of the streams that the pictures' noise comes from."""
+        """Complex [B, F, K], E|n|^2 = 1, of the streams that the images' noise comes from."""
         return to_complex(noise.next()[..., : len(self.prior_variance)]) / math.sqrt(2)
 
     def operator(self, filters: Tensor) -> LinearOperator:

@@ -1,4 +1,4 @@
-"""Pictures and sound larger than the network was trained on: overlapping windows, predicted apart and blended.
+"""Images and audio larger than the network was trained on: overlapping windows, predicted apart and blended.
 
 MultiDiffusion (Bar-Tal et al. 2023, eq. 5): of all predictions the one closest to those of the windows is their
 weighted mean. The weights of a window fall off smoothly to its borders, and those of all windows sum to one everywhere.

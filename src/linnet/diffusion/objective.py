@@ -14,7 +14,7 @@ Loss = Literal["mse", "mae"]
 
 
 def diffuse(x0: Tensor, noise: Tensor, signal_rate: Tensor, noise_rate: Tensor) -> Tensor:
-    """x_t, the noisy picture (Ho et al. 2020, eq. 4)."""
+    """x_t, the noisy image (Ho et al. 2020, eq. 4)."""
     return signal_rate * x0 + noise_rate * noise
 
 
@@ -34,7 +34,7 @@ def target(prediction: Prediction, x0: Tensor, noise: Tensor, signal_rate: Tenso
 def predicted_x0(
     prediction: Prediction, answer: Tensor, x_t: Tensor, signal_rate: Tensor, noise_rate: Tensor
 ) -> Tensor:
-    """The clean picture that the network's answer implies."""
+    """The clean image that the network's answer implies."""
     match prediction:
         case "epsilon":
             return (x_t - noise_rate * answer) / signal_rate

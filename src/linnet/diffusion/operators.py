@@ -1,6 +1,6 @@
 """Linear observations y = H x with their exact singular value decomposition H = U S V^T, without a matrix.
 
-x is [B, C, H, W]: pictures [B, 3, H, W], or spectrograms [B, 1 or 2, F, T] with channels 0 and 1 for real and imaginary
+x is [B, C, H, W]: images [B, 3, H, W], or spectrograms [B, 1 or 2, F, T] with channels 0 and 1 for real and imaginary
 part. Spectral coordinates V^T x have the shape of x, so white noise of x's shape is white noise of theirs. Everything
 is batched, in the precision and on the device of what is given; singular values are float64.
 """

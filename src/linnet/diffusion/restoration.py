@@ -23,7 +23,7 @@ Reestimate = Callable[[Tensor, int], LinearOperator]  # (predicted x_0, timestep
 
 
 class NoiseSource(Protocol):
-    """Standard normal noise in the shape of what is restored, like `linnet.diffusion.samplers.NoiseStreams`."""
+    """Standard normal noise in the shape of what is restored, like `linnet.diffusion.samplers.PerSampleNoise`."""
 
     def next(self) -> Tensor:
         """[B, C, H, W]."""

@@ -1,7 +1,7 @@
-"""Samplers: from noise to pictures, given a function that predicts the clean picture.
+"""Samplers: from noise to images, given a function that predicts the clean image.
 
-Each sampler walks down `timesteps` (the last one is -1, the clean picture). All arithmetic is float32, with the scalar
-coefficients taken in float64. The noise comes from outside, one stream per picture, so that a picture depends on its
+Each sampler walks down `timesteps` (the last one is -1, the clean image). All arithmetic is float32, with the scalar
+coefficients taken in float64. The noise comes from outside, one stream per image, so that an image depends on its
 own seed alone and not on the batch it is drawn in.
 """
 
@@ -21,10 +21,10 @@ PredictX0 = Callable[[Tensor, int], Tensor]  # (x_t, timestep) -> x_0
 OnStep = Callable[[int, Tensor], None]  # (timestep that x now has, x)
 
 
-class NoiseStreams:
-    """Standard normal noise, an independent stream for each picture, seeded by (seed, number of the picture).
+class PerSampleNoise:
+    """Standard normal noise, an independent stream for each image, seeded by (seed, number of the image).
 
-    The streams are numpy's: torch seeds its CPU generator with 32 bits, too few to keep many pictures apart.
+    The streams are numpy's: torch seeds its CPU generator with 32 bits, too few to keep many images apart.
     """
 
     def __init__(self, seed: int, numbers: Sequence[int], shape: tuple[int, ...], device: torch.device) -> None:
@@ -43,10 +43,10 @@ def sample(
     section: DDPM | DDIM | DPMSolver,
     schedule: NoiseSchedule,
     predict_x0: PredictX0,
-    noise: NoiseStreams,
+    noise: PerSampleNoise,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """Clean pictures [B, C, H, W]: the recipe's sampler from the streams' first draw downwards."""
+    """Clean images [B, C, H, W]: the recipe's sampler from the streams' first draw downwards."""
     timesteps = schedule.sampling_timesteps(section.num_steps)
     x = noise.next()
     match section:
@@ -65,7 +65,7 @@ def ddpm(
     timesteps: Sequence[int],
     schedule: NoiseSchedule,
     predict_x0: PredictX0,
-    noise: NoiseStreams,
+    noise: PerSampleNoise,
     on_step: OnStep | None = None,
 ) -> Tensor:
     """Ancestral sampling: draw from q(x_s | x_t, x_0) with the predicted x_0 (Ho et al. 2020, eq. 6 and 7)."""
@@ -86,11 +86,11 @@ def ddim(
     timesteps: Sequence[int],
     schedule: NoiseSchedule,
     predict_x0: PredictX0,
-    noise: NoiseStreams,
+    noise: PerSampleNoise,
     eta: float,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """Implicit sampling (Song et al. 2021, eq. 12 and 16); eta = 1 draws from the same posterior as `ddpm`."""
+    """Implicit sampling (Recording et al. 2021, eq. 12 and 16); eta = 1 draws from the same posterior as `ddpm`."""
     for t, s in itertools.pairwise(timesteps):
         bar_t, bar_s = _alpha_bars(schedule, t, s)
         x0 = predict_x0(x, t)

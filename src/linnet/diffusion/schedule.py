@@ -16,8 +16,8 @@ MAX_BETA = 0.999  # Nichol & Dhariwal 2021, section 3.2: keeps the last step fin
 class NoiseSchedule:
     """alpha-bar of every timestep, float64 [num_timesteps], falling from near 1 to near 0.
 
-    A picture at timestep t is sqrt(alpha_bar[t]) x_0 + sqrt(1 - alpha_bar[t]) eps (Ho et al. 2020, eq. 4). Timestep -1
-    stands for the clean picture, alpha_bar = 1.
+    An image at timestep t is sqrt(alpha_bar[t]) x_0 + sqrt(1 - alpha_bar[t]) eps (Ho et al. 2020, eq. 4). Timestep -1
+    stands for the clean image, alpha_bar = 1.
     """
 
     alpha_bar: Tensor
@@ -33,7 +33,7 @@ class NoiseSchedule:
         return padded[timesteps]
 
     def rates(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-        """(signal_rate, noise_rate) of integer timesteps, float32, shaped to multiply [B, C, H, W] pictures."""
+        """(signal_rate, noise_rate) of integer timesteps, float32, shaped to multiply [B, C, H, W] images."""
         alpha_bar = self.at(timesteps)[:, None, None, None]
         return alpha_bar.sqrt().float(), (1 - alpha_bar).sqrt().float()
 

@@ -11,6 +11,7 @@ from linnet.audio.stft import as_channels, as_magnitude, as_spectrum
 from linnet.diffusion.dereverberation import wpe
 from linnet.metrics.restoration import interpolate_bins, interpolate_frames
 from linnet.recipe import (
+    Audio,
     BandwidthExtension,
     BlindDereverberation,
     ComplexSpectrogram,
@@ -22,7 +23,6 @@ from linnet.recipe import (
     KnownReverb,
     MagnitudeSpectrogram,
     RestorationTask,
-    Sound,
     SuperResolution,
 )
 
@@ -56,8 +56,8 @@ def baseline(task: RestorationTask, data: DataSection, observed: Tensor, missing
 
 
 def wpe_delay(data: DataSection) -> int:
-    """Frames over which dry sound is correlated with itself, because their windows overlap."""
-    assert isinstance(data, Sound), "the recipe's check"
+    """Frames over which dry audio is correlated with itself, because their windows overlap."""
+    assert isinstance(data, Audio), "the recipe's check"
     return max(1, data.stft.window_samples // data.stft.hop_samples - 1)
 
 
@@ -65,7 +65,7 @@ def _interpolate(
     data: DataSection, observed: Tensor, missing: Tensor, interpolate: Callable[[Tensor, Tensor], Tensor]
 ) -> Tensor:
     """Magnitudes drawn straight across what is missing; with phase 0 there, because nobody knows it."""
-    assert isinstance(data, Sound), "the recipe's check"
+    assert isinstance(data, Audio), "the recipe's check"
     if isinstance(data.representation, MagnitudeSpectrogram):
         magnitude = interpolate(as_magnitude(observed, data.representation), missing.reshape(-1))
         return as_channels(torch.complex(magnitude, torch.zeros_like(magnitude)), data.representation)

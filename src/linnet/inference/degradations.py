@@ -10,8 +10,9 @@ from torch import Tensor
 
 from linnet.diffusion.operators import BlockAverage, FrequencyConvolution, Identity, LinearOperator, Mask, RowScaled
 from linnet.diffusion.reverb import exponential_filter
-from linnet.modalities.codec import Codec, PictureCodec, SoundCodec
+from linnet.modalities.codec import AudioCodec, Codec, ImageCodec
 from linnet.recipe import (
+    Audio,
     BandwidthExtension,
     BlindDereverberation,
     Denoise,
@@ -21,7 +22,6 @@ from linnet.recipe import (
     KnownReverb,
     RestorationTask,
     Shape,
-    Sound,
     SuperResolution,
 )
 
@@ -45,7 +45,7 @@ class Problem:
     def noise_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Of the pixels or samples that one y of this shape [...] was made of."""
         match self.codec:
-            case SoundCodec():
+            case AudioCodec():
                 return ((shape[-1] - 1) * self.codec.data.stft.hop_samples,)
             case _:
                 return shape
@@ -60,9 +60,9 @@ class Problem:
         if self.amplitude == 0:
             return y
         match self.codec:
-            case SoundCodec():
+            case AudioCodec():
                 in_x = self.codec.channels_of(self.amplitude * noise) / self.codec.scale
-            case PictureCodec():
+            case ImageCodec():
                 in_x = self.amplitude * noise / self.codec.std
             case _:
                 raise AssertionError(self.codec)
@@ -78,7 +78,7 @@ class Problem:
         Args:
             noise: standard normal [B, C, H, W].
         """
-        if self.amplitude == 0 or not isinstance(self.codec, SoundCodec):
+        if self.amplitude == 0 or not isinstance(self.codec, AudioCodec):
             return y
         drawn = self.noise_std / self.row_scale * self.codec.scale * noise
         return y + self.row_scale * self.codec.inconsistent(drawn) / self.codec.scale
@@ -103,9 +103,9 @@ def build_problem(task: RestorationTask, codec: Codec, shape: Shape, *, seed: in
 def noise_rows(codec: Codec, noise_std: float) -> Tensor:
     """[C, 1, 1] or [1, F, 1]: the standard deviation in x of white noise on pixels or waveforms, once whitened."""
     match codec:
-        case PictureCodec():
+        case ImageCodec():
             return noise_std / codec.std
-        case SoundCodec():
+        case AudioCodec():
             size, hop = codec.data.stft.window_samples, codec.data.stft.hop_samples
             power = float((torch.hann_window(size, dtype=torch.float64) ** 2).sum()) / 2  # of the real part of a bin
             return (noise_std * math.sqrt(power * size / hop) / codec.scale)[None]  # size / hop numbers for a sample
@@ -129,13 +129,13 @@ def _operator(
         case SuperResolution():
             return BlockAverage(task.factor)
         case KnownReverb() | BlindDereverberation():
-            return FrequencyConvolution(made_up_room(task, _sound(codec), shape, rng).to(device))
+            return FrequencyConvolution(made_up_room(task, _audio(codec), shape, rng).to(device))
         case _:
             assert_never(task)
 
 
 def made_up_room(
-    task: KnownReverb | BlindDereverberation, data: Sound, shape: Shape, rng: np.random.Generator
+    task: KnownReverb | BlindDereverberation, data: Audio, shape: Shape, rng: np.random.Generator
 ) -> Tensor:
     """Complex [F, taps]: a filter for every frequency that decays by 60 dB in the task's time."""
     frame_seconds = data.stft.hop_samples / data.sample_rate_hz
@@ -159,30 +159,30 @@ def _missing(task: RestorationTask, codec: Codec, shape: Shape, rng: np.random.G
             mask[:, top : top + tall, left : left + wide] = True
             return mask
         case InpaintBins(low_hz=low, high_hz=high):
-            frequencies = bin_frequencies(_sound(codec))
+            frequencies = bin_frequencies(_audio(codec))
             return ((frequencies >= low) & (frequencies < high))[None, :, None]
         case BandwidthExtension(cutoff_hz=cutoff):
-            return (bin_frequencies(_sound(codec)) >= cutoff)[None, :, None]
+            return (bin_frequencies(_audio(codec)) >= cutoff)[None, :, None]
         case InpaintFrames(start_seconds=start, gap_seconds=gap):
-            return frames_touching(_sound(codec), width, start, start + gap)[None, None, :]
+            return frames_touching(_audio(codec), width, start, start + gap)[None, None, :]
         case _:
             assert_never(task)
 
 
-def frames_touching(data: Sound, num_frames: int, start_seconds: float, end_seconds: float) -> Tensor:
+def frames_touching(data: Audio, num_frames: int, start_seconds: float, end_seconds: float) -> Tensor:
     """Bool [T]: the frames whose window reaches into that stretch of time, of which nothing whole was observed."""
     seconds = torch.arange(num_frames, dtype=torch.float64) * data.stft.hop_samples / data.sample_rate_hz
     half = data.stft.window_samples / 2 / data.sample_rate_hz  # the window is 0 at its ends
     return (seconds + half > start_seconds) & (seconds - half < end_seconds)
 
 
-def bin_frequencies(data: Sound) -> Tensor:
+def bin_frequencies(data: Audio) -> Tensor:
     """[F] centre of each bin in Hz, float64."""
     first = 0 if data.stft.keep_dc else 1
     bins = torch.arange(first, first + data.stft.num_bins, dtype=torch.float64)
     return bins * data.sample_rate_hz / data.stft.window_samples
 
 
-def _sound(codec: Codec) -> Sound:
-    assert isinstance(codec, SoundCodec), "the recipe's check"
+def _audio(codec: Codec) -> Audio:
+    assert isinstance(codec, AudioCodec), "the recipe's check"
     return codec.data

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from linnet.artifacts import Model, read_provenance
 from linnet.diffusion import objective
 from linnet.diffusion.multidiffusion import windowed
-from linnet.diffusion.samplers import NoiseStreams, OnStep, PredictX0, sample
+from linnet.diffusion.samplers import OnStep, PerSampleNoise, PredictX0, sample
 from linnet.diffusion.schedule import NoiseSchedule, build_schedule
 from linnet.errors import LinnetError, first_line
 from linnet.files import ArtifactError, read_json
@@ -39,7 +39,7 @@ class DeviceError(LinnetError):
     """The device asked for is not there."""
 
 
-class UntoldError(LinnetError):
+class NoUnconditionalModeError(LinnetError):
     """The model has to be told something: it was never trained without."""
 
 
@@ -89,8 +89,8 @@ def noise_level(kind: NoiseLevel, schedule: NoiseSchedule, timesteps: Tensor) ->
 
 
 @dataclass(frozen=True)
-class Painter:
-    """A network with all that is needed to draw pictures or sounds from it."""
+class DiffusionModel:
+    """A network with all that is needed to draw images or audio from it."""
 
     network: nn.Module
     recipe: TrainingRecipe
@@ -104,12 +104,28 @@ class Painter:
         codec, encoder = build_codec(recipe.data, statistics, device), build_encoder(recipe, statistics, device)
         return cls(network, recipe, codec, encoder, device)
 
+    @classmethod
+    def load(cls, model: Path, *, weights: Weights, device: torch.device) -> Self:
+        """The model folder made by train, ready to sample from. Raises ArtifactError if it is incomplete or damaged."""
+        read_provenance(model, made_by="train")
+        recipe = load_training_recipe(model)
+        statistics = read_json(model / Model.statistics, made_by="train")
+        network = build_network(recipe)
+        if weights != "untrained":
+            path = model / (Model.ema_weights if weights == "ema" else Model.weights)
+            try:
+                network.load_state_dict(load_file(path))
+            except (OSError, SafetensorError, RuntimeError) as reason:
+                raise ArtifactError(f"{path}: cannot be loaded ({first_line(reason)}); train the model again") from None
+        network = place(network, device).eval().requires_grad_(False)
+        return cls.of(network, recipe, statistics, device)
+
     @property
     def schedule(self) -> NoiseSchedule:
         """The noise it was trained with."""
         return build_schedule(self.recipe.diffusion.schedule)
 
-    def draw(
+    def sample(
         self,
         sampler: SamplerSection,
         *,
@@ -130,7 +146,7 @@ class Painter:
                 `overlap_fraction` are denoised together.
         """
         channels, height, width = self.recipe.data.shape
-        noise = NoiseStreams(seed, numbers, (channels, height, max(frames or width, width)), self.device)
+        noise = PerSampleNoise(seed, numbers, (channels, height, max(frames or width, width)), self.device)
         predict = self.predictor(
             conditions, guidance_scale, clip_x0=clip_x0, precision=precision, overlap_fraction=overlap_fraction
         )
@@ -152,7 +168,7 @@ class Painter:
             conditions: one for each row; None for an unconditional model, or to tell a conditional one nothing.
 
         Raises:
-            UntoldError: guidance, or no conditions, where a conditional model was trained without dropping any.
+            NoUnconditionalModeError: guidance, or no conditions, where a conditional model was trained without dropping any.
         """
         self._check_told(conditions, guidance_scale)
         self.network.eval()
@@ -189,27 +205,11 @@ class Painter:
         if isinstance(section, Unconditional) or section.dropout > 0:
             return
         if conditions is None or guidance_scale != 1:
-            raise UntoldError(
+            raise NoUnconditionalModeError(
                 "this model was trained with [conditioning] dropout = 0, never without a condition, and "
                 "restoration, guidance and drawing without a prompt ask it without one. Give a prompt and guidance 1, "
                 "or train with dropout = 0.1"
             )
-
-
-def load_painter(model: Path, *, weights: Weights, device: torch.device) -> Painter:
-    """The model folder made by train, ready to draw. Raises ArtifactError if it is incomplete or damaged."""
-    read_provenance(model, made_by="train")
-    recipe = load_training_recipe(model)
-    statistics = read_json(model / Model.statistics, made_by="train")
-    network = build_network(recipe)
-    if weights != "untrained":
-        path = model / (Model.ema_weights if weights == "ema" else Model.weights)
-        try:
-            network.load_state_dict(load_file(path))
-        except (OSError, SafetensorError, RuntimeError) as reason:
-            raise ArtifactError(f"{path}: cannot be loaded ({first_line(reason)}); train the model again") from None
-    network = place(network, device).eval().requires_grad_(False)
-    return Painter.of(network, recipe, statistics, device)
 
 
 def save_weights(path: Path, network: nn.Module) -> None:

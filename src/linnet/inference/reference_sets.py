@@ -9,10 +9,10 @@ import torch
 from linnet.artifacts import Dataset, Model, Samples
 from linnet.data.arrays import open_array
 from linnet.files import read_json
-from linnet.inference.diffusion_model import Painter, chunks
+from linnet.inference.diffusion_model import DiffusionModel, chunks
 from linnet.modalities.codec import Stored
 from linnet.recipe import DPMSolver, Recipe, SampleSection
-from linnet.stages.sample import draw_conditions, num_frames, write_samples
+from linnet.stages.sample import num_frames, sample_conditions, write_samples
 
 UNTRAINED_STEPS = 20
 
@@ -21,7 +21,7 @@ UNTRAINED_STEPS = 20
 class Sets:
     """The four sets of examples that are compared with the reference.
 
-    `untrained` and `noise` are as many examples as `model`, and as long. `real` are as many as `model` has pieces of
+    `untrained` and `noise` are as many examples as `model`, and as long. `real` are as many as `model` has segments of
     their length, or the whole split where that is smaller: a Frechet distance depends on how many there are.
     """
 
@@ -32,7 +32,7 @@ class Sets:
 
 
 def examples_of(recipe: Recipe, dataset: Path, split: str) -> Stored:
-    """All of a split: uint8 pictures [N, H, W, 3] or int16 waveforms [N, samples]."""
+    """All of a split: uint8 images [N, H, W, 3] or int16 waveforms [N, samples]."""
     return np.asarray(open_array(dataset / Dataset.examples(recipe.data, split)))
 
 
@@ -42,25 +42,27 @@ def subset(examples: Stored, count: int, seed: int) -> Stored:
     return np.asarray(examples[np.sort(rows)])
 
 
-def pure_noise(recipe: Recipe, painter: Painter, count: int, batch_size: int) -> Stored:
+def pure_noise(recipe: Recipe, diffusion_model: DiffusionModel, count: int, batch_size: int) -> Stored:
     """What the sampler starts from, as people would see or hear it: Gaussian noise with the data's mean and scale."""
     rng = np.random.default_rng(recipe.evaluate.seed)
     channels, height, width = recipe.data.shape
-    width = num_frames(painter.recipe, recipe.sample) or width
+    width = num_frames(diffusion_model.recipe, recipe.sample) or width
     decoded = []
     for numbers in chunks(count, batch_size):
         noise = rng.standard_normal((len(numbers), channels, height, width), dtype=np.float32)
-        decoded.append(painter.codec.decode(torch.from_numpy(noise).to(painter.device)))
+        decoded.append(diffusion_model.codec.decode(torch.from_numpy(noise).to(diffusion_model.device)))
     return np.concatenate(decoded)
 
 
-def untrained(section: SampleSection, painter: Painter, model: Path, scratch: Path, batch_size: int) -> Stored:
+def untrained(
+    section: SampleSection, diffusion_model: DiffusionModel, model: Path, scratch: Path, batch_size: int
+) -> Stored:
     """As many examples from the same network before training, by a fast sampler: it has nothing to get right."""
     statistics = read_json(model / Model.statistics, made_by="train")
-    steps = min(UNTRAINED_STEPS, painter.recipe.diffusion.schedule.num_timesteps)
+    steps = min(UNTRAINED_STEPS, diffusion_model.recipe.diffusion.schedule.num_timesteps)
     section = section.model_copy(update={"sampler": DPMSolver(kind="dpm_solver_pp_2m", num_steps=steps)})
     path = scratch / Samples.examples
-    conditions = draw_conditions(painter.recipe, statistics, section)
+    conditions = sample_conditions(diffusion_model.recipe, statistics, section)
     batches = list(chunks(section.num_samples, batch_size))
-    write_samples(painter, section, conditions, path, batches, what="evaluate: untrained examples")
+    write_samples(diffusion_model, section, conditions, path, batches, what="evaluate: untrained examples")
     return np.array(open_array(path))

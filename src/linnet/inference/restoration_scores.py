@@ -9,7 +9,7 @@ from linnet.artifacts import Restored
 from linnet.audio.stft import Transform, as_magnitude, as_spectrum
 from linnet.data.arrays import open_array
 from linnet.metrics.restoration import log_spectral_distance, psnr, rmse, si_sdr
-from linnet.recipe import ComplexSpectrogram, DataSection, Recipe, Sound
+from linnet.recipe import Audio, ComplexSpectrogram, DataSection, Recipe
 
 COMPARED = {"restored": Restored.restored, "baseline": Restored.baseline, "observed": Restored.observed}
 Scores = dict[str, dict[str, float]]  # by metric: by what was compared with the clean examples
@@ -30,7 +30,7 @@ def _measure_task(data: DataSection, folder: Path) -> Scores:
 
 
 def _compare(data: DataSection, estimate: Tensor, clean: Tensor, missing: Tensor) -> dict[str, float]:
-    if not isinstance(data, Sound):
+    if not isinstance(data, Audio):
         return {
             "rmse": float(rmse(estimate, clean).mean()),
             "psnr": float(psnr(estimate, clean, data_range=1.0).mean()),
@@ -39,19 +39,19 @@ def _compare(data: DataSection, estimate: Tensor, clean: Tensor, missing: Tensor
     where = missing[0].expand(clean.shape[-2:]) if bool(missing.any()) else None
     scores = {"lsd": float(log_spectral_distance(estimated, true, where).mean())}
     if isinstance(data.representation, ComplexSpectrogram):
-        sounds = [_waveform(data, spectrogram) for spectrogram in (estimate, clean)]
-        scores["si_sdr"] = float(si_sdr(*sounds).mean())
+        audio = [_waveform(data, spectrogram) for spectrogram in (estimate, clean)]
+        scores["si_sdr"] = float(si_sdr(*audio).mean())
     return scores
 
 
-def _magnitude(data: Sound, spectrogram: Tensor) -> Tensor:
+def _magnitude(data: Audio, spectrogram: Tensor) -> Tensor:
     """[N, C, F, T] -> [N, F, T]."""
     if isinstance(data.representation, ComplexSpectrogram):
         return as_spectrum(spectrogram).abs()
     return as_magnitude(spectrogram, data.representation)
 
 
-def _waveform(data: Sound, spectrogram: Tensor) -> Tensor:
+def _waveform(data: Audio, spectrogram: Tensor) -> Tensor:
     length = (spectrogram.shape[-1] - 1) * data.stft.hop_samples
     transform, spectrum = Transform(data.stft), as_spectrum(spectrogram)
     dc = None if data.stft.keep_dc else transform.estimate_dc(spectrum, length)

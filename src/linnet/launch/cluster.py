@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from linnet.errors import LinnetError, first_line
-from linnet.progress import say
+from linnet.progress import log
 
 GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
 CALL_TIMEOUT_SECONDS = (5, 30)  # to connect, to read
@@ -138,7 +138,7 @@ class Cluster:
                 raise TrainJobError(
                     f"the Kubernetes API has not answered for {self.outage_seconds:.0f} s ({reason}); repeat the task"
                 )
-            say(f"the Kubernetes API does not answer ({reason}); trying again in {pause:.0f} s")
+            log(f"the Kubernetes API does not answer ({reason}); trying again in {pause:.0f} s")
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 

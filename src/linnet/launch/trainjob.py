@@ -19,7 +19,7 @@ from typing import Any
 from linnet.errors import Stopped
 from linnet.launch.cluster import Cluster, TrainJobError
 from linnet.launch.manifest import KEY, NODE, SPEC_HASH, Toleration, TrainJobSettings, job_name, manifest
-from linnet.progress import say
+from linnet.progress import log
 
 __all__ = ["Toleration", "TrainJobError", "TrainJobSettings", "job_name", "manifest", "run"]
 
@@ -91,7 +91,7 @@ class _Job:
                 self._ours = True  # before the call: a signal may come while the answer is on its way
                 self._ours = self._cluster.create(self._body)
                 if self._ours:
-                    say(f"{self._title}: created")
+                    log(f"{self._title}: created")
                     return True
                 continue  # somebody was faster
             self._refuse_foreign(existing)
@@ -99,32 +99,32 @@ class _Job:
                 case "ending", _:
                     self._wait_until_gone(existing)
                 case _, True:
-                    say(f"{self._title}: exists with another image, size or settings; replacing it")
+                    log(f"{self._title}: exists with another image, size or settings; replacing it")
                     self._replace(existing)
                 case "Complete", _:
-                    say(f"{self._title}: was complete already")
+                    log(f"{self._title}: was complete already")
                     return False
                 case "Failed", _:
-                    say(f"{self._title}: failed earlier ({_verdict(existing)}); a new one goes on from its checkpoint")
+                    log(f"{self._title}: failed earlier ({_verdict(existing)}); a new one goes on from its checkpoint")
                     self._replace(existing)
                 case _:
                     self._ours = True
-                    say(f"{self._title}: runs already; following it")
+                    log(f"{self._title}: runs already; following it")
                     return True
 
     def follow(self) -> None:
         """Print the first node's log until the job ends."""
-        log = _FirstNodeLog(self._cluster, self.name)
+        node_log = _FirstNodeLog(self._cluster, self.name)
         while True:
             job = self._cluster.get(self.name)
-            log.print_new()  # after the look at the job, so that nothing is missed when it has ended
+            node_log.print_new()  # after the look at the job, so that nothing is missed when it has ended
             match _state(job):
                 case "Complete":
-                    say(f"{self._title}: complete")
+                    log(f"{self._title}: complete")
                     return
                 case "Failed":
                     raise _Failed(
-                        f"{self._title} failed: {_verdict(job)}; its first node said last: {log.telling_line!r}. "
+                        f"{self._title} failed: {_verdict(job)}; its first node said last: {node_log.telling_line!r}. "
                         "Repeat the task and it goes on from the newest checkpoint; the whole log: "
                         f"{self._log_command()}"
                     )
@@ -143,9 +143,9 @@ class _Job:
             if existing is not None:
                 self._refuse_foreign(existing)
                 self._cluster.delete(self.name, uid=existing["metadata"]["uid"])
-                say(f"{self._title}: deleted, because this task ends")
+                log(f"{self._title}: deleted, because this task ends")
         except (TrainJobError, Stopped) as reason:
-            say(
+            log(
                 f"{self._title}: could not be deleted ({reason}) and may go on without this task; end it with "
                 f"kubectl -n {self._cluster.namespace} delete trainjob {self.name}"
             )
@@ -207,7 +207,7 @@ class _FirstNodeLog:
         situation = _situation(pods[-1]) if pods else "waiting for its pod"
         if situation != self._situation:
             self._situation = situation
-            say(f"first node: {situation}")
+            log(f"first node: {situation}")
 
     def _print_new_of(self, pod: str, *, ended: bool) -> None:
         now, since = time.monotonic(), None

@@ -1,1 +1,1 @@
-"""Distances between sets of pictures. Knows features and numbers, no models of ours and no files but weights."""
+"""Distances between sets of images. Knows features and numbers, no models of ours and no files but weights."""

@@ -21,7 +21,7 @@ from torch import Tensor
 from linnet.audio.mel import mel_filters, windowed_frames
 from linnet.metrics.image_features import WeightsError
 from linnet.metrics.vggish import SAMPLE_RATE_HZ, VGGish
-from linnet.recipe import SoundFeatures
+from linnet.recipe import AudioFeatures
 
 LearnedFeatures = Literal["vggish", "scripted"]
 
@@ -81,14 +81,14 @@ class Embedding(torch.nn.Module):
         if not isinstance(vectors, Tensor) or vectors.ndim != 2 or len(vectors) != count:
             given = f"shape {tuple(vectors.shape)}" if isinstance(vectors, Tensor) else type(vectors).__name__
             raise WeightsError(
-                f"the embedding with sha256 {self.sha256[:8]}... gave {given} for {count} sounds, wanted one vector "
+                f"the embedding with sha256 {self.sha256[:8]}... gave {given} for {count} audio, wanted one vector "
                 f"each, [{count}, d]; script a module that maps waveforms [B, samples] to [B, d]"
             )
         return vectors
 
 
 def extract(
-    features: SoundFeatures,
+    features: AudioFeatures,
     waveforms: NDArray[np.int16],
     *,
     sample_rate_hz: int,
@@ -99,7 +99,7 @@ def extract(
     """Feature batches, float64 [<= batch_size, R, d], of 16-bit waveforms [N, samples]; R = 1 but for VGGish's patches.
 
     Raises:
-        WeightsError: the file of a scripted embedding does not give one vector a sound.
+        WeightsError: the file of a scripted embedding does not give one vector an audio.
     """
     for start in range(0, len(waveforms), batch_size):
         batch = torch.from_numpy(np.array(waveforms[start : start + batch_size])).to(device) / FULL_SCALE
@@ -150,12 +150,12 @@ def _filters(points: int, sample_rate_hz: int) -> Tensor:
     )
 
 
-def protocol(features: SoundFeatures, *, sample_rate_hz: int, embedding: Embedding | None) -> str:
+def protocol(features: AudioFeatures, *, sample_rate_hz: int, embedding: Embedding | None) -> str:
     """How the features were made, in a line: distances with different lines do not compare."""
     weights = ""
     if embedding is not None and embedding.features == features and not embedding.is_published:
         weights = f" {embedding.sha256[:8]}"
-    return f"{PROTOCOL[features]}{weights}, of sound at {sample_rate_hz} Hz"
+    return f"{PROTOCOL[features]}{weights}, of audio at {sample_rate_hz} Hz"
 
 
 def load_embedding(

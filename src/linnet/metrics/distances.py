@@ -1,10 +1,10 @@
 """Frechet and kernel distances between two sets of features, through torchmetrics, in float64.
 
 In Inception's features they are FID (Heusel et al. 2017) and KID (Binkowski et al. 2018). torchmetrics takes a network
-that turns pictures into features; here the features are made once, elsewhere, and pass through unchanged. The
+that turns images into features; here the features are made once, elsewhere, and pass through unchanged. The
 kernel audio distance (KAD in VGGish's features, Chung et al. 2025) is not in torchmetrics.
 
-Features [N, R, d] are R rows of each of N examples, such as the pieces of a long sound: distances pool all rows, but
+Features [N, R, d] are R rows of each of N examples, such as the segments of a long audio: distances pool all rows, but
 rows of one example are not independent. [N, d] is one row of each.
 """
 
@@ -20,7 +20,7 @@ JACKKNIFE_GROUPS = 10
 NORMAL_95 = 1.96
 AUDIO_SCALE = 100.0  # the authors' toolkit reports 100 times the squared MMD
 AUDIO_PROTOCOL = (
-    "100 x unbiased squared MMD, pairs within a sound left out, exp(-d^2 / 2 b^2), b the median distance within the "
+    "100 x unbiased squared MMD, pairs within an audio left out, exp(-d^2 / 2 b^2), b the median distance within the "
     "real set"
 )
 BANDWIDTH_ROWS = 4096  # the median is of their 8 million distances; a larger real set has it from a part

@@ -8,11 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from linnet.metrics import audio_features
-from linnet.metrics import image_features as picture_features
+from linnet.metrics import audio_features, image_features
 from linnet.metrics.audio_features import Embedding, load_embedding
 from linnet.metrics.image_features import Inception, load_inception
-from linnet.recipe import DataSection, Features, Sound, metric_names
+from linnet.recipe import Audio, DataSection, Features, metric_names
 
 FeatureNetwork = Inception | Embedding
 BATCH = 64
@@ -40,7 +39,7 @@ def find_feature_weights(features: Sequence[Features], weights: Path | None, sha
     for name in features:
         match name:
             case "inception":
-                return picture_features.find_inception(weights, sha256)[1]
+                return image_features.find_inception(weights, sha256)[1]
             case "vggish" | "scripted":
                 return audio_features.find_embedding(name, weights, sha256)[1]
             case "thumbnail" | "texture" | "log_mel":
@@ -58,17 +57,17 @@ def extract_features(
     device: torch.device,
     network: FeatureNetwork | None,
 ) -> Iterator[Tensor]:
-    """Batches float64 [<= 64, R, d] of uint8 pictures [N, H, W, 3] or int16 waveforms [N, samples].
+    """Batches float64 [<= 64, R, d] of uint8 images [N, H, W, 3] or int16 waveforms [N, samples].
 
     R rows of each example: 1, but for VGGish one for each patch. Raises WeightsError.
     """
     match features:
         case "inception" | "thumbnail" | "texture":
             inception = network if isinstance(network, Inception) else None
-            batches = picture_features.extract(features, examples, batch_size=BATCH, device=device, inception=inception)
+            batches = image_features.extract(features, examples, batch_size=BATCH, device=device, inception=inception)
             return (batch[:, None] for batch in batches)
         case "log_mel" | "vggish" | "scripted":
-            assert isinstance(data, Sound), "the recipe's check"
+            assert isinstance(data, Audio), "the recipe's check"
             return audio_features.extract(
                 features,
                 examples,
@@ -93,12 +92,12 @@ def protocol(features: Features, data: DataSection, network: FeatureNetwork | No
     """How the features were made, in words that change when numbers would no longer compare."""
     match features:
         case "log_mel" | "vggish" | "scripted":
-            assert isinstance(data, Sound), "the recipe's check"
+            assert isinstance(data, Audio), "the recipe's check"
             embedding = network if isinstance(network, Embedding) else None
             return audio_features.protocol(features, sample_rate_hz=data.sample_rate_hz, embedding=embedding)
         case "inception" if network is not None and not network.is_published:
-            return f"{picture_features.PROTOCOL[features]}, weights {network.sha256[:8]}"
+            return f"{image_features.PROTOCOL[features]}, weights {network.sha256[:8]}"
         case "inception" | "thumbnail" | "texture":
-            return picture_features.PROTOCOL[features]
+            return image_features.PROTOCOL[features]
         case _:
             assert_never(features)

@@ -1,4 +1,4 @@
-"""From pictures to feature vectors: Inception's, and descriptors that need no downloaded weights.
+"""From images to feature vectors: Inception's, and descriptors that need no downloaded weights.
 
 Only distances in Inception's features may be called FID and KID. The weight-free descriptors have names of their own; a
 change of their definition changes `PROTOCOL`, because their numbers would no longer compare.
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from linnet.errors import LinnetError
-from linnet.recipe import PictureFeatures
+from linnet.recipe import ImageFeatures
 
 INCEPTION_FILE = (
     "weights-inception-2015-12-05-6726825d.pth"  # its name at torch-fidelity; the end is its sha256's start
@@ -49,22 +49,22 @@ class Inception(torch.nn.Module):
         """Stay in evaluation mode: these statistics never change."""
         return super().train(False)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        features: Tensor = self.network(pictures)
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.network(images)
         return features
 
 
 def extract(
-    features: PictureFeatures,
-    pictures: NDArray[np.uint8],
+    features: ImageFeatures,
+    images: NDArray[np.uint8],
     *,
     batch_size: int,
     device: torch.device,
     inception: Inception | None,
 ) -> Iterator[Tensor]:
-    """Feature batches, float64 [<= batch_size, d], of uint8 pictures [N, H, W, 3]."""
-    for start in range(0, len(pictures), batch_size):
-        batch = torch.from_numpy(np.array(pictures[start : start + batch_size])).to(device).permute(0, 3, 1, 2)
+    """Feature batches, float64 [<= batch_size, d], of uint8 images [N, H, W, 3]."""
+    for start in range(0, len(images), batch_size):
+        batch = torch.from_numpy(np.array(images[start : start + batch_size])).to(device).permute(0, 3, 1, 2)
         match features:
             case "thumbnail":
                 yield thumbnail(batch)
@@ -78,18 +78,18 @@ def extract(
                 assert_never(features)
 
 
-def thumbnail(pictures: Tensor) -> Tensor:
+def thumbnail(images: Tensor) -> Tensor:
     """uint8 [B, 3, H, W] -> float64 [B, 108]: what is where, coarsely."""
-    return F.adaptive_avg_pool2d(pictures.double() / 255, THUMBNAIL).flatten(1)
+    return F.adaptive_avg_pool2d(images.double() / 255, THUMBNAIL).flatten(1)
 
 
-def texture(pictures: Tensor) -> Tensor:
+def texture(images: Tensor) -> Tensor:
     """uint8 [B, 3, H, W] -> float64 [B, 96]: how rough and how colourful each part is, at two scales.
 
-    Root mean square of horizontal and vertical luminance differences, of full and of halved pictures, and the standard
+    Root mean square of horizontal and vertical luminance differences, of full and of halved images, and the standard
     deviation of two colour differences, each in 4 x 4 cells.
     """
-    x = pictures.double() / 255
+    x = images.double() / 255
     weights = torch.tensor(LUMINANCE, dtype=x.dtype, device=x.device)[:, None, None]
     luminance = (x * weights).sum(dim=1, keepdim=True)
     colour = torch.cat([x[:, :1] - luminance, x[:, 2:] - luminance], dim=1)

@@ -1,4 +1,4 @@
-"""Does a sample copy a training picture? Nearest neighbours by small pictures."""
+"""Does a sample copy a training image? Nearest neighbours by small images."""
 
 import numpy as np
 import torch
@@ -13,9 +13,9 @@ CHUNK = 2048
 def nearest(
     queries: NDArray[np.uint8], train: NDArray[np.uint8], *, mirrored: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """For each query picture [Q, H, W, 3]: (root mean square difference, row) of the nearest training picture.
+    """For each query image [Q, H, W, 3]: (root mean square difference, row) of the nearest training image.
 
-    Both are compared as 16 x 16 area means in 0..1, the training pictures also left to right where that makes
+    Both are compared as 16 x 16 area means in 0..1, the training images also left to right where that makes
     sense (`mirrored`). Memory is bounded by chunks.
     """
     small = _shrink(queries).flatten(1)
@@ -34,10 +34,10 @@ def nearest(
 
 
 def _distances(small: Tensor, candidates: Tensor) -> Tensor:
-    """[Q, N], by differences: the faster matrix product would not give 0 for equal pictures."""
+    """[Q, N], by differences: the faster matrix product would not give 0 for equal images."""
     return torch.cdist(small, candidates.flatten(1), compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def _shrink(pictures: NDArray[np.uint8]) -> Tensor:
-    x = torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).double() / 255
+def _shrink(images: NDArray[np.uint8]) -> Tensor:
+    x = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).double() / 255
     return F.adaptive_avg_pool2d(x, SIDE)

@@ -60,7 +60,7 @@ def rmse(estimate: Tensor, clean: Tensor) -> Tensor:
 
 
 def psnr(estimate: Tensor, clean: Tensor, *, data_range: float) -> Tensor:
-    """Peak signal-to-noise ratio of pictures [B, C, H, W], float64 [B] in dB, at most 100.
+    """Peak signal-to-noise ratio of images [B, C, H, W], float64 [B] in dB, at most 100.
 
     20 log10(data_range / rmse); `data_range` is from the lowest to the highest possible value: 2 for -1..1.
     """

@@ -15,13 +15,13 @@ LOG_OFFSET = 0.01
 PATCH_FRAMES = 96  # 0.96 s from frame to frame
 PATCH_SAMPLES = WINDOW_SAMPLES + (PATCH_FRAMES - 1) * HOP_SAMPLES  # 0.975 s: the least that fills a patch
 EMBEDDING_SIZE = 128
-PATCHES_AT_ONCE = 64  # long sounds have many; the first layer makes 1.5 MB of each
+PATCHES_AT_ONCE = 64  # long audio have many; the first layer makes 1.5 MB of each
 
 
 class VGGish(nn.Module):
     """Waveforms in -1..1, float32 [B, samples] at 16 kHz -> embeddings [B, patches, 128].
 
-    Patches of 0.96 s, which do not overlap; what is left over at the end is not looked at, and sounds of less than a
+    Patches of 0.96 s, which do not overlap; what is left over at the end is not looked at, and audio of less than a
     patch are padded with zeros. Without the last ReLU and without PCA, as the toolkits of the Frechet audio distance
     have it. Parameters are named as in the state dict of the common torch port.
     """

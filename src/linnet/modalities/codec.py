@@ -11,19 +11,19 @@ from torch import Tensor
 from linnet.audio.griffin_lim import KnownBins, griffin_lim
 from linnet.audio.normalization import noise_floor
 from linnet.audio.pcm import FULL_SCALE, encode_waveform
-from linnet.audio.spectrogram_image import spectrogram_picture
+from linnet.audio.spectrogram_image import spectrogram_image
 from linnet.audio.stft import Transform, as_channels, as_magnitude, as_spectrum
 from linnet.errors import LinnetError
 from linnet.recipe import (
+    Audio,
     CaltechBirds,
     ComplexSpectrogram,
     DataSection,
     MagnitudeSpectrogram,
-    Sound,
 )
 
 Statistics = dict[str, Any]  # statistics.json
-Stored = NDArray[Any]  # uint8 pictures [N, H, W, 3] or int16 waveforms [N, samples]
+Stored = NDArray[Any]  # uint8 images [N, H, W, 3] or int16 waveforms [N, samples]
 THUMBNAIL_SIDE = 32
 PHASE_SEED = 0  # Griffin-Lim starts from the same phases every time
 
@@ -39,7 +39,7 @@ class Codec(Protocol):
         """A batch of a dataset as x, float32."""
 
     def decode(self, x: Tensor) -> Stored:
-        """X as pictures or waveforms, rounded and within range; x may be longer than a training example."""
+        """X as images or waveforms, rounded and within range; x may be longer than a training example."""
 
     def clip(self, x: Tensor) -> Tensor:
         """X brought into the range that real examples have."""
@@ -53,8 +53,8 @@ class Codec(Protocol):
     def average(self, draws: Tensor) -> Tensor:
         """[K, B, C, H, W] -> [B, C, H, W]: what several guesses at the same example agree on."""
 
-    def pictures(self, examples: Stored) -> NDArray[np.uint8]:
-        """Decoded examples as pictures [N, height, width, 3]: spectrograms, where they are sound."""
+    def images(self, examples: Stored) -> NDArray[np.uint8]:
+        """Decoded examples as images [N, height, width, 3]: spectrograms, where they are audio."""
 
     def thumbnails(self, examples: Stored) -> NDArray[np.uint8]:
         """The same no larger than needed to find like ones."""
@@ -64,16 +64,16 @@ def build_codec(data: DataSection, statistics: Statistics, device: torch.device)
     """The codec of a data section, with what preprocess measured on the train split."""
     match data:
         case CaltechBirds():
-            return PictureCodec.of(statistics, device)
-        case Sound():
-            return SoundCodec(data, statistics, device)
+            return ImageCodec.of(statistics, device)
+        case Audio():
+            return AudioCodec(data, statistics, device)
         case _:
             assert_never(data)
 
 
 @dataclass(frozen=True)
-class PictureCodec:
-    """uint8 pictures <-> mean 0 and standard deviation 1 per channel."""
+class ImageCodec:
+    """uint8 images <-> mean 0 and standard deviation 1 per channel."""
 
     mean: Tensor  # [3, 1, 1], of pixels scaled to 0..1
     std: Tensor
@@ -94,7 +94,7 @@ class PictureCodec:
         Raises:
             NotFiniteError: the sampler has left the range of numbers.
         """
-        _check_finite(x, "pictures")
+        _check_finite(x, "images")
         pixels = ((x * self.std + self.mean) * 255).round().clamp(0, 255).to(torch.uint8)
         return pixels.permute(0, 2, 3, 1).cpu().numpy()
 
@@ -114,19 +114,19 @@ class PictureCodec:
         """The mean, which has the least squared error."""
         return draws.mean(dim=0)
 
-    def pictures(self, examples: Stored) -> NDArray[np.uint8]:
+    def images(self, examples: Stored) -> NDArray[np.uint8]:
         """They are."""
         return np.asarray(examples, dtype=np.uint8)
 
     def thumbnails(self, examples: Stored) -> NDArray[np.uint8]:
         """They are small already."""
-        return self.pictures(examples)
+        return self.images(examples)
 
 
-class SoundCodec:
+class AudioCodec:
     """int16 waveforms or finished spectrograms <-> spectrograms standardised per frequency."""
 
-    def __init__(self, data: Sound, statistics: Statistics, device: torch.device) -> None:
+    def __init__(self, data: Audio, statistics: Statistics, device: torch.device) -> None:
         self.data, self.transform = data, Transform(data.stft)
         columns = (torch.tensor(statistics[key], device=device)[:, None] for key in ("mean", "scale", "peak"))
         self.mean, self.scale, self.peak = columns  # [F, 1]; the mean of complex spectrograms is 0
@@ -144,7 +144,7 @@ class SoundCodec:
         return as_channels(self.transform.spectrum(waveforms), self.data.representation)
 
     def decode(self, x: Tensor) -> NDArray[np.int16]:
-        """[B, C, F, T] -> int16 [B, (T - 1) * hop]; sound that would clip is made softer as a whole, never louder."""
+        """[B, C, F, T] -> int16 [B, (T - 1) * hop]; audio that would clip is made softer as a whole, never louder."""
         return to_samples(self.waveform(self.natural(x)))
 
     def waveform(self, natural: Tensor, *, known: KnownBins | None = None) -> Tensor:
@@ -202,15 +202,15 @@ class SoundCodec:
             case _:
                 assert_never(self.data.representation)
 
-    def pictures(self, examples: Stored) -> NDArray[np.uint8]:
+    def images(self, examples: Stored) -> NDArray[np.uint8]:
         """Spectrograms of waveforms [N, samples]."""
         rate = self.data.sample_rate_hz
-        return np.stack([spectrogram_picture(row, sample_rate_hz=rate) for row in examples])
+        return np.stack([spectrogram_image(row, sample_rate_hz=rate) for row in examples])
 
     def thumbnails(self, examples: Stored) -> NDArray[np.uint8]:
         """Spectrograms of waveforms [N, samples], few pixels each."""
         rate, side = self.data.sample_rate_hz, THUMBNAIL_SIDE
-        return np.stack([spectrogram_picture(row, sample_rate_hz=rate, height=side, width=side) for row in examples])
+        return np.stack([spectrogram_image(row, sample_rate_hz=rate, height=side, width=side) for row in examples])
 
 
 def to_samples(waveform: Tensor) -> NDArray[np.int16]:
@@ -219,7 +219,7 @@ def to_samples(waveform: Tensor) -> NDArray[np.int16]:
     Raises:
         NotFiniteError: the sampler has left the range of numbers.
     """
-    _check_finite(waveform, "sound")
+    _check_finite(waveform, "audio")
     peak = waveform.abs().amax(dim=-1, keepdim=True).clamp(min=1.0)
     return encode_waveform((waveform / peak).cpu().numpy())
 

@@ -22,7 +22,7 @@ from linnet.recipe import (
 )
 
 Condition = int | tuple[str, ...] | str | None  # a class, labels, words, nothing
-VARIANTS = 8  # texts for each song: its labels in several orders and selections, its caption
+VARIANTS = 8  # texts for each recording: its labels in several orders and selections, its caption
 VARIANT_STREAM = 0x7E87
 
 
@@ -36,21 +36,24 @@ def build_encoder(recipe: TrainingRecipe, statistics: Statistics, device: torch.
 
 
 def label_names(statistics: Statistics) -> list[str]:
-    """All labels of the data set: classes of pictures, or labels of songs in alphabetical order."""
-    key = "label_names" if "songs" in statistics else "class_names"
+    """All labels of the data set: classes of images, or labels of recordings in alphabetical order."""
+    key = "label_names" if "recordings" in statistics else "class_names"
     names: list[str] = statistics[key]
     return names
 
 
 def texts(statistics: Statistics, *, count: int, seed: int) -> list[list[str]]:
-    """For each class or song `count` texts that describe it; the first one says everything."""
-    if "songs" not in statistics:
+    """For each class or recording `count` texts that describe it; the first one says everything."""
+    if "recordings" not in statistics:
         return [[name] * count for name in statistics["class_names"]]
     rng = np.random.default_rng([seed, VARIANT_STREAM])
-    return [_texts_of_song(song["labels"], song["caption"], count, rng) for song in statistics["songs"]]
+    return [
+        _texts_of_recording(recording["labels"], recording["caption"], count, rng)
+        for recording in statistics["recordings"]
+    ]
 
 
-def _texts_of_song(labels: Sequence[str], caption: str, count: int, rng: np.random.Generator) -> list[str]:
+def _texts_of_recording(labels: Sequence[str], caption: str, count: int, rng: np.random.Generator) -> list[str]:
     everything = ", ".join(labels)
     found = [everything or caption] + ([caption] if caption else [])
     while len(found) < count:
@@ -63,14 +66,14 @@ def _texts_of_song(labels: Sequence[str], caption: str, count: int, rng: np.rand
 
 
 def known_conditions(section: Conditioning, statistics: Statistics) -> list[Condition]:
-    """The condition of each class or song, by its number in the dataset's labels."""
+    """The condition of each class or recording, by its number in the dataset's labels."""
     match section:
         case Unconditional():
             return [None] * len(counts(statistics))
         case ClassLabel(num_classes=room):  # classes beyond have no training example: train checks
             return [number if number < room else None for number in range(len(counts(statistics)))]
         case MultiLabel():
-            return [tuple(song["labels"]) for song in statistics["songs"]]
+            return [tuple(recording["labels"]) for recording in statistics["recordings"]]
         case Text():
             return [variants[0] for variants in texts(statistics, count=1, seed=0)]
         case _:
@@ -78,8 +81,8 @@ def known_conditions(section: Conditioning, statistics: Statistics) -> list[Cond
 
 
 def counts(statistics: Statistics) -> list[int]:
-    """Training examples of each class or song."""
-    found: list[int] = statistics["song_counts" if "songs" in statistics else "class_counts"]
+    """Training examples of each class or recording."""
+    found: list[int] = statistics["recording_counts" if "recordings" in statistics else "class_counts"]
     return found
 
 
@@ -156,7 +159,7 @@ class TrainingConditions:
         section = recipe.conditioning
         self._dropout = 0.0 if isinstance(section, Unconditional) else section.dropout
         encoder = build_encoder(recipe, statistics, device)
-        self._table: Tensor | None = None  # [classes or songs, variants, ...]
+        self._table: Tensor | None = None  # [classes or recordings, variants, ...]
         if not isinstance(section, Unconditional):
             rows = self._variants(section, statistics, recipe.train.seed)
             flat = encoder.encode([value for row in rows for value in row])
@@ -172,7 +175,7 @@ class TrainingConditions:
         return [[condition] for condition in known_conditions(section, statistics)]
 
     def draw(self, labels: Tensor, generator: torch.Generator) -> Tensor | None:
-        """The network's conditions for examples of these classes or songs, int64 [B]; the same for an equal generator.
+        """The network's conditions for examples of these classes or recordings, int64 [B]; the same for an equal generator.
 
         None for an unconditional model.
         """

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from linnet.artifacts import Dataset
 from linnet.audio.pcm import decode_waveform, encode_waveform
 from linnet.data.arrays import ArrayWriter, open_array
-from linnet.data.audio_files import UnreadableSound, cut_windows, read_sound
+from linnet.data.audio_files import UnreadableAudio, cut_windows, read_audio
 from linnet.data.batches import split_positions
-from linnet.data.layouts.audio_folder import Song, SongIndex, find_folder, read_songs, song_path
+from linnet.data.layouts.audio_folder import Recording, RecordingIndex, find_folder, read_recordings, recording_path
 from linnet.data.raw import RawDataError
-from linnet.modalities.prepared import InOrder, Prepared, Rejected
-from linnet.progress import Meter
-from linnet.recipe import OfficialSplit, SeededSplit, Sound
+from linnet.modalities.prepared import OrderedPool, Prepared, Rejected
+from linnet.progress import ProgressBar
+from linnet.recipe import Audio, OfficialSplit, SeededSplit
 from linnet.reports import html
 
 STATISTICS_BATCH = 64  # windows
@@ -29,7 +29,7 @@ ROUND_TRIP_WINDOWS = 32
 SHOWN_SOUNDS = 12
 DURATION_BINS = 30
 SIXTEEN_BITS_HOLD = ("PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW", "VORBIS", "OPUS", "MPEG_LAYER_III")
-CONVERTED = "converted.csv"  # what was changed on the way, song by song
+CONVERTED = "converted.csv"  # what was changed on the way, recording by recording
 SCHEMA = pa.schema(
     [
         ("number", pa.int64()),
@@ -44,7 +44,7 @@ SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class SongWindows:
+class RecordingWindows:
     """What is left of one recording."""
 
     samples: NDArray[np.int16]  # [n, window_samples]
@@ -56,67 +56,69 @@ class SongWindows:
 
 
 @dataclass
-class Tally:
-    """What the exploratory page shows, counted while the songs pass by."""
+class DatasetSummary:
+    """What the exploratory page shows, counted while the recordings pass by."""
 
-    seconds: dict[int, float] = field(default_factory=dict)  # by number of the song
+    seconds: dict[int, float] = field(default_factory=dict)  # by number of the recording
     num_silent: int = 0
     unused_seconds: float = 0.0
     converted: list[tuple[str, str]] = field(default_factory=list)
 
 
-def prepare(data: Sound, *, raw: Path, folder: Path, workers: int) -> Prepared:
+def prepare(data: Audio, *, raw: Path, folder: Path, workers: int) -> Prepared:
     """Resample, mix down, cut and split the recordings below `raw` into arrays in `folder`. Raises RawDataError."""
-    index = read_songs(raw, data)
+    index = read_recordings(raw, data)
     split_of = _split(data, index)
-    tally, rejected = Tally(converted=list(index.notes)), list[Rejected]()
-    song_counts = _write_windows(data, index, split_of, find_folder(raw), folder, workers, tally, rejected)
+    summary, rejected = DatasetSummary(converted=list(index.notes)), list[Rejected]()
+    recording_counts = _write_windows(data, index, split_of, find_folder(raw), folder, workers, summary, rejected)
     counts = {split: len(open_array(folder / Dataset.waveforms(split))) for split in ("train", "test")}
     statistics: dict[str, Any] = {
         "train_count": counts["train"],
         "test_count": counts["test"],
         "rejected_count": len(rejected),
-        "label_names": sorted({label for song in index.songs for label in song.labels}),
-        "songs": [{"name": s.file_name, "labels": list(s.labels), "caption": s.caption} for s in index.songs],
-        "song_counts": [song_counts[song.number] for song in index.songs],
-        "seconds": sum(tally.seconds.values()),
-        "silent_windows": tally.num_silent,
-        "unused_seconds": tally.unused_seconds,
+        "label_names": sorted({label for recording in index.recordings for label in recording.labels}),
+        "recordings": [{"name": s.file_name, "labels": list(s.labels), "caption": s.caption} for s in index.recordings],
+        "recording_counts": [recording_counts[recording.number] for recording in index.recordings],
+        "seconds": sum(summary.seconds.values()),
+        "silent_windows": summary.num_silent,
+        "unused_seconds": summary.unused_seconds,
     }
     if counts["train"]:
         statistics |= _measure(data, folder)
-    _write_converted(folder / CONVERTED, tally.converted)
-    return Prepared(statistics, rejected, len(index.songs), lambda: _page(folder, data, statistics, tally, rejected))
+    _write_converted(folder / CONVERTED, summary.converted)
+    return Prepared(
+        statistics, rejected, len(index.recordings), lambda: _page(folder, data, statistics, summary, rejected)
+    )
 
 
-def _split(data: Sound, index: SongIndex) -> dict[int, str]:
-    """`{number of the song: split}`: all windows of a song go where the song goes, and rejects have a place too."""
+def _split(data: Audio, index: RecordingIndex) -> dict[int, str]:
+    """`{number of the recording: split}`: all windows of a recording go where the recording goes, and rejects have a place too."""
     match data.split:
         case OfficialSplit():
-            if missing := [song.file_name for song in index.songs if not song.split]:
+            if missing := [recording.file_name for recording in index.recordings if not recording.split]:
                 raise RawDataError(
-                    f"[data.split] kind = 'official', but {missing[0]} and {len(missing) - 1} more songs say no split "
+                    f"[data.split] kind = 'official', but {missing[0]} and {len(missing) - 1} more recordings say no split "
                     "in metadata.csv; give a column 'split' with train or test, or use kind = 'seeded'"
                 )
-            return {song.number: song.split for song in index.songs}
+            return {recording.number: recording.split for recording in index.recordings}
         case SeededSplit(train_fraction=fraction, seed=seed):
-            is_train = split_positions(len(index.songs), train_fraction=fraction, seed=seed)
-            return {s.number: "train" if is_train[place] else "test" for place, s in enumerate(index.songs)}
+            is_train = split_positions(len(index.recordings), train_fraction=fraction, seed=seed)
+            return {s.number: "train" if is_train[place] else "test" for place, s in enumerate(index.recordings)}
         case _:
             assert_never(data.split)
 
 
 def _write_windows(
-    data: Sound,
-    index: SongIndex,
+    data: Audio,
+    index: RecordingIndex,
     split_of: dict[int, str],
     source: Path,
     folder: Path,
     workers: int,
-    tally: Tally,
+    summary: DatasetSummary,
     rejected: list[Rejected],
 ) -> collections.Counter[int]:
-    """Windows, their songs and the manifest; training windows of each song."""
+    """Windows, their recordings and the manifest; training windows of each recording."""
     counts: collections.Counter[int] = collections.Counter()
     with ExitStack() as stack:
         waveforms, labels = {}, {}
@@ -125,57 +127,59 @@ def _write_windows(
             waveforms[split] = stack.enter_context(ArrayWriter(path, (data.window_samples,), np.int16))
             labels[split] = stack.enter_context(ArrayWriter(folder / Dataset.labels(split), (), np.int64))
         manifest = stack.enter_context(pq.ParquetWriter(folder / Dataset.manifest, SCHEMA))
-        results = stack.enter_context(InOrder(_read_song, [(source, song, data) for song in index.songs], workers))
-        meter = stack.enter_context(Meter("preprocess: songs", len(index.songs)))
-        for song, windows in zip(index.songs, results, strict=True):
-            meter.advance()
+        results = stack.enter_context(
+            OrderedPool(_read_recording, [(source, recording, data) for recording in index.recordings], workers)
+        )
+        bar = stack.enter_context(ProgressBar("preprocess: recordings", len(index.recordings)))
+        for recording, windows in zip(index.recordings, results, strict=True):
+            bar.advance()
             if isinstance(windows, str):
-                rejected.append(Rejected(song.number, song.file_name, windows))
+                rejected.append(Rejected(recording.number, recording.file_name, windows))
                 continue
-            split = split_of[song.number]
-            manifest.write_table(_manifest_rows(song, split, waveforms[split].count, windows))
+            split = split_of[recording.number]
+            manifest.write_table(_manifest_rows(recording, split, waveforms[split].count, windows))
             for window in windows.samples:
                 waveforms[split].append(window)
-                labels[split].append(np.array(song.number, dtype=np.int64))
-            counts[song.number] += len(windows.samples) if split == "train" else 0
-            tally.seconds[song.number] = windows.seconds
-            tally.num_silent += windows.num_silent
-            tally.unused_seconds += windows.unused_seconds
-            tally.converted += [(song.file_name, note) for note in windows.notes]
+                labels[split].append(np.array(recording.number, dtype=np.int64))
+            counts[recording.number] += len(windows.samples) if split == "train" else 0
+            summary.seconds[recording.number] = windows.seconds
+            summary.num_silent += windows.num_silent
+            summary.unused_seconds += windows.unused_seconds
+            summary.converted += [(recording.file_name, note) for note in windows.notes]
     return counts
 
 
-def _read_song(source: Path, song: Song, data: Sound) -> SongWindows | str:
-    """The windows of one song, or why there are none."""
-    path = song_path(source, song)
+def _read_recording(source: Path, recording: Recording, data: Audio) -> RecordingWindows | str:
+    """The windows of one recording, or why there are none."""
+    path = recording_path(source, recording)
     if path is None:
         return "its name points out of the folder"
     try:
-        recording = read_sound(path, sample_rate_hz=data.sample_rate_hz)
+        decoded = read_audio(path, sample_rate_hz=data.sample_rate_hz)
         cut = cut_windows(
-            recording.samples,
+            decoded.samples,
             window_samples=data.window_samples,
             stride_samples=data.stride_frames * data.stft.hop_samples,
             silence_dbfs=data.silence_dbfs,
         )
-    except UnreadableSound as reason:
+    except UnreadableAudio as reason:
         return str(reason)
     if not cut.starts:
         return f"silent: nothing in it is louder than silence_dbfs = {data.silence_dbfs:g}"
-    holds = recording.encoding.endswith(SIXTEEN_BITS_HOLD)
-    rounded = () if holds else (f"{recording.encoding} rounded to 16 bits",)
-    return SongWindows(
+    holds = decoded.encoding.endswith(SIXTEEN_BITS_HOLD)
+    rounded = () if holds else (f"{decoded.encoding} rounded to 16 bits",)
+    return RecordingWindows(
         samples=encode_waveform(cut.samples),
         starts=np.asarray(cut.starts, dtype=np.int64),
         num_silent=cut.num_silent,
-        seconds=len(recording.samples) / data.sample_rate_hz,
-        notes=(*recording.notes, *rounded, *cut.notes),
-        unused_seconds=_unused_samples(data, len(recording.samples)) / data.sample_rate_hz,
+        seconds=len(decoded.samples) / data.sample_rate_hz,
+        notes=(*decoded.notes, *rounded, *cut.notes),
+        unused_seconds=_unused_samples(data, len(decoded.samples)) / data.sample_rate_hz,
     )
 
 
-def _unused_samples(data: Sound, count: int) -> int:
-    """Samples of a song of `count` that no window reaches: at its end, and between windows."""
+def _unused_samples(data: Audio, count: int) -> int:
+    """Samples of a recording of `count` that no window reaches: at its end, and between windows."""
     if count < data.window_samples:
         return 0
     stride = data.stride_frames * data.stft.hop_samples
@@ -183,23 +187,23 @@ def _unused_samples(data: Sound, count: int) -> int:
     return count - data.window_samples - further_windows * min(stride, data.window_samples)
 
 
-def _manifest_rows(song: Song, split: str, first_row: int, windows: SongWindows) -> pa.Table:
+def _manifest_rows(recording: Recording, split: str, first_row: int, windows: RecordingWindows) -> pa.Table:
     rows = [
         {
-            "number": song.number,
-            "file_name": song.file_name,
+            "number": recording.number,
+            "file_name": recording.file_name,
             "split": split,
             "row": first_row + place,
             "start_sample": int(start),
-            "labels": list(song.labels),
-            "caption": song.caption,
+            "labels": list(recording.labels),
+            "caption": recording.caption,
         }
         for place, start in enumerate(windows.starts)
     ]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def _measure(data: Sound, folder: Path) -> dict[str, Any]:
+def _measure(data: Audio, folder: Path) -> dict[str, Any]:
     """Per-frequency statistics of the train split; also writes its spectrograms where the recipe stores them."""
     import torch
 
@@ -213,7 +217,7 @@ def _measure(data: Sound, folder: Path) -> dict[str, Any]:
         if data.storage == "spectrogram":
             path = folder / Dataset.training_examples(data)
             writer = stack.enter_context(ArrayWriter(path, data.shape, np.float32))
-        meter = stack.enter_context(Meter("preprocess: spectrograms", len(waveforms)))
+        bar = stack.enter_context(ProgressBar("preprocess: spectrograms", len(waveforms)))
         for start in range(0, len(waveforms), STATISTICS_BATCH):
             batch = torch.from_numpy(decode_waveform(np.array(waveforms[start : start + STATISTICS_BATCH])))
             channels = as_channels(transform.spectrum(batch), data.representation)
@@ -221,16 +225,16 @@ def _measure(data: Sound, folder: Path) -> dict[str, Any]:
             for example in channels.numpy() if writer else ():
                 assert writer is not None
                 writer.append(example)
-            meter.advance(len(batch))
+            bar.advance(len(batch))
     scales = gathered.scales()
     return vars(scales) | {"round_trip": round_trip(data, waveforms)}
 
 
-def round_trip(data: Sound, waveforms: NDArray[Any]) -> dict[str, float | None]:
+def round_trip(data: Audio, waveforms: NDArray[Any]) -> dict[str, float | None]:
     """What the STFT and back loses: decibels of signal to error on the interior of some windows.
 
     With the bin of frequency 0 dropped, `signal_to_error_db` takes it as 0 and `with_estimated_dc_db` estimates it from
-    its neighbours, as linnet does wherever it makes sound.
+    its neighbours, as linnet does wherever it makes audio.
     """
     import torch
 
@@ -265,30 +269,30 @@ def _write_converted(path: Path, converted: list[tuple[str, str]]) -> None:
 
 def _page(
     folder: Path,
-    data: Sound,
+    data: Audio,
     statistics: dict[str, Any],
-    tally: Tally,
+    summary: DatasetSummary,
     rejected: list[Rejected],
 ) -> str:
     from linnet.modalities.preview import players
 
-    waveforms, songs = (open_array(folder / name("train")) for name in (Dataset.waveforms, Dataset.labels))
+    waveforms, recordings = (open_array(folder / name("train")) for name in (Dataset.waveforms, Dataset.labels))
     rows = np.linspace(0, len(waveforms) - 1, min(SHOWN_SOUNDS, len(waveforms))).astype(int)
-    counted = collections.Counter(label for song in statistics["songs"] for label in song["labels"])
-    captions = [", ".join(statistics["songs"][int(songs[row])]["labels"]) for row in rows]
-    lengths = list(tally.seconds.values())
+    counted = collections.Counter(label for recording in statistics["recordings"] for label in recording["labels"])
+    captions = [", ".join(statistics["recordings"][int(recordings[row])]["labels"]) for row in rows]
+    lengths = list(summary.seconds.values())
     longest = max(lengths)
     bins = np.bincount([min(int(s * DURATION_BINS / longest), DURATION_BINS - 1) for s in lengths])
     return html.render(
-        "sound_dataset.html",
+        "audio_dataset.html",
         title=f"Data set {data.folder}",
         statistics=statistics,
         sample_rate_hz=data.sample_rate_hz,
         window_seconds=data.window_samples / data.sample_rate_hz,
         labels=counted.most_common(),
-        caption_count=sum(bool(song["caption"]) for song in statistics["songs"]),
-        figures=[html.histogram_svg(bins.tolist(), title="length of the songs", low="0", high=f"{longest:.0f} s")],
+        caption_count=sum(bool(recording["caption"]) for recording in statistics["recordings"]),
+        figures=[html.histogram_svg(bins.tolist(), title="length of the recordings", low="0", high=f"{longest:.0f} s")],
         players=players(data, np.asarray(waveforms[rows]), captions),
-        converted=tally.converted,
+        converted=summary.converted,
         rejected=rejected,
     )

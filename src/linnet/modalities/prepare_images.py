@@ -1,4 +1,4 @@
-"""Pictures in their raw layout become arrays, a manifest and an exploratory page."""
+"""Images in their raw layout become arrays, a manifest and an exploratory page."""
 
 import collections
 import itertools
@@ -16,20 +16,20 @@ from linnet.artifacts import Dataset
 from linnet.data.arrays import ArrayWriter, ChannelStatistics, open_array
 from linnet.data.batches import split_positions
 from linnet.data.images import Crop, UnreadableFile, crop_square, read_crop
-from linnet.data.layouts.caltech import Index, Record, find_folder, picture_path, read_index
-from linnet.modalities.prepared import InOrder, Prepared, Rejected
-from linnet.progress import Meter
+from linnet.data.layouts.caltech import Index, Record, find_folder, image_path, read_index
+from linnet.modalities.prepared import OrderedPool, Prepared, Rejected
+from linnet.progress import ProgressBar
 from linnet.recipe import CaltechBirds, OfficialSplit, SeededSplit
 from linnet.reports import html
 
-CHUNK = 32  # pictures a task: few enough to keep all cores busy to the end, enough to hide the hand-over
+CHUNK = 32  # images a task: few enough to keep all cores busy to the end, enough to hide the hand-over
 SAMPLE_PICTURES = 96
 SIDE_BINS = 40
 
 
 @dataclass
-class Tally:
-    """What the exploratory page shows, counted while the pictures pass by."""
+class DatasetSummary:
+    """What the exploratory page shows, counted while the images pass by."""
 
     class_counts: collections.Counter[int] = field(default_factory=collections.Counter)
     sides: collections.Counter[int] = field(default_factory=collections.Counter)
@@ -39,8 +39,8 @@ class Tally:
     padded: int = 0
 
     def add(self, record: Record, crop: Crop) -> None:
-        """Count one accepted picture."""
-        box, (width, height) = record.box, (crop.picture_width, crop.picture_height)
+        """Count one accepted image."""
+        box, (width, height) = record.box, (crop.image_width, crop.image_height)
         _, _, side = crop_square(box, width, height)
         self.class_counts[record.label] += 1
         self.sides[round(side)] += 1
@@ -52,18 +52,20 @@ class Tally:
 
 
 def prepare(data: CaltechBirds, *, raw: Path, folder: Path, workers: int) -> Prepared:
-    """Crop, resize and split the pictures below `raw` into arrays in `folder`. Raises RawDataError."""
+    """Crop, resize and split the images below `raw` into arrays in `folder`. Raises RawDataError."""
     index = read_index(raw)
-    tally, rejected, statistics = _write_arrays(data, index, find_folder(raw), folder, workers)
-    return Prepared(statistics, rejected, len(index.records), lambda: _page(folder, data, statistics, tally, rejected))
+    summary, rejected, statistics = _write_arrays(data, index, find_folder(raw), folder, workers)
+    return Prepared(
+        statistics, rejected, len(index.records), lambda: _page(folder, data, statistics, summary, rejected)
+    )
 
 
 def _write_arrays(
     data: CaltechBirds, index: Index, source: Path, folder: Path, workers: int
-) -> tuple[Tally, list[Rejected], dict[str, Any]]:
+) -> tuple[DatasetSummary, list[Rejected], dict[str, Any]]:
     size = data.image_size_pixels
     split_of = _split(data, index)
-    tally, channels, rejected = Tally(), ChannelStatistics(3), list[Rejected]()
+    summary, channels, rejected = DatasetSummary(), ChannelStatistics(3), list[Rejected]()
     train_classes: collections.Counter[int] = collections.Counter()
     with ExitStack() as stack:
         images, labels = {}, {}
@@ -72,10 +74,10 @@ def _write_arrays(
             labels[split] = stack.enter_context(ArrayWriter(folder / Dataset.labels(split), (), np.int64))
         manifest = stack.enter_context(_Manifest(folder / Dataset.manifest))
         tasks = [(index.records[i : i + CHUNK], source, size) for i in range(0, len(index.records), CHUNK)]
-        chunks = stack.enter_context(InOrder(_read_chunk, tasks, workers))
-        meter = stack.enter_context(Meter("preprocess: pictures", len(index.records)))
+        chunks = stack.enter_context(OrderedPool(_read_chunk, tasks, workers))
+        bar = stack.enter_context(ProgressBar("preprocess: images", len(index.records)))
         for record, crop in zip(index.records, itertools.chain.from_iterable(chunks), strict=True):
-            meter.advance()
+            bar.advance()
             if isinstance(crop, str):
                 rejected.append(Rejected(record.image_id, record.name, crop))
                 continue
@@ -83,7 +85,7 @@ def _write_arrays(
             manifest.add(record, crop, split, images[split].count, index.class_names[record.label])
             images[split].append(crop.pixels)
             labels[split].append(np.array(record.label, dtype=np.int64))
-            tally.add(record, crop)
+            summary.add(record, crop)
             if split == "train":
                 channels.add(crop.pixels)
                 train_classes[record.label] += 1
@@ -97,15 +99,15 @@ def _write_arrays(
         "std": channels.std() if counts["train"] else [],
         "class_names": list(index.class_names),
         "class_counts": [train_classes[label] for label in range(len(index.class_names))],
-        "grey_count": tally.grey,
-        "past_edge_count": tally.past_edge,
-        "padded_count": tally.padded,
+        "grey_count": summary.grey,
+        "past_edge_count": summary.past_edge,
+        "padded_count": summary.padded,
     }
-    return tally, rejected, statistics
+    return summary, rejected, statistics
 
 
 def _split(data: CaltechBirds, index: Index) -> dict[int, str]:
-    """`{image id: split}`; rejects have a place too, so that mending one file moves no other picture."""
+    """`{image id: split}`; rejects have a place too, so that mending one file moves no other image."""
     match data.split:
         case OfficialSplit():
             return {r.image_id: "train" if r.official_train else "test" for r in index.records}
@@ -121,7 +123,7 @@ def _split(data: CaltechBirds, index: Index) -> dict[int, str]:
 def _read_chunk(records: Sequence[Record], source: Path, size: int) -> list[Crop | str]:
     results: list[Crop | str] = []
     for record in records:
-        path = picture_path(source, record)
+        path = image_path(source, record)
         try:
             results.append(read_crop(path, record.box, size) if path else "name points out of the images folder")
         except UnreadableFile as reason:
@@ -142,8 +144,8 @@ class _Manifest:
             ("label", pa.int64()),
             ("class_name", pa.string()),
             *((f"box_{side}", pa.float64()) for side in ("left", "top", "width", "height")),
-            ("picture_width", pa.int64()),
-            ("picture_height", pa.int64()),
+            ("image_width", pa.int64()),
+            ("image_height", pa.int64()),
         ]
     )
 
@@ -158,9 +160,7 @@ class _Manifest:
         box = {f"box_{side}": value for side, value in asdict(record.box).items()}
         place = {"image_id": record.image_id, "name": record.name, "split": split, "row": row}
         kind = {"label": record.label, "class_name": class_name}
-        self._rows.append(
-            place | kind | box | {"picture_width": crop.picture_width, "picture_height": crop.picture_height}
-        )
+        self._rows.append(place | kind | box | {"image_width": crop.image_width, "image_height": crop.image_height})
         if len(self._rows) == self.BATCH:
             self._flush()
 
@@ -174,26 +174,28 @@ class _Manifest:
 
 
 def _page(
-    folder: Path, data: CaltechBirds, statistics: dict[str, Any], tally: Tally, rejected: Sequence[Rejected]
+    folder: Path, data: CaltechBirds, statistics: dict[str, Any], summary: DatasetSummary, rejected: Sequence[Rejected]
 ) -> str:
     images = open_array(folder / Dataset.images("train"))
     rows = np.linspace(0, len(images) - 1, min(SAMPLE_PICTURES, len(images))).astype(int)
-    longest = max(tally.sides)
-    side_bins = np.bincount([min(side * SIDE_BINS // (longest + 1), SIDE_BINS - 1) for side in tally.sides.elements()])
-    aspects = range(min(tally.aspects), max(tally.aspects) + 1)
+    longest = max(summary.sides)
+    side_bins = np.bincount(
+        [min(side * SIDE_BINS // (longest + 1), SIDE_BINS - 1) for side in summary.sides.elements()]
+    )
+    aspects = range(min(summary.aspects), max(summary.aspects) + 1)
     figures = [
         html.histogram_svg(side_bins.tolist(), title="longer side of the box", low="0", high=f"{longest} pixels"),
         html.histogram_svg(
-            [tally.aspects[value] for value in aspects],
+            [summary.aspects[value] for value in aspects],
             title="width to height of the box",
             low=f"1 : {2 ** (-aspects[0] / 8):.1f}",
             high=f"{2 ** (aspects[-1] / 8):.1f} : 1",
         ),
         html.histogram_svg(
-            [tally.class_counts[label] for label in sorted(tally.class_counts)],
-            title="pictures of each class present",
-            low=f"class {min(tally.class_counts) + 1}",
-            high=f"class {max(tally.class_counts) + 1}",
+            [summary.class_counts[label] for label in sorted(summary.class_counts)],
+            title="images of each class present",
+            low=f"class {min(summary.class_counts) + 1}",
+            high=f"class {max(summary.class_counts) + 1}",
         ),
     ]
     return html.render(

@@ -17,7 +17,7 @@ R = TypeVar("R")
 class Rejected:
     """One line of rejected.csv."""
 
-    number: int  # of the picture or song in the raw data
+    number: int  # of the image or recording in the raw data
     name: str
     reason: str
 
@@ -32,7 +32,7 @@ class Prepared:
     page: Callable[[], str]
 
 
-class InOrder(Generic[R]):
+class OrderedPool(Generic[R]):
     """`function(*task)` for every task, in order, computed by `workers` processes with bounded memory."""
 
     def __init__(self, function: Callable[..., R], tasks: Sequence[tuple[Any, ...]], workers: int) -> None:

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from linnet.artifacts import Samples
 from linnet.audio.pcm import FULL_SCALE
-from linnet.audio.spectrogram_image import inline_audio, spectrogram_picture
-from linnet.modalities.codec import Codec, SoundCodec, Stored, to_samples
-from linnet.recipe import CaltechBirds, DataSection, Sound, TrainingRecipe
+from linnet.audio.spectrogram_image import inline_audio, spectrogram_image
+from linnet.modalities.codec import AudioCodec, Codec, Stored, to_samples
+from linnet.recipe import Audio, CaltechBirds, DataSection, TrainingRecipe
 from linnet.reports import html
 
 PLAYERS = 24
@@ -24,7 +24,7 @@ LOUDNESS = ("peak_dbfs", "rms_dbfs")
 
 def write_example(path: Path, example: NDArray[Any], data: DataSection) -> str:
     """One decoded example as `path` with the right ending; returns its name."""
-    path = path.with_name(path.name + (".flac" if isinstance(data, Sound) else ".png"))
+    path = path.with_name(path.name + (".flac" if isinstance(data, Audio) else ".png"))
     with path.open("wb") as file:
         encode_example(file, example, data)
     return path.name
@@ -35,7 +35,7 @@ def encode_example(file: BinaryIO, example: NDArray[Any], data: DataSection) -> 
     match data:
         case CaltechBirds():
             file.write(html.png(example))
-        case Sound():
+        case Audio():
             import soundfile
 
             stream = io.BytesIO()  # soundfile would hide what a full disk says
@@ -62,7 +62,7 @@ def write_page(
     title: str,
     lead: str,
 ) -> None:
-    """report.html of a folder of samples, with its grid and noising pictures."""
+    """report.html of a folder of samples, with its grid and noising images."""
     figures = {"noising": html.inline_file(folder / Samples.noising)} if (folder / Samples.noising).exists() else {}
     match recipe.data:
         case CaltechBirds():
@@ -73,9 +73,9 @@ def write_page(
                 grid=html.inline_file(folder / Samples.grid),
                 noising=figures.get("noising", ""),
             )
-        case Sound():
+        case Audio():
             page = html.render(
-                "sounds.html",
+                "audio.html",
                 title=title,
                 lead=lead,
                 players=players(recipe.data, examples[:PLAYERS], prompts[:PLAYERS]),
@@ -86,20 +86,20 @@ def write_page(
     (folder / Samples.page).write_text(page, encoding="utf-8")
 
 
-def players(data: Sound, waveforms: Stored, captions: list[str]) -> list[dict[str, Any]]:
+def players(data: Audio, waveforms: Stored, captions: list[str]) -> list[dict[str, Any]]:
     """What pages/player.html needs to show and play waveforms [N, samples]."""
     found: list[dict[str, Any]] = []
     for waveform, caption in zip(waveforms, captions, strict=True):
         peak, rms = loudness_of(waveform)
-        picture = spectrogram_picture(waveform, sample_rate_hz=data.sample_rate_hz)
+        image = spectrogram_image(waveform, sample_rate_hz=data.sample_rate_hz)
         audio = inline_audio(waveform, data.sample_rate_hz)
-        shown: dict[str, Any] = {"caption": caption, "spectrogram": html.inline_png(picture), "audio": audio}
+        shown: dict[str, Any] = {"caption": caption, "spectrogram": html.inline_png(image), "audio": audio}
         found.append(shown | {"peak_dbfs": peak, "rms_dbfs": rms})
     return found
 
 
 def comparisons(codec: Codec, data: DataSection, outcome: Mapping[str, Tensor]) -> list[Any]:
-    """Examples restored, for pages: pictures as one inline sheet, sounds as lists of players.
+    """Examples restored, for pages: images as one inline sheet, audio as lists of players.
 
     Args:
         outcome: clean, observed, baseline and restored, natural [N, C, H, W].
@@ -110,12 +110,12 @@ def comparisons(codec: Codec, data: DataSection, outcome: Mapping[str, Tensor]) 
             columns = [codec.decode(codec.standardised(outcome[name])) for name in names]
             tiles = np.stack(columns, axis=1).reshape(-1, *columns[0].shape[1:])
             return [html.inline_png(html.grid(tiles, columns=len(names)), scale=max(1, 64 // tiles.shape[1]))]
-        case Sound():
-            assert isinstance(codec, SoundCodec)
-            sounds = {name: to_samples(codec.waveform(outcome[name][:COMPARED_SOUNDS])) for name in names}
+        case Audio():
+            assert isinstance(codec, AudioCodec)
+            audio = {name: to_samples(codec.waveform(outcome[name][:COMPARED_SOUNDS])) for name in names}
             return [
-                players(data, np.stack([sounds[name][row] for name in names]), list(names))
-                for row in range(len(sounds["clean"]))
+                players(data, np.stack([audio[name][row] for name in names]), list(names))
+                for row in range(len(audio["clean"]))
             ]
         case _:
             assert_never(data)

@@ -165,7 +165,7 @@ def _sines_first(tensor: Tensor) -> Tensor:
 
 
 def _as_image_kernel(tensor: Tensor) -> Tensor:
-    """Theirs acts on a row of positions, ours on a picture: [out, in, 1] -> [out, in, 1, 1]; biases stay."""
+    """Theirs acts on a row of positions, ours on an image: [out, in, 1] -> [out, in, 1, 1]; biases stay."""
     return tensor[..., None] if tensor.ndim == 3 else tensor
 
 

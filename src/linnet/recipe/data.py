@@ -8,7 +8,7 @@ from linnet.recipe.section import FolderName, Fraction, Section
 
 
 class SeededSplit(Section):
-    """A random split that depends on nothing but the seed and the list of pictures or songs."""
+    """A random split that depends on nothing but the seed and the list of images or recordings."""
 
     kind: Literal["seeded"]
     train_fraction: Annotated[float, Field(gt=0, lt=1)]
@@ -26,7 +26,7 @@ Shape = tuple[int, int, int]  # channels, height, width
 
 
 class CaltechBirds(Section):
-    """Pictures of birds cropped by their bounding boxes (Caltech-UCSD Birds-200-2011 layout)."""
+    """Images of birds cropped by their bounding boxes (Caltech-UCSD Birds-200-2011 layout)."""
 
     kind: Literal["caltech_birds"]
     folder: FolderName  # below data/
@@ -69,7 +69,7 @@ class ComplexSpectrogram(Section):
 
 
 class MagnitudeSpectrogram(Section):
-    """|STFT|^exponent as one channel; the phase is estimated when sound is made of it."""
+    """|STFT|^exponent as one channel; the phase is estimated when audio is made of it."""
 
     kind: Literal["magnitude"]
     exponent: Annotated[float, Field(gt=0, le=1)]  # 1: as it is; below 1 lifts what is quiet
@@ -79,24 +79,24 @@ class MagnitudeSpectrogram(Section):
 Representation = Annotated[ComplexSpectrogram | MagnitudeSpectrogram, Field(discriminator="kind")]
 
 
-class Sound(Section):
+class Audio(Section):
     """Windows of recordings as spectrograms (Hugging Face audiofolder layout, or any data set by its id)."""
 
-    kind: Literal["sound"]
+    kind: Literal["audio"]
     folder: FolderName  # below data/
     builtin: Literal["music", "voices"]  # what ingest makes where it is given no source
-    labels_column: str  # of metadata.csv; "" for none. Several labels a song
+    labels_column: str  # of metadata.csv; "" for none. Several labels a recording
     label_separator: Annotated[str, Field(min_length=1, max_length=3, pattern=r"^[^\x00-\x1f]+$")]
     caption_column: str  # of metadata.csv; "" for none
     sample_rate_hz: Annotated[int, Field(ge=4000, le=96_000)]
     stft: STFT
     representation: Representation
     num_frames: Annotated[int, Field(ge=2)]
-    stride_frames: PositiveInt  # from the start of one window of a song to the start of the next
+    stride_frames: PositiveInt  # from the start of one window of a recording to the start of the next
     silence_dbfs: Annotated[float, Field(le=0)]  # windows quieter than this (root mean square) are left out
     storage: Literal["waveform", "spectrogram"]  # 16-bit samples or finished spectrograms; the same training results
-    split: Split  # of songs: windows of one song never land in both
-    max_rejected_fraction: Fraction  # of all listed songs; beyond it preprocess fails
+    split: Split  # of recordings: windows of one recording never land in both
+    max_rejected_fraction: Fraction  # of all listed recordings; beyond it preprocess fails
 
     @property
     def shape(self) -> Shape:
@@ -109,4 +109,4 @@ class Sound(Section):
         return (self.num_frames - 1) * self.stft.hop_samples
 
 
-DataSection = Annotated[CaltechBirds | Sound, Field(discriminator="kind")]
+DataSection = Annotated[CaltechBirds | Audio, Field(discriminator="kind")]

@@ -186,7 +186,7 @@ class HuggingFaceTextEncoder(Section):
 
 
 class Text(Section):
-    """The model sees text: the song's labels, and its caption where it has one."""
+    """The model sees text: the recording's labels, and its caption where it has one."""
 
     kind: Literal["text"]
     encoder: Annotated[TrainedTextEncoder | HuggingFaceTextEncoder, Field(discriminator="kind")]

@@ -4,17 +4,17 @@ from typing import Annotated, Self, get_args
 
 from pydantic import Field, model_validator
 
-from linnet.recipe.data import CaltechBirds, DataSection, Sound
+from linnet.recipe.data import Audio, CaltechBirds, DataSection
 from linnet.recipe.diffusion import CosineSchedule, DiffusionSection
 from linnet.recipe.model import ClassLabel, Conditioning, ModelSection, MultiLabel, Text, Unconditional
 from linnet.recipe.restore import RestoreSection, check_reach, check_task
 from linnet.recipe.results import (
+    AudioFeatures,
     EvaluateSection,
+    ImageFeatures,
     Longer,
-    PictureFeatures,
     RegisterSection,
     SampleSection,
-    SoundFeatures,
     can_have_metric,
     metric_names,
 )
@@ -47,24 +47,24 @@ class Recipe(TrainingRecipe):
     def _model_fits_data(self) -> Self:
         self.model.check_shape(self.data.shape)
         match self.data, self.conditioning:
-            case Sound(), ClassLabel():
+            case Audio(), ClassLabel():
                 raise ValueError(
-                    "[conditioning] kind = 'class_label', but a song has several labels or none. Use 'multi_label', "
+                    "[conditioning] kind = 'class_label', but a recording has several labels or none. Use 'multi_label', "
                     "'text' or 'none'."
                 )
             case CaltechBirds(), MultiLabel():
                 raise ValueError(
-                    "[conditioning] kind = 'multi_label', but a picture has one class. Use 'class_label', 'text' or "
+                    "[conditioning] kind = 'multi_label', but an image has one class. Use 'class_label', 'text' or "
                     "'none'."
                 )
-            case Sound(labels_column=""), MultiLabel():
+            case Audio(labels_column=""), MultiLabel():
                 raise ValueError("[conditioning] kind = 'multi_label' needs [data] labels_column; it is empty.")
-            case Sound(labels_column="", caption_column=""), Text():
+            case Audio(labels_column="", caption_column=""), Text():
                 raise ValueError(
                     "[conditioning] kind = 'text' needs [data] labels_column or caption_column; both are empty."
                 )
-            case Sound(), _ if self.train.horizontal_flip:
-                raise ValueError("[train] horizontal_flip = true would play sound backwards. Set it to false.")
+            case Audio(), _ if self.train.horizontal_flip:
+                raise ValueError("[train] horizontal_flip = true would play audio backwards. Set it to false.")
         return self
 
     @model_validator(mode="after")
@@ -74,9 +74,9 @@ class Recipe(TrainingRecipe):
                 f"[sample] guidance_scale = {self.sample.guidance_scale:g}, but [conditioning] kind = 'none' has no "
                 "class to be guided to. Set guidance_scale = 1.0 or train with another kind."
             )
-        if isinstance(self.sample.length, Longer) and not isinstance(self.data, Sound):
-            raise ValueError("[sample] length kind = 'longer' is for sound. Use kind = 'as_trained'.")
-        if isinstance(self.data, Sound) and isinstance(self.sample.length, Longer):
+        if isinstance(self.sample.length, Longer) and not isinstance(self.data, Audio):
+            raise ValueError("[sample] length kind = 'longer' is for audio. Use kind = 'as_trained'.")
+        if isinstance(self.data, Audio) and isinstance(self.sample.length, Longer):
             seconds = self.data.window_samples / self.data.sample_rate_hz
             if self.sample.length.duration_seconds < seconds:
                 raise ValueError(
@@ -133,7 +133,7 @@ class Recipe(TrainingRecipe):
                 f"[sample] num_samples = {self.sample.num_samples} is too few: the interval of a distance leaves one "
                 f"out, and a distance needs two. Draw {LEAST_SAMPLES} or more; a hundred or more say something."
             )
-        allowed = get_args(SoundFeatures if isinstance(self.data, Sound) else PictureFeatures)
+        allowed = get_args(AudioFeatures if isinstance(self.data, Audio) else ImageFeatures)
         if bad := [name for name in self.evaluate.features if name not in allowed]:
             raise ValueError(
                 f"[evaluate] features has '{bad[0]}', which [data] kind = '{self.data.kind}' does not have. "

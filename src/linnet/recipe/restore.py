@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from linnet.recipe.data import DataSection, MagnitudeSpectrogram, Sound
+from linnet.recipe.data import Audio, DataSection, MagnitudeSpectrogram
 from linnet.recipe.section import Fraction, OpenFraction, Section
 from linnet.recipe.train import Precision
 
@@ -75,7 +75,7 @@ class KnownReverb(Task):
 
 
 class BlindDereverberation(Task):
-    """A room that is not known: its filter is estimated together with the dry sound."""
+    """A room that is not known: its filter is estimated together with the dry audio."""
 
     kind: Literal["blind_dereverberation"]
     reverberation_seconds: PositiveFloat  # of the room that damages held-out examples; not told to the restoration
@@ -125,12 +125,12 @@ def check_task(task: Task, data: DataSection) -> None:
     """Raises ValueError where a restoration task is not for this kind of data."""
     known: tuple[type[Task], ...]
     match data:
-        case Sound(representation=MagnitudeSpectrogram()):
+        case Audio(representation=MagnitudeSpectrogram()):
             known, what = MAGNITUDE_TASKS, "magnitude spectrograms"
-        case Sound():
-            known, what = SOUND_TASKS, "sound"
+        case Audio():
+            known, what = SOUND_TASKS, "audio"
         case _:
-            known, what = PICTURE_TASKS, "pictures"
+            known, what = PICTURE_TASKS, "images"
     if not isinstance(task, known):
         kinds = ", ".join(sorted(str(get_args(kind.model_fields["kind"].annotation)[0]) for kind in known))
         raise ValueError(f"[restore] task '{task.name}' is of another kind than {what} know: {kinds}.")
@@ -142,10 +142,10 @@ def check_reach(task: Task, data: DataSection) -> None:
     """Raises ValueError where a task takes away what an example of `data` does not have, or all of it."""
     if isinstance(task, SuperResolution) and any(side % task.factor for side in data.shape[1:]):
         raise ValueError(
-            f"[restore] task '{task.name}': factor = {task.factor} does not divide pictures of {data.shape[1]} x "
+            f"[restore] task '{task.name}': factor = {task.factor} does not divide images of {data.shape[1]} x "
             f"{data.shape[2]}."
         )
-    if not isinstance(data, Sound):
+    if not isinstance(data, Audio):
         return
     nyquist, seconds = data.sample_rate_hz / 2, data.window_samples / data.sample_rate_hz
     width_hz = data.sample_rate_hz / data.stft.window_samples

@@ -16,7 +16,7 @@ class DDPM(Section):
 
 
 class DDIM(Section):
-    """Implicit sampling (Song et al. 2021); eta = 1 has the noise of DDPM, eta = 0 none."""
+    """Implicit sampling (Recording et al. 2021); eta = 1 has the noise of DDPM, eta = 0 none."""
 
     kind: Literal["ddim"]
     num_steps: PositiveInt
@@ -40,7 +40,7 @@ class AsTrained(Section):
 
 
 class Longer(Section):
-    """Sound of any length, denoised in windows that overlap."""
+    """Audio of any length, denoised in windows that overlap."""
 
     kind: Literal["longer"]
     duration_seconds: PositiveFloat
@@ -67,8 +67,8 @@ class SampleSection(Section):
         return self
 
 
-PictureFeatures = Literal["inception", "thumbnail", "texture"]
-SoundFeatures = Literal["log_mel", "vggish", "scripted"]
+ImageFeatures = Literal["inception", "thumbnail", "texture"]
+AudioFeatures = Literal["log_mel", "vggish", "scripted"]
 Features = Literal["inception", "thumbnail", "texture", "log_mel", "vggish", "scripted"]
 
 

@@ -37,7 +37,7 @@ class TrainSection(Section):
     optimizer: Annotated[Adam | AdamW, Field(discriminator="kind")]
     max_gradient_norm: PositiveFloat
     ema_decay: OpenFraction  # of the averaged weights, per step
-    horizontal_flip: bool  # of pictures, half of the time
+    horizontal_flip: bool  # of images, half of the time
     precision: Precision
     seed: NonNegativeInt
     log_every_steps: PositiveInt

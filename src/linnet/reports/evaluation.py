@@ -10,11 +10,11 @@ from linnet.artifacts import Report
 from linnet.inference.reference_sets import subset
 from linnet.modalities.codec import Stored
 from linnet.modalities.preview import players
-from linnet.recipe import CaltechBirds, Recipe, Sound
+from linnet.recipe import Audio, CaltechBirds, Recipe
 from linnet.reports import html
 
 SHOWN = 64
-SHOWN_SIDE = 64  # pixels of a picture on the page, at least
+SHOWN_SIDE = 64  # pixels of an image on the page, at least
 SHOWN_SOUNDS = 8
 NEIGHBOUR_PAIRS = 24
 COLUMNS = ("model", "untrained", "noise", "real")
@@ -52,27 +52,27 @@ def write_report(
             page = html.render(
                 "evaluation.html",
                 **common,
-                lead=f"{counts} pictures {split}.",
+                lead=f"{counts} images {split}.",
                 samples=_sheet(sets["model"], SHOWN, 16),
                 real=_sheet(subset(sets["reference"], 36, recipe.evaluate.seed), 36, 6),
                 untrained=_sheet(sets["untrained"], 36, 6),
-                neighbours=_sheet(np.stack([picture for pair in pairs for picture in pair]), 2 * len(pairs), 16),
+                neighbours=_sheet(np.stack([image for pair in pairs for image in pair]), 2 * len(pairs), 16),
             )
-        case Sound():
+        case Audio():
             data, shown = recipe.data, SHOWN_SOUNDS
             real = subset(sets["reference"], shown, recipe.evaluate.seed)
             names = ["a sample", "its nearest in training"]
             page = html.render(
-                "sound_evaluation.html",
+                "audio_evaluation.html",
                 **common,
-                lead=f"{counts} windows of sound {split}.",
+                lead=f"{counts} windows of audio {split}.",
                 samples=_players(data, sets["model"][:shown]),
                 real=_players(data, real),
                 untrained=_players(data, sets["untrained"][: shown // 2]),
                 neighbours=[
                     row
                     for pair in pairs[: shown // 2]
-                    for row in players(data, np.stack([_cut(sound, pair[1]) for sound in pair]), names)
+                    for row in players(data, np.stack([_cut(audio, pair[1]) for audio in pair]), names)
                 ],
             )
         case _:
@@ -82,7 +82,7 @@ def write_report(
 
 def caveat(recipe: Recipe, scores: Collection[str]) -> str:
     """What the distances named `scores` must not be taken for; "" where some have the published names."""
-    known = ("FAD", "KAD") if isinstance(recipe.data, Sound) else ("FID", "KID")
+    known = ("FAD", "KAD") if isinstance(recipe.data, Audio) else ("FID", "KID")
     if any(name.lower() in scores for name in known):
         return ""
     needs_no_weights = [name in NEEDS_NO_WEIGHTS for name in recipe.evaluate.features]
@@ -107,13 +107,13 @@ def _rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _players(data: Sound, waveforms: Stored) -> list[dict[str, Any]]:
+def _players(data: Audio, waveforms: Stored) -> list[dict[str, Any]]:
     return players(data, waveforms, [""] * len(waveforms))
 
 
-def _cut(sound: Stored, example: Stored) -> Stored:
+def _cut(audio: Stored, example: Stored) -> Stored:
     """A sample, which may be longer than the training examples, as long as one of them."""
-    return sound[: len(example)]
+    return audio[: len(example)]
 
 
 def _restorations(metrics: dict[str, Any]) -> list[dict[str, Any]]:
@@ -125,6 +125,6 @@ def _restorations(metrics: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _sheet(pictures: Stored, count: int, columns: int) -> str:
-    scale = max(1, SHOWN_SIDE // pictures.shape[1])
-    return html.inline_png(html.grid(np.asarray(pictures[:count], dtype=np.uint8), columns=columns), scale=scale)
+def _sheet(images: Stored, count: int, columns: int) -> str:
+    scale = max(1, SHOWN_SIDE // images.shape[1])
+    return html.inline_png(html.grid(np.asarray(images[:count], dtype=np.uint8), columns=columns), scale=scale)

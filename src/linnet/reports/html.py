@@ -1,4 +1,4 @@
-"""Pictures and self-contained HTML pages: nothing in them points outside, so they open anywhere, sandboxes included."""
+"""Images and self-contained HTML pages: nothing in them points outside, so they open anywhere, sandboxes included."""
 
 import base64
 import io
@@ -20,34 +20,34 @@ _TEMPLATES = jinja2.Environment(
 )
 
 
-def grid(pictures: NDArray[np.uint8], *, columns: int | None = None, gap: int = 2) -> NDArray[np.uint8]:
-    """[N, height, width, 3] -> one picture with N tiles, near square unless `columns` is given; white between."""
-    count, height, width, channels = pictures.shape
+def grid(images: NDArray[np.uint8], *, columns: int | None = None, gap: int = 2) -> NDArray[np.uint8]:
+    """[N, height, width, 3] -> one image with N tiles, near square unless `columns` is given; white between."""
+    count, height, width, channels = images.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 255, dtype=np.uint8)
-    for index, picture in enumerate(pictures):
+    for index, image in enumerate(images):
         top, left = index // columns * (height + gap), index % columns * (width + gap)
-        sheet[top : top + height, left : left + width] = picture
+        sheet[top : top + height, left : left + width] = image
     return sheet
 
 
-def png(picture: NDArray[np.uint8]) -> bytes:
+def png(image: NDArray[np.uint8]) -> bytes:
     """uint8 [height, width, 3] as the bytes of a PNG file."""
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, format="PNG")
+    Image.fromarray(image).save(stream, format="PNG")
     return stream.getvalue()
 
 
-def save_png(path: Path, picture: NDArray[np.uint8]) -> None:
+def save_png(path: Path, image: NDArray[np.uint8]) -> None:
     """Write uint8 [height, width, 3] as PNG."""
-    path.write_bytes(png(picture))
+    path.write_bytes(png(image))
 
 
-def inline_png(picture: NDArray[np.uint8], *, scale: int = 1) -> str:
-    """A `data:` address of the picture, each pixel `scale` wide."""
+def inline_png(image: NDArray[np.uint8], *, scale: int = 1) -> str:
+    """A `data:` address of the image, each pixel `scale` wide."""
     stream = io.BytesIO()
-    large = picture.repeat(scale, axis=0).repeat(scale, axis=1)
+    large = image.repeat(scale, axis=0).repeat(scale, axis=1)
     Image.fromarray(large).save(stream, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 

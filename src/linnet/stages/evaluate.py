@@ -25,7 +25,7 @@ from linnet.artifacts import (
 from linnet.data.arrays import open_array
 from linnet.files import ArtifactError, new_folder, write_json, write_text
 from linnet.hashes import code_hash, combined, folder_hash
-from linnet.inference.diffusion_model import load_painter
+from linnet.inference.diffusion_model import DiffusionModel
 from linnet.inference.reference_sets import Sets, examples_of, pure_noise, subset, untrained
 from linnet.inference.restoration_scores import measure_restorations
 from linnet.metrics.distances import (
@@ -37,9 +37,9 @@ from linnet.metrics.distances import (
 )
 from linnet.metrics.extraction import FeatureNetwork, distance_names, extract_features, load_feature_network, protocol
 from linnet.metrics.memorization import nearest
-from linnet.modalities.codec import Codec, PictureCodec, Stored
-from linnet.progress import Meter, say
-from linnet.recipe import DataSection, Features, Recipe, Sound
+from linnet.modalities.codec import Codec, ImageCodec, Stored
+from linnet.progress import ProgressBar, log
+from linnet.recipe import Audio, DataSection, Features, Recipe
 from linnet.reports.evaluation import NEIGHBOUR_PAIRS, write_report
 from linnet.tracking.run import NoTracker, RunTracker, Tracker
 
@@ -78,21 +78,21 @@ def run(
     network = load_feature_network(section.features, feature_weights, feature_sha256, device)
     hashes = given.hashes if network is None else given.hashes | {"feature_network": network.sha256}
     if is_current(out, input_hash("evaluate", [section], hashes)):
-        say(f"{out}: already evaluated with these settings")
+        log(f"{out}: already evaluated with these settings")
         return
     reference = examples_of(recipe, dataset, section.reference_split)
     drawn = np.asarray(open_array(samples / Samples.examples))
-    painter = load_painter(model, weights="untrained", device=device)
+    diffusion_model = DiffusionModel.load(model, weights="untrained", device=device)
     with new_folder(out) as folder, tempfile.TemporaryDirectory(dir=out.parent) as scratch:
-        num_pieces = math.prod(_pieces(recipe.data, drawn, reference.shape[1]).shape[:2])
+        num_segments = math.prod(_segments(recipe.data, drawn, reference.shape[1]).shape[:2])
         sets = Sets(
             model=drawn,
-            untrained=untrained(recipe.sample, painter, model, Path(scratch), batch_size),
-            noise=pure_noise(recipe, painter, len(drawn), batch_size),
-            real=subset(examples_of(recipe, dataset, _other(section.reference_split)), num_pieces, section.seed),
+            untrained=untrained(recipe.sample, diffusion_model, model, Path(scratch), batch_size),
+            noise=pure_noise(recipe, diffusion_model, len(drawn), batch_size),
+            real=subset(examples_of(recipe, dataset, _other(section.reference_split)), num_segments, section.seed),
         )
         train, test = (examples_of(recipe, dataset, split) for split in ("train", "test"))
-        memory, pairs = _memory(painter.codec, drawn, train, test)
+        memory, pairs = _memory(diffusion_model.codec, drawn, train, test)
         metrics = _measure(recipe, sets, reference, device, network)
         metrics["restoration"] = measure_restorations(recipe, restored)
         metrics["memory"] = memory
@@ -109,7 +109,7 @@ def run(
         write_provenance(folder, "evaluate", [section], hashes)
         _log(folder, metrics, given.model_key, recipe.name if track_run else None)
     _say_scores(metrics)
-    say(f"{out}: look at {out / Report.page}")
+    log(f"{out}: look at {out / Report.page}")
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def _say_scores(metrics: dict[str, Any]) -> None:
     for name, value in metrics["scores"].items():
         context = metrics["context"][name]
         others = ", ".join(f"{other} {context[other]:.4g}" for other in ("untrained", "noise", "real"))
-        say(f"{name}: {value:.4g} ({others})")
+        log(f"{name}: {value:.4g} ({others})")
 
 
 def _other(split: str) -> str:
@@ -161,14 +161,14 @@ def _measure(
     section = recipe.evaluate
     scores, intervals, context, protocols = {}, {}, {}, {}
     every = {"reference": reference} | vars(sets)
-    pieces = {of: _pieces(recipe.data, examples, reference.shape[1]) for of, examples in every.items()}
-    counts = {of: math.prod(cut.shape[:2]) for of, cut in pieces.items()}
+    segments = {of: _segments(recipe.data, examples, reference.shape[1]) for of, examples in every.items()}
+    counts = {of: math.prod(cut.shape[:2]) for of, cut in segments.items()}
     for features in section.features:
-        compared = _features(features, recipe.data, pieces, device, network)
+        compared = _features(features, recipe.data, segments, device, network)
         real = compared.pop("reference")
         size = min(section.kernel_subset_size, len(reference), len(sets.model))
         of_subsets = f"; {section.kernel_subsets} subsets of {size}"
-        details = ("", f"; {AUDIO_PROTOCOL}" if isinstance(recipe.data, Sound) else of_subsets)
+        details = ("", f"; {AUDIO_PROTOCOL}" if isinstance(recipe.data, Audio) else of_subsets)
         names = distance_names(features, network)
         for name, distance, detail in zip(names, _distances(recipe, real), details, strict=True):
             values = {of: distance(generated) for of, generated in compared.items()}
@@ -177,21 +177,21 @@ def _measure(
             intervals[name] = vars(jackknife(distance, scores[name], compared["model"]))
             protocols[name] = (
                 f"{protocol(features, recipe.data, network)}; {len(sets.model)} samples against {len(reference)} "
-                f"{section.reference_split}{_in_pieces(recipe.data, reference)}" + detail
+                f"{section.reference_split}{_in_segments(recipe.data, reference)}" + detail
             )
     return {"scores": scores, "intervals": intervals, "context": context, "protocols": protocols, "counts": counts}
 
 
-def _in_pieces(data: DataSection, reference: Stored) -> str:
-    return f", in pieces of {reference.shape[1] / data.sample_rate_hz:.3g} s" if isinstance(data, Sound) else ""
+def _in_segments(data: DataSection, reference: Stored) -> str:
+    return f", in segments of {reference.shape[1] / data.sample_rate_hz:.3g} s" if isinstance(data, Audio) else ""
 
 
-def _pieces(data: DataSection, examples: Stored, length: int) -> Stored:
-    """[N, P, ...]: waveforms in pieces as long as the reference's, for what is averaged over time depends on how long.
+def _segments(data: DataSection, examples: Stored, length: int) -> Stored:
+    """[N, P, ...]: waveforms in segments as long as the reference's, for what is averaged over time depends on how long.
 
-    Less than a piece at the end is left out. Pictures are one piece.
+    Less than a segment at the end is left out. Images are one segment.
     """
-    if not isinstance(data, Sound):
+    if not isinstance(data, Audio):
         return examples[:, None]
     count = examples.shape[1] // length
     return examples[:, : count * length].reshape(len(examples), count, length)
@@ -200,14 +200,14 @@ def _pieces(data: DataSection, examples: Stored, length: int) -> Stored:
 def _features(
     features: Features, data: DataSection, sets: dict[str, Stored], device: torch.device, network: FeatureNetwork | None
 ) -> dict[str, Tensor]:
-    """float64 [N, R, d] of each set [N, P, ...]: R rows of all P pieces of an example."""
-    vectors, every = {}, {of: pieces.reshape(-1, *pieces.shape[2:]) for of, pieces in sets.items()}
-    with Meter(f"evaluate: {features} of examples", sum(map(len, every.values()))) as meter:
+    """float64 [N, R, d] of each set [N, P, ...]: R rows of all P segments of an example."""
+    vectors, every = {}, {of: segments.reshape(-1, *segments.shape[2:]) for of, segments in sets.items()}
+    with ProgressBar(f"evaluate: {features} of examples", sum(map(len, every.values()))) as bar:
         for of, examples in every.items():
             batches = []
             for batch in extract_features(features, data, examples, device=device, network=network):
                 batches.append(batch.cpu())
-                meter.advance(len(batch))
+                bar.advance(len(batch))
             vectors[of] = torch.cat(batches).reshape(len(sets[of]), -1, batches[0].shape[-1])
     return vectors
 
@@ -226,12 +226,12 @@ def _distances(recipe: Recipe, real: Tensor) -> tuple[Callable[[Tensor], float],
     def frechet(generated: Tensor) -> float:
         return frechet_distance(real, generated)
 
-    if isinstance(recipe.data, Sound):
+    if isinstance(recipe.data, Audio):
         return frechet, kernel_audio_distance_to(real)
 
     def kernel(generated: Tensor) -> float:
         subsets, size = section.kernel_subsets, section.kernel_subset_size
-        rows = real.flatten(0, 1), generated.flatten(0, 1)  # one of each picture
+        rows = real.flatten(0, 1), generated.flatten(0, 1)  # one of each image
         return kernel_distance(*rows, subsets=subsets, subset_size=size, seed=section.seed)
 
     return frechet, kernel
@@ -239,7 +239,7 @@ def _distances(recipe: Recipe, real: Tensor) -> tuple[Callable[[Tensor], float],
 
 def _memory(codec: Codec, drawn: Stored, train: Stored, test: Stored) -> tuple[dict[str, float], list[tuple[Any, Any]]]:
     """How near samples and held-out examples come to the training examples, and pairs to look at or listen to."""
-    mirrored = isinstance(codec, PictureCodec)
+    mirrored = isinstance(codec, ImageCodec)
     known = codec.thumbnails(train)
     as_long = drawn[:MEMORY_QUERIES, : train.shape[1]]  # a sample may be longer than the training examples
     distance, rows = nearest(codec.thumbnails(as_long), known, mirrored=mirrored)

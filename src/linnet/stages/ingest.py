@@ -15,11 +15,11 @@ from linnet.data.raw import RawDataError
 from linnet.data.sources import hub
 from linnet.data.sources.download import ArchiveError, DownloadError, download
 from linnet.data.sources.dvc import DVC, call, commit_of, split_revision
-from linnet.errors import public
-from linnet.files import exclusive, new_folder
+from linnet.errors import redact_credentials
+from linnet.files import folder_lock, new_folder
 from linnet.hashes import file_hash
-from linnet.progress import Meter, say
-from linnet.recipe import CaltechBirds, DataSection, Sound
+from linnet.progress import ProgressBar, log
+from linnet.recipe import Audio, CaltechBirds, DataSection
 
 SYNTHETIC, CALTECH = raw.SYNTHETIC, "caltech"
 HUB = hub.SCHEME
@@ -31,7 +31,7 @@ def run(data: DataSection, *, source: str | None, out: Path, work: Path) -> None
 
     Args:
         source: None keeps what ingest brought, and makes the built-in set where nothing is; `synthetic` (made here);
-            `caltech` (birds, from their published address); `hf:OWNER/NAME@REVISION[#CONFIGURATION][:SPLIT]` (sound,
+            `caltech` (birds, from their published address); `hf:OWNER/NAME@REVISION[#CONFIGURATION][:SPLIT]` (audio,
             from the Hugging Face hub); the path of an archive or of a folder; `s3://BUCKET/ARCHIVE` or
             `s3://BUCKET/FOLDER/`; `dvc:REPOSITORY@REVISION` (what a DVC repository has in `data/<data.folder>`).
         work: where an unfinished download waits for the next try.
@@ -79,7 +79,7 @@ def _keeps(out: Path) -> bool:
 
 def _say_summary(data: DataSection, out: Path, source: str) -> None:
     for line in raw.summary(data, out, source):
-        say(line)
+        log(line)
 
 
 def check_source(source: str) -> None:
@@ -105,7 +105,7 @@ def check_source(source: str) -> None:
 def _ingest_caltech(data: DataSection, out: Path, work: Path) -> None:
     if not isinstance(data, CaltechBirds):
         raise RawDataError(
-            f"--source {CALTECH} brings pictures of birds, and the recipe's data.kind is {data.kind!r}; give "
+            f"--source {CALTECH} brings images of birds, and the recipe's data.kind is {data.kind!r}; give "
             f"'{SYNTHETIC}', {hub.GRAMMAR}, a folder or an archive"
         )
     origin = {"kind": "archive", "md5": caltech.MD5}
@@ -113,7 +113,7 @@ def _ingest_caltech(data: DataSection, out: Path, work: Path) -> None:
         return
     downloads = work / CALTECH
     downloads.mkdir(parents=True, exist_ok=True)
-    with exclusive(downloads, what=out):
+    with folder_lock(downloads, what=out):
         archive = downloads / "CUB_200_2011.tgz"
         _download_caltech(archive)
         raw.unpack_archive(data, archive, out, origin)
@@ -122,22 +122,22 @@ def _ingest_caltech(data: DataSection, out: Path, work: Path) -> None:
 
 def _download_caltech(archive: Path) -> None:
     """Fetch the published archive, or the rest of it. Raises DownloadError."""
-    meter: Meter | None = None
+    bar: ProgressBar | None = None
     shown = 0
 
     def advance(have: int, total: int) -> None:
-        nonlocal meter, shown
-        if meter is None:
+        nonlocal bar, shown
+        if bar is None:
             shown = have // MEGABYTE
-            meter = Meter("ingest: megabytes", max(total // MEGABYTE, 1), done=shown).__enter__()
-        meter.advance(have // MEGABYTE - shown)
+            bar = ProgressBar("ingest: megabytes", max(total // MEGABYTE, 1), done=shown).__enter__()
+        bar.advance(have // MEGABYTE - shown)
         shown = have // MEGABYTE
 
     try:
         download(caltech.URL, archive, advance=advance)
     finally:
-        if meter is not None:
-            meter.__exit__(None, None, None)
+        if bar is not None:
+            bar.__exit__(None, None, None)
     found = file_hash(archive, "md5")
     if found != caltech.MD5:
         archive.unlink()
@@ -163,7 +163,7 @@ def _ingest_local(source: Path, data: DataSection, out: Path) -> None:
 
 def _no_source(source: str) -> RawDataError:
     return RawDataError(
-        f"--source {public(source)}: no such file or folder; give '{SYNTHETIC}', '{CALTECH}', an archive, "
+        f"--source {redact_credentials(source)}: no such file or folder; give '{SYNTHETIC}', '{CALTECH}', an archive, "
         f"a folder, s3://BUCKET/ARCHIVE, s3://BUCKET/FOLDER/, {DVC}REPOSITORY@REVISION or {HUB}OWNER/NAME@REVISION"
     )
 
@@ -172,9 +172,9 @@ def _no_source(source: str) -> RawDataError:
 
 
 def _ingest_hub(source: str, data: DataSection, out: Path, work: Path) -> None:
-    if not isinstance(data, Sound):
+    if not isinstance(data, Audio):
         raise RawDataError(
-            f"--source {source} brings sound, and the recipe's data.kind is {data.kind!r}; give '{SYNTHETIC}', "
+            f"--source {source} brings audio, and the recipe's data.kind is {data.kind!r}; give '{SYNTHETIC}', "
             f"'{CALTECH}', a folder or an archive"
         )
     address = hub.parse(source)
@@ -186,7 +186,7 @@ def _ingest_hub(source: str, data: DataSection, out: Path, work: Path) -> None:
     downloads = work / hashlib.sha256(address.repository.encode()).hexdigest()[:16]
     cache = downloads / commit
     cache.mkdir(parents=True, exist_ok=True)
-    with exclusive(downloads, what=out):
+    with folder_lock(downloads, what=out):
         snapshot = hub.download(address, commit, cache)
         with new_folder(out) as folder:
             try:
@@ -216,11 +216,11 @@ def _ingest_s3(source: str, data: DataSection, out: Path, work: Path) -> None:
 def _ingest_dvc(source: str, data: DataSection, out: Path, work: Path) -> None:
     repository, revision = split_revision(source)
     commit = commit_of(source, repository, revision)
-    origin = raw.origin_of(data, kind="dvc", repository=public(repository), revision=commit)
+    origin = raw.origin_of(data, kind="dvc", repository=redact_credentials(repository), revision=commit)
     if _is_there(out, origin):
         return
     with _scratch(source, out, work) as scratch:
-        say(f"dvc get {public(repository)} data/{data.folder} --rev {commit}")
+        log(f"dvc get {redact_credentials(repository)} data/{data.folder} --rev {commit}")
         snapshot = scratch / data.folder
         call(source, "dvc", "get", repository, f"data/{data.folder}", "--rev", commit, "-o", str(snapshot))
         raw.copy(data, snapshot, out, origin)
@@ -231,13 +231,13 @@ def _scratch(source: str, out: Path, work: Path) -> Iterator[Path]:
     """An empty folder for one source, gone afterwards; a killed run's is emptied by the next."""
     folder = work / hashlib.sha256(source.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
-    with exclusive(folder, what=out):
+    with folder_lock(folder, what=out):
         try:
             for path in folder.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             yield folder
         except (RawDataError, ArchiveError) as error:  # they name a file that is gone by now
-            raise type(error)(f"{public(source)}: {error}") from None
+            raise type(error)(f"{redact_credentials(source)}: {error}") from None
         finally:
             shutil.rmtree(folder)
 

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import assert_never
 
 from linnet.artifacts import Dataset, Raw, input_hash, is_current, write_provenance
-from linnet.data.layouts.audio_folder import read_songs
+from linnet.data.layouts.audio_folder import read_recordings
 from linnet.data.layouts.caltech import read_index
 from linnet.data.raw import RawDataError
 from linnet.files import new_folder, write_json
 from linnet.modalities import prepare_audio, prepare_images
 from linnet.modalities.prepared import Prepared, Rejected
-from linnet.progress import say
-from linnet.recipe import CaltechBirds, DataSection, Sound
+from linnet.progress import log
+from linnet.recipe import Audio, CaltechBirds, DataSection
 
 
 def run(data: DataSection, *, raw: Path, out: Path, workers: int) -> None:
-    """Turn the pictures or recordings below `raw` into the dataset folder `out`.
+    """Turn the images or recordings below `raw` into the dataset folder `out`.
 
     Raises:
         RawDataError: nothing usable, an empty split, or more rejects than `data.max_rejected_fraction`.
@@ -27,7 +27,7 @@ def run(data: DataSection, *, raw: Path, out: Path, workers: int) -> None:
     _check_raw(data, raw)
     inputs = {"raw": Raw.content_hash(raw)}
     if is_current(out, input_hash("preprocess", [data], inputs)):
-        say(f"{out}: already made from this data and these settings")
+        log(f"{out}: already made from this data and these settings")
         return
     with new_folder(out) as folder:
         prepared = _prepare(data, raw, folder, workers)
@@ -46,7 +46,7 @@ def run(data: DataSection, *, raw: Path, out: Path, workers: int) -> None:
         write_json(folder / Dataset.statistics, statistics)
         (folder / Dataset.report).write_text(prepared.page(), encoding="utf-8")
         write_provenance(folder, "preprocess", [data], inputs)
-    say(f"{out}: {statistics['train_count']} train, {statistics['test_count']} test, {len(prepared.rejected)} rejected")
+    log(f"{out}: {statistics['train_count']} train, {statistics['test_count']} test, {len(prepared.rejected)} rejected")
 
 
 def _check_raw(data: DataSection, raw: Path) -> None:
@@ -54,8 +54,8 @@ def _check_raw(data: DataSection, raw: Path) -> None:
     match data:
         case CaltechBirds():
             read_index(raw)
-        case Sound():
-            read_songs(raw, data)
+        case Audio():
+            read_recordings(raw, data)
         case _:
             assert_never(data)
 
@@ -64,7 +64,7 @@ def _prepare(data: DataSection, raw: Path, folder: Path, workers: int) -> Prepar
     match data:
         case CaltechBirds():
             return prepare_images.prepare(data, raw=raw, folder=folder, workers=workers)
-        case Sound():
+        case Audio():
             return prepare_audio.prepare(data, raw=raw, folder=folder, workers=workers)
         case _:
             assert_never(data)

@@ -23,14 +23,14 @@ from linnet.artifacts import (
 from linnet.errors import LinnetError, first_line
 from linnet.files import ArtifactError, new_folder, read_json, write_json, write_text
 from linnet.hashes import folder_hash
-from linnet.progress import say
+from linnet.progress import log
 from linnet.recipe import (
+    Audio,
     ClassLabel,
     GateSection,
     HuggingFaceTextEncoder,
     MultiLabel,
     Recipe,
-    Sound,
     Text,
     Unconditional,
     section_hash,
@@ -100,7 +100,7 @@ def run(recipe: Recipe, *, model: Path, report: Path, out: Path) -> None:
         )
         write_provenance(folder, "register", [section], inputs)
     alias = CHAMPION if decision.promote else CHALLENGER
-    say(f"{section.model_name} version {entry.version} is {alias}: {decision.reason}")
+    log(f"{section.model_name} version {entry.version} is {alias}: {decision.reason}")
 
 
 def preview(recipe: Recipe, *, model: Path, report: Path) -> Decision:
@@ -233,14 +233,14 @@ def _signature(recipe: Recipe) -> "tuple[ModelSignature, dict[str, Any]]":
         case _:
             assert_never(recipe.conditioning)
     told: list[Literal["label", "prompt"]] = ["label"] if "label" in asked else ["prompt"] if "prompt" in asked else []
-    if is_sound := isinstance(recipe.data, Sound):
+    if is_audio := isinstance(recipe.data, Audio):
         asked["seconds"] = ("double", 1.0)
     inputs: list[ColSpec | TensorSpec] = [
         ColSpec(kind, name, required=name == "num_samples") for name, (kind, _) in asked.items()
     ]
     outputs: list[ColSpec | TensorSpec] = [ColSpec("long", name) for name in ("request", "number")]
     outputs += [ColSpec(asked[name][0], name) for name in told]
-    outputs.append(ColSpec("string", "flac" if is_sound else "png"))
+    outputs.append(ColSpec("string", "flac" if is_audio else "png"))
     example = {name: value for name, (_, value) in asked.items()}
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs)), example
 

@@ -12,14 +12,14 @@ from linnet.artifacts import Dataset, Model, Restored, check_settings, input_has
 from linnet.data.arrays import ArrayWriter, open_array
 from linnet.diffusion.dereverberation import blind_dereverb
 from linnet.diffusion.restoration import ddrm
-from linnet.diffusion.samplers import NoiseStreams, OnStep
+from linnet.diffusion.samplers import OnStep, PerSampleNoise
 from linnet.files import ArtifactError, new_folder
 from linnet.inference.baselines import baseline, wpe_delay
 from linnet.inference.degradations import Problem, build_problem
-from linnet.inference.diffusion_model import Painter, chunks, load_painter
+from linnet.inference.diffusion_model import DiffusionModel, chunks
 from linnet.modalities.preview import comparisons
-from linnet.progress import Meter, say
-from linnet.recipe import BlindDereverberation, KnownReverb, Recipe, RestorationTask, RestoreSection, Sound
+from linnet.progress import ProgressBar, log
+from linnet.recipe import Audio, BlindDereverberation, KnownReverb, Recipe, RestorationTask, RestoreSection
 from linnet.reports import html
 
 OBSERVATION_STREAM = 0x0B5E  # the noise of the observation is not the noise of the sampler
@@ -49,55 +49,57 @@ def run(recipe: Recipe, *, dataset: Path, model: Path, out: Path, device: torch.
     if trained["inputs"]["dataset"] != inputs["dataset"]:
         raise ArtifactError(f"{model} was trained on other data than {dataset}; run `linnet train` again")
     if is_current(out, input_hash("restore", [section], inputs)):
-        say(f"{out}: already restored with this model and these settings")
+        log(f"{out}: already restored with this model and these settings")
         return
-    painter = load_painter(model, weights=section.weights, device=device)
-    clean = _held_out(recipe, dataset, painter)
+    diffusion_model = DiffusionModel.load(model, weights=section.weights, device=device)
+    clean = _held_out(recipe, dataset, diffusion_model)
     with new_folder(out) as folder:
         shown: list[dict[str, Any]] = []
         for task in section.tasks:
-            outcome = _try(task, section, painter, clean, batch_size)
+            outcome = _try(task, section, diffusion_model, clean, batch_size)
             _write(folder / task.name, outcome)
-            examples = comparisons(painter.codec, recipe.data, vars(outcome))
+            examples = comparisons(diffusion_model.codec, recipe.data, vars(outcome))
             shown.append({"name": task.name, "kind": task.kind, "examples": examples})
-        page = html.render("restored.html", title="Restorations", tasks=shown, is_sound=isinstance(recipe.data, Sound))
+        page = html.render("restored.html", title="Restorations", tasks=shown, is_audio=isinstance(recipe.data, Audio))
         (folder / Restored.page).write_text(page, encoding="utf-8")
         write_provenance(folder, "restore", [section], inputs)
-    say(f"{out}: {len(section.tasks)} tasks on {len(clean)} held-out examples, look at {out / Restored.page}")
+    log(f"{out}: {len(section.tasks)} tasks on {len(clean)} held-out examples, look at {out / Restored.page}")
 
 
-def _held_out(recipe: Recipe, dataset: Path, painter: Painter) -> Tensor:
+def _held_out(recipe: Recipe, dataset: Path, diffusion_model: DiffusionModel) -> Tensor:
     """Standardised examples of the test split, spread over it."""
     examples = open_array(dataset / Dataset.examples(recipe.data, "test"))
     rows = np.linspace(0, len(examples) - 1, min(recipe.restore.num_examples, len(examples))).astype(np.int64)
-    return painter.codec.encode(torch.from_numpy(np.array(examples[rows])).to(painter.device))
+    return diffusion_model.codec.encode(torch.from_numpy(np.array(examples[rows])).to(diffusion_model.device))
 
 
 def _try(
     task: RestorationTask,
     section: RestoreSection,
-    painter: Painter,
+    diffusion_model: DiffusionModel,
     clean: Tensor,
     batch_size: int,
 ) -> Outcome:
-    problem = build_problem(task, painter.codec, painter.recipe.data.shape, seed=section.seed, device=painter.device)
+    problem = build_problem(
+        task, diffusion_model.codec, diffusion_model.recipe.data.shape, seed=section.seed, device=diffusion_model.device
+    )
     y = damage(problem, clean, seed=section.seed)
     restored = []
-    with Meter(
+    with ProgressBar(
         f"restore: {task.name}", section.num_draws * section.num_steps * len(list(chunks(len(clean), batch_size)))
-    ) as meter:
+    ) as bar:
         for numbers in chunks(len(clean), batch_size):
             restored.append(
-                solve(task, section, painter, problem, y[numbers], numbers, on_step=lambda t, x: meter.advance())
+                solve(task, section, diffusion_model, problem, y[numbers], numbers, on_step=lambda t, x: bar.advance())
             )
-    natural = painter.codec.natural
+    natural = diffusion_model.codec.natural
     observed, inverted = natural(problem.as_observed(y)), natural(problem.operator.pseudo_inverse(y))
     start = inverted if isinstance(task, KnownReverb) else observed
     return Outcome(
         clean=natural(clean),
         observed=observed * ~problem.missing,
         restored=natural(torch.cat(restored)),
-        baseline=baseline(task, painter.recipe.data, start, problem.missing),
+        baseline=baseline(task, diffusion_model.recipe.data, start, problem.missing),
         missing=problem.missing,
     )
 
@@ -105,14 +107,14 @@ def _try(
 def damage(problem: Problem, clean: Tensor, *, seed: int) -> Tensor:
     """What is observed of standardised examples [B, C, H, W], in the operator's own shape."""
     shape = problem.noise_shape(tuple(problem.operator.forward(clean[:1]).shape[1:]))
-    noise = NoiseStreams(seed ^ OBSERVATION_STREAM, list(range(len(clean))), shape, clean.device)
+    noise = PerSampleNoise(seed ^ OBSERVATION_STREAM, list(range(len(clean))), shape, clean.device)
     return problem.damaged(clean, noise.next())
 
 
 def solve(
     task: RestorationTask,
     section: RestoreSection,
-    painter: Painter,
+    diffusion_model: DiffusionModel,
     problem: Problem,
     y: Tensor,
     numbers: list[int],
@@ -126,39 +128,49 @@ def solve(
     phases differ, plainly elsewhere.
     """
     draws = [
-        _draw(task, section, painter, problem, y, [number * section.num_draws + draw for number in numbers], on_step)
+        _draw(
+            task,
+            section,
+            diffusion_model,
+            problem,
+            y,
+            [number * section.num_draws + draw for number in numbers],
+            on_step,
+        )
         for draw in range(section.num_draws)
     ]
     found = torch.stack(draws)
-    return torch.where(problem.missing, painter.codec.average(found), found.mean(dim=0))
+    return torch.where(problem.missing, diffusion_model.codec.average(found), found.mean(dim=0))
 
 
 def _draw(
     task: RestorationTask,
     section: RestoreSection,
-    painter: Painter,
+    diffusion_model: DiffusionModel,
     problem: Problem,
     y: Tensor,
     numbers: list[int],
     on_step: OnStep | None,
 ) -> Tensor:
-    is_noise = painter.recipe.diffusion.prediction == "epsilon"  # x_0 from it divides by a signal rate near 0
-    predict = painter.predictor(
+    is_noise = diffusion_model.recipe.diffusion.prediction == "epsilon"  # x_0 from it divides by a signal rate near 0
+    predict = diffusion_model.predictor(
         None, 1.0, clip_x0=is_noise, precision=section.precision, overlap_fraction=section.overlap_fraction
     )
     shape = problem.operator.pseudo_inverse(y).shape[1:]
-    noise = NoiseStreams(section.seed, numbers, tuple(shape), painter.device)
-    y = problem.whitened(y, NoiseStreams(section.seed ^ WHITENING_STREAM, numbers, tuple(shape), painter.device).next())
+    noise = PerSampleNoise(section.seed, numbers, tuple(shape), diffusion_model.device)
+    y = problem.whitened(
+        y, PerSampleNoise(section.seed ^ WHITENING_STREAM, numbers, tuple(shape), diffusion_model.device).next()
+    )
     with torch.inference_mode():
         if isinstance(task, BlindDereverberation):
             return blind_dereverb(
                 y,
                 problem.noise_std.reshape(-1),
-                painter.schedule,
+                diffusion_model.schedule,
                 predict,
                 noise,
                 filter_frames=task.filter_frames,
-                wpe_delay=wpe_delay(painter.recipe.data),
+                wpe_delay=wpe_delay(diffusion_model.recipe.data),
                 num_steps=section.num_steps,
                 eta=section.eta,
                 eta_b=section.eta_b,
@@ -169,7 +181,7 @@ def _draw(
             problem.operator,
             y,
             float(problem.noise_std.max()),
-            painter.schedule,
+            diffusion_model.schedule,
             predict,
             noise,
             num_steps=section.num_steps,

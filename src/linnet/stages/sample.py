@@ -1,4 +1,4 @@
-"""sample: a model in, pictures or sounds out."""
+"""sample: a model in, images or audio out."""
 
 import csv
 import math
@@ -19,13 +19,13 @@ from linnet.diffusion.samplers import OnStep
 from linnet.diffusion.schedule import build_schedule
 from linnet.files import ArtifactError, new_folder, read_json, write_text
 from linnet.hashes import folder_hash
-from linnet.inference.diffusion_model import Painter, chunks, load_painter, load_training_recipe
+from linnet.inference.diffusion_model import DiffusionModel, chunks, load_training_recipe
 from linnet.modalities import conditions as conditioning
 from linnet.modalities.codec import Statistics, build_codec
 from linnet.modalities.conditions import Condition
 from linnet.modalities.preview import LOUDNESS, loudness_of, write_example, write_page
-from linnet.progress import Meter, say
-from linnet.recipe import DDPM, AsTrained, Longer, Recipe, SampleSection, Sound, TrainingRecipe
+from linnet.progress import ProgressBar, log
+from linnet.recipe import DDPM, AsTrained, Audio, Longer, Recipe, SampleSection, TrainingRecipe
 from linnet.reports import html
 
 GRID_EXAMPLES = 64
@@ -37,46 +37,48 @@ CONDITION_STREAM = 0x1ABE1  # with the 0 before it no example's number, so condi
 
 
 def run(recipe: Recipe, *, model: Path, out: Path, device: torch.device, batch_size: int) -> None:
-    """Draw `recipe.sample.num_samples` pictures from the model folder `model` into `out`.
+    """Draw `recipe.sample.num_samples` images from the model folder `model` into `out`.
 
     Raises:
         ArtifactError: `model` is no whole model folder, or was trained with other settings.
     """
     section, inputs = recipe.sample, _inputs(recipe, model)
     if is_current(out, input_hash("sample", [section], inputs)):
-        say(f"{out}: already drawn from this model with these settings")
+        log(f"{out}: already drawn from this model with these settings")
         return
-    painter = load_painter(model, weights=section.weights, device=device)
+    diffusion_model = DiffusionModel.load(model, weights=section.weights, device=device)
     statistics = read_json(model / Model.statistics, made_by="train")
-    conditions = draw_conditions(painter.recipe, statistics, section)
+    conditions = sample_conditions(diffusion_model.recipe, statistics, section)
     with new_folder(out) as folder:
         batches = list(chunks(section.num_samples, batch_size))
-        write_samples(painter, section, conditions, folder / Samples.examples, batches, what="sample: examples")
-        html.save_png(folder / Samples.noising, noising_figure(painter, section, conditions))
-        _finish(folder, painter.recipe, section, inputs, conditions, statistics)
-    say(f"{out}: {section.num_samples} samples, look at {out / Samples.page}")
+        write_samples(diffusion_model, section, conditions, folder / Samples.examples, batches, what="sample: examples")
+        html.save_png(folder / Samples.noising, noising_figure(diffusion_model, section, conditions))
+        _finish(folder, diffusion_model.recipe, section, inputs, conditions, statistics)
+    log(f"{out}: {section.num_samples} samples, look at {out / Samples.page}")
 
 
 def draw_part(
     recipe: Recipe, *, model: Path, out: Path, device: torch.device, batch_size: int, part: int, parts: int
 ) -> None:
-    """Draw the pictures of one of `parts` tasks that share the work, for `collect` to join.
+    """Draw the images of one of `parts` tasks that share the work, for `collect` to join.
 
-    Whole batches are shared out, so each picture is drawn beside the same others as by `run`, to the same bits.
+    Whole batches are shared out, so each image is drawn beside the same others as by `run`, to the same bits.
 
     Raises:
         ArtifactError: as `run` does.
     """
     section, inputs = recipe.sample, _inputs(recipe, model)
-    painter = load_painter(model, weights=section.weights, device=device)
-    conditions = draw_conditions(painter.recipe, read_json(model / Model.statistics, made_by="train"), section)
+    diffusion_model = DiffusionModel.load(model, weights=section.weights, device=device)
+    conditions = sample_conditions(
+        diffusion_model.recipe, read_json(model / Model.statistics, made_by="train"), section
+    )
     batches = share(list(chunks(section.num_samples, batch_size)), part, parts)
     with new_folder(out) as folder:
         what = f"sample: examples of part {part + 1} of {parts}"
-        write_samples(painter, section, conditions, folder / Samples.examples, batches, what=what)
+        write_samples(diffusion_model, section, conditions, folder / Samples.examples, batches, what=what)
         write_text(folder / Samples.numbers, "".join(f"{number}\n" for batch in batches for number in batch))
         if part == 0:
-            html.save_png(folder / Samples.noising, noising_figure(painter, section, conditions))
+            html.save_png(folder / Samples.noising, noising_figure(diffusion_model, section, conditions))
         write_provenance(folder, "sample", [section], inputs)
 
 
@@ -105,7 +107,7 @@ def collect(recipe: Recipe, *, model: Path, parts: list[Path], out: Path) -> Non
         raise ArtifactError(f"{len(missing)} of {section.num_samples} samples are missing; run the missing parts")
     statistics = read_json(model / Model.statistics, made_by="train")
     training = load_training_recipe(model)
-    conditions = draw_conditions(training, statistics, section)
+    conditions = sample_conditions(training, statistics, section)
     with new_folder(out) as folder:
         with ArrayWriter(folder / Samples.examples, found[0].shape, found[0].dtype.type) as writer:
             for number in range(section.num_samples):
@@ -113,7 +115,7 @@ def collect(recipe: Recipe, *, model: Path, parts: list[Path], out: Path) -> Non
         assert noising is not None, "the first part draws it"
         shutil.copyfile(noising, folder / Samples.noising)
         _finish(folder, training, section, inputs, conditions, statistics)
-    say(f"{out}: {section.num_samples} samples from {len(parts)} parts")
+    log(f"{out}: {section.num_samples} samples from {len(parts)} parts")
 
 
 def share(batches: list[list[int]], part: int, parts: int) -> list[list[int]]:
@@ -140,13 +142,13 @@ def _finish(
     examples = open_array(folder / Samples.examples)
     prompts = [conditioning.as_text(condition, statistics) for condition in conditions or [None] * len(examples)]
     _write_files(folder, recipe, section, examples, prompts)
-    html.save_png(folder / Samples.grid, html.grid(codec.pictures(np.asarray(examples[:GRID_EXAMPLES]))))
+    html.save_png(folder / Samples.grid, html.grid(codec.images(np.asarray(examples[:GRID_EXAMPLES]))))
     write_page(folder, recipe, np.asarray(examples), prompts, title="Samples", lead=_lead(section))
     write_text(folder / Samples.recipe, section.model_dump_json(indent=2) + "\n")
     write_provenance(folder, "sample", [section], inputs)
 
 
-def draw_conditions(recipe: TrainingRecipe, statistics: Statistics, section: SampleSection) -> list[Condition] | None:
+def sample_conditions(recipe: TrainingRecipe, statistics: Statistics, section: SampleSection) -> list[Condition] | None:
     """One condition for each sample, as often as in the training data; None for an unconditional model."""
     rng = np.random.default_rng([section.seed, 0, CONDITION_STREAM])
     return conditioning.draw(recipe.conditioning, statistics, rng, section.num_samples)
@@ -158,7 +160,7 @@ def num_frames(recipe: TrainingRecipe, section: SampleSection) -> int | None:
         case AsTrained():
             return None
         case Longer(duration_seconds=seconds):
-            assert isinstance(recipe.data, Sound), "the recipe's check"
+            assert isinstance(recipe.data, Audio), "the recipe's check"
             frames = 1 + round(seconds * recipe.data.sample_rate_hz / recipe.data.stft.hop_samples)
             return frames if frames > recipe.data.num_frames else None
         case _:
@@ -174,20 +176,20 @@ class Length(NamedTuple):
 
 
 def length_of(recipe: TrainingRecipe, section: SampleSection, seconds: float | None) -> Length:
-    """What the recipe's length means, or `seconds` of sound where somebody asks for them.
+    """What the recipe's length means, or `seconds` of audio where somebody asks for them.
 
     A model draws whole frames, and a training example at least; what is beyond `seconds` is cut off.
     """
     overlap = section.length.overlap_fraction if isinstance(section.length, Longer) else USUAL_OVERLAP
     if seconds is None:
         return Length(num_frames(recipe, section), None, overlap)
-    assert isinstance(recipe.data, Sound), "the caller refuses seconds of pictures"
+    assert isinstance(recipe.data, Audio), "the caller refuses seconds of images"
     samples = max(1, round(seconds * recipe.data.sample_rate_hz))
     return Length(1 + math.ceil(samples / recipe.data.stft.hop_samples), samples, overlap)
 
 
-def paint(
-    painter: Painter,
+def sample_batch(
+    diffusion_model: DiffusionModel,
     section: SampleSection,
     length: Length,
     numbers: list[int],
@@ -196,7 +198,7 @@ def paint(
     on_step: OnStep | None = None,
 ) -> torch.Tensor:
     """Standardised examples [len(numbers), C, H, W] as `section` says, one condition for each, in whole frames."""
-    return painter.draw(
+    return diffusion_model.sample(
         section.sampler,
         seed=section.seed,
         numbers=numbers,
@@ -211,7 +213,7 @@ def paint(
 
 
 def write_samples(
-    painter: Painter,
+    diffusion_model: DiffusionModel,
     section: SampleSection,
     conditions: list[Condition] | None,
     path: Path,
@@ -220,26 +222,28 @@ def write_samples(
     what: str,
 ) -> None:
     """Decoded examples at `path`, written batch by batch."""
-    length = length_of(painter.recipe, section, None)
+    length = length_of(diffusion_model.recipe, section, None)
     with ExitStack() as stack:
-        meter = stack.enter_context(Meter(what, sum(map(len, batches))))
+        bar = stack.enter_context(ProgressBar(what, sum(map(len, batches))))
         writer: ArrayWriter | None = None
         for numbers in batches:
             told = [conditions[number] for number in numbers] if conditions is not None else None
-            decoded = painter.codec.decode(paint(painter, section, length, numbers, told))
+            decoded = diffusion_model.codec.decode(sample_batch(diffusion_model, section, length, numbers, told))
             if writer is None:
                 writer = stack.enter_context(ArrayWriter(path, decoded.shape[1:], decoded.dtype.type))
             for example in decoded:
                 writer.append(example)
-            meter.advance(len(numbers))
+            bar.advance(len(numbers))
 
 
-def noising_figure(painter: Painter, section: SampleSection, conditions: list[Condition] | None) -> NDArray[np.uint8]:
-    """For each picture two rows of ten snapshots: noise becoming a picture, and that picture becoming noise.
+def noising_figure(
+    diffusion_model: DiffusionModel, section: SampleSection, conditions: list[Condition] | None
+) -> NDArray[np.uint8]:
+    """For each image two rows of ten snapshots: noise becoming an image, and that image becoming noise.
 
-    Backward: ancestral sampling. Forward: the finished picture, noised to the same timesteps with one noise.
+    Backward: ancestral sampling. Forward: the finished image, noised to the same timesteps with one noise.
     """
-    schedule = build_schedule(painter.recipe.diffusion.schedule)
+    schedule = build_schedule(diffusion_model.recipe.diffusion.schedule)
     num_steps = min(NOISING_STEPS, schedule.num_timesteps)
     every = max(1, num_steps // NOISING_SNAPSHOTS)
     snapshots: list[tuple[int, torch.Tensor]] = []
@@ -252,7 +256,7 @@ def noising_figure(painter: Painter, section: SampleSection, conditions: list[Co
             snapshots.append((timestep, x))
 
     numbers = list(range(min(NOISING_EXAMPLES, section.num_samples)))
-    finished = painter.draw(
+    finished = diffusion_model.sample(
         DDPM(kind="ddpm", num_steps=num_steps),
         seed=section.seed,
         numbers=numbers,
@@ -269,8 +273,8 @@ def noising_figure(painter: Painter, section: SampleSection, conditions: list[Co
         for timestep, _ in reversed(snapshots):
             rates = schedule.rates(torch.tensor([timestep], device=finished.device))
             rows.append(diffuse(finished[number], noise[number], *rates)[0])
-    pictures = painter.codec.pictures(painter.codec.decode(torch.stack(rows)))
-    return html.grid(pictures, columns=len(snapshots))
+    images = diffusion_model.codec.images(diffusion_model.codec.decode(torch.stack(rows)))
+    return html.grid(images, columns=len(snapshots))
 
 
 def _write_files(
@@ -279,14 +283,14 @@ def _write_files(
     (folder / Samples.files).mkdir()
     with (folder / Samples.manifest).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        is_sound = isinstance(recipe.data, Sound)
-        writer.writerow(["number", "seed", "condition", "file", *(LOUDNESS if is_sound else [])])
+        is_audio = isinstance(recipe.data, Audio)
+        writer.writerow(["number", "seed", "condition", "file", *(LOUDNESS if is_audio else [])])
         for number in range(section.num_samples):
             name = ""
             if number < section.num_files:
                 name = write_example(folder / Samples.files / f"{number:06d}", examples[number], recipe.data)
                 name = f"{Samples.files}/{name}"
-            loudness = [f"{value:.2f}" for value in loudness_of(examples[number])] if is_sound else []
+            loudness = [f"{value:.2f}" for value in loudness_of(examples[number])] if is_audio else []
             writer.writerow([number, section.seed, prompts[number], name, *loudness])
 
 

@@ -18,16 +18,16 @@ from linnet.artifacts import Dataset, Model, git_commit, input_hash, is_current,
 from linnet.data.arrays import open_array
 from linnet.files import (
     ArtifactError,
-    exclusive,
+    folder_lock,
     new_folder,
     read_json,
     write_json,
     write_text,
 )
-from linnet.inference.diffusion_model import Painter, build_network, place, save_weights
+from linnet.inference.diffusion_model import DiffusionModel, build_network, place, save_weights
 from linnet.modalities.codec import Statistics
 from linnet.modalities.conditions import counts, known_conditions, label_names
-from linnet.progress import Meter, say
+from linnet.progress import ProgressBar, log
 from linnet.recipe import (
     ClassLabel,
     Conditioning,
@@ -44,9 +44,9 @@ from linnet.reports import html
 from linnet.tracking.client import GIT_COMMIT
 from linnet.tracking.run import NoTracker, RunTracker, Tracker
 from linnet.training.checkpoint import CheckpointStore, Mirror
-from linnet.training.distributed import Ranks, joined
+from linnet.training.distributed import DistributedContext, joined
 from linnet.training.loop import HistoryRow, TrainState, fit, new_state
-from linnet.training.loss import LossComputer
+from linnet.training.loss import DiffusionLoss
 from linnet.training.stopping import stop_on_signals
 
 GRID_EXAMPLES = 36
@@ -94,7 +94,7 @@ def run(
             checkpoints = CheckpointStore(folder, every_seconds=checkpoint_every_seconds, mirror=_mirror(mirror, key))
             if ranks.is_first:
                 folder.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(exclusive(folder, what=out))
+                stack.enter_context(folder_lock(folder, what=out))
             tracker = stack.enter_context(_tracker(recipe, key, inputs["dataset"], track=track and ranks.is_first))
             profile = json.dumps({"num_rows": statistics["train_count"]})
             tracker.dataset(training.data.folder, inputs["dataset"], str(dataset), profile)
@@ -116,9 +116,9 @@ def training_key(recipe: Recipe, dataset_hash: str) -> str:
     return input_hash("train", [recipe.training()], {"dataset": dataset_hash})
 
 
-def _say(ranks: Ranks, message: str) -> None:
+def _say(ranks: DistributedContext, message: str) -> None:
     if ranks.is_first:
-        say(message)
+        log(message)
 
 
 def _mirror(prefix: str | None, key: str) -> Mirror | None:
@@ -136,7 +136,7 @@ class RemoteCheckpoint:
         try:
             storage.upload_file(path, self.url)
         except storage.StorageError as reason:
-            say(f"{reason} Training goes on; the newest checkpoint is only on this machine.")
+            log(f"{reason} Training goes on; the newest checkpoint is only on this machine.")
 
     def pull(self, path: Path) -> None:
         """Bring it here, if there is one."""
@@ -194,7 +194,7 @@ def _fit(
     recipe: TrainingRecipe,
     statistics: Statistics,
     dataset: Path,
-    ranks: Ranks,
+    ranks: DistributedContext,
     checkpoints: CheckpointStore,
     tracker: Tracker,
 ) -> TrainState:
@@ -204,7 +204,7 @@ def _fit(
     if saved := ranks.from_first(checkpoints.load(device) if ranks.is_first else None):
         state.load_state_dict(saved)
         _say(ranks, f"train: going on after step {state.step} of {section.num_steps}")
-    compute_loss = LossComputer(
+    compute_loss = DiffusionLoss(
         recipe,
         statistics,
         np.asarray(open_array(dataset / Dataset.training_examples(recipe.data))),
@@ -218,44 +218,44 @@ def _fit(
         tracker.metrics(values | {"examples_per_second": examples_per_second}, row.step)
 
     def on_grid(step: int, network: nn.Module) -> None:
-        picture = paint_grid(Painter.of(network, recipe, statistics, device), statistics)
-        state.grids[step] = torch.frombuffer(bytearray(html.png(picture)), dtype=torch.uint8)
-        tracker.picture("samples", picture, step)
+        image = sample_grid(DiffusionModel.of(network, recipe, statistics, device), statistics)
+        state.grids[step] = torch.frombuffer(bytearray(html.png(image)), dtype=torch.uint8)
+        tracker.image("samples", image, step)
 
     with stop_on_signals() as stop, ExitStack() as stack:
-        meter = None
+        bar = None
         if ranks.is_first:
-            meter = stack.enter_context(Meter("train: steps", section.num_steps, done=state.step))
+            bar = stack.enter_context(ProgressBar("train: steps", section.num_steps, done=state.step))
         fit(
             state,
             section,
             compute_loss,
             checkpoints=checkpoints,
             stop=stop,
-            on_step=lambda loss: meter.advance(note=f"loss {loss:.4f}") if meter else None,
+            on_step=lambda loss: bar.advance(note=f"loss {loss:.4f}") if bar else None,
             on_log=on_log,
             on_grid=on_grid,
         )
     return state
 
 
-def paint_grid(painter: Painter, statistics: Statistics) -> NDArray[np.uint8]:
+def sample_grid(diffusion_model: DiffusionModel, statistics: Statistics) -> NDArray[np.uint8]:
     """A sheet of examples from the same noise every time, so that progress can be followed."""
-    section, conditions = painter.recipe.conditioning, None
+    section, conditions = diffusion_model.recipe.conditioning, None
     if not isinstance(section, Unconditional):
         present, known = np.flatnonzero(counts(statistics)), known_conditions(section, statistics)
         conditions = [known[number] for number in present[np.arange(GRID_EXAMPLES) * len(present) // GRID_EXAMPLES]]
-    steps = min(GRID_SAMPLER.num_steps, painter.recipe.diffusion.schedule.num_timesteps)
-    x = painter.draw(
+    steps = min(GRID_SAMPLER.num_steps, diffusion_model.recipe.diffusion.schedule.num_timesteps)
+    x = diffusion_model.sample(
         GRID_SAMPLER.model_copy(update={"num_steps": steps}),
-        seed=painter.recipe.train.seed,
+        seed=diffusion_model.recipe.train.seed,
         numbers=list(range(GRID_EXAMPLES)),
         conditions=conditions,
         guidance_scale=1.0,
         clip_x0=True,
-        precision=painter.recipe.train.precision,
+        precision=diffusion_model.recipe.train.precision,
     )
-    return html.grid(painter.codec.pictures(painter.codec.decode(x)))
+    return html.grid(diffusion_model.codec.images(diffusion_model.codec.decode(x)))
 
 
 def _write_model(model: Path, state: TrainState, recipe: TrainingRecipe, dataset: Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from linnet.progress import Meter
+from linnet.progress import ProgressBar
 from linnet.storage.connection import PARALLEL
 
 MEGABYTE = 1_000_000
@@ -54,11 +54,11 @@ def transfers(client: Any, what: str, total_bytes: int) -> Iterator[tuple[Any, C
             done += number
             now = -(-done // MEGABYTE)
             if now != shown:
-                meter.advance(now - shown)
+                bar.advance(now - shown)
                 shown = now
 
     megabytes = -(-total_bytes // MEGABYTE)
-    with Meter(f"{what}: megabytes", megabytes) as meter, create_transfer_manager(client, config) as manager:
+    with ProgressBar(f"{what}: megabytes", megabytes) as bar, create_transfer_manager(client, config) as manager:
         yield manager, count
 
 

@@ -42,6 +42,6 @@ def require_shared(work: str, settings: TrainJobSettings) -> None:
 
 def feature_weights(recipe: Recipe) -> tuple[Path | None, str | None]:
     """(file, sha256) of the recipe's feature network, as LINNET_INCEPTION_* or LINNET_EMBEDDING_* say."""
-    place = 1 if recipe.data.kind == "sound" else 0
+    place = 1 if recipe.data.kind == "audio" else 0
     path, sha256 = (os.environ.get(names[place]) for names in (WEIGHTS_VARIABLES, HASH_VARIABLES))
     return Path(path) if path else None, sha256 or None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from linnet.progress import say
+from linnet.progress import log
 from linnet.recipe import Recipe
 from linnet.registry import lineage
 from linnet.stages import evaluate, ingest, preprocess, register, restore, sample
@@ -32,7 +32,7 @@ def run(
     raw = data / recipe.data.folder
     ingest.run(recipe.data, source=source, out=raw, work=work / "downloads")
     comparison = lineage.run(recipe, raw=raw)
-    say(f"{recipe.name}: {comparison.reason}")
+    log(f"{recipe.name}: {comparison.reason}")
     if not comparison.changed or only_look:
         return comparison.changed
     folder = build / recipe.name

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple, NoReturn, ParamSpec, Protocol, TypeVar
 
 from linnet import storage
 from linnet.artifacts import Dataset, Model, Raw, Registration, Report, Restored, Samples, git_commit, read_provenance
-from linnet.errors import LinnetError, Stopped, explain, public
+from linnet.errors import LinnetError, Stopped, explain, redact_credentials
 from linnet.files import ArtifactError, read_json, write_text
 from linnet.hashes import folder_hash
 from linnet.launch.trainjob import TrainJobSettings
-from linnet.progress import say
+from linnet.progress import log
 from linnet.recipe import Recipe
 from linnet.recipe.load import parse_recipe
 from linnet.tasks.environment import feature_weights, in_cluster, require_shared, work_place
@@ -58,7 +58,7 @@ def task(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _give_up(sentence: str) -> NoReturn:
-    say(sentence)
+    log(sentence)
     if in_cluster() and TERMINATION_LOG.exists():
         TERMINATION_LOG.write_text(sentence, encoding="utf-8")
     raise SystemExit(1)
@@ -104,14 +104,14 @@ def check(
     parts = min(sample_tasks, -(-parsed.sample.num_samples // SAMPLE_BATCH))
     plan = [
         f"# {parsed.name}",
-        f"- data: `{parsed.data.kind}` from {public(source) or 'the built-in set'}",
+        f"- data: `{parsed.data.kind}` from {redact_credentials(source) or 'the built-in set'}",
         f"- train: {parsed.train.num_steps:,} steps of {parsed.train.batch_size} examples on {num_nodes} node(s)",
         f"- sample: {parsed.sample.num_samples} examples in {parts} task(s)",
         f"- gate: `{parsed.register_.gate.metric}` decides about the champion of `{parsed.register_.model_name}`",
         f"- code: `{git_commit()}`",
     ]
     write_text(Path(page), "\n".join(plan) + "\n")
-    say(f"{parsed.name}: good")
+    log(f"{parsed.name}: good")
     pod = training_pod if num_nodes == 1 else waiting_pod
     return Plan(list(range(parts)), parts, pod["gpus"], pod["cpu"], pod["memory"], weights_hash)
 
@@ -163,7 +163,7 @@ def compare(recipe: str, *, raw: str, raw_hash: str, only_if_changed: bool, page
     go_on = comparison.changed or not only_if_changed
     tail = "" if comparison.changed else ("; training anyway, as asked" if go_on else "; stopping early")
     _write_reason(page, "Go on" if go_on else "Stop early: nothing changed", comparison.reason + tail)
-    say(comparison.reason + tail)
+    log(comparison.reason + tail)
     return CHANGED if go_on else UNCHANGED
 
 
@@ -318,7 +318,7 @@ def gate(recipe: str, *, model: str, model_hash: str, report: str, report_hash: 
     decision = stage.preview(_parse(recipe), model=Path(model), report=Path(report))
     title = "Promote" if decision.promote else "Keep the champion"
     _write_reason(page, title, decision.reason)
-    say(f"{title}: {decision.reason}")
+    log(f"{title}: {decision.reason}")
     return PROMOTE if decision.promote else KEEP
 
 
@@ -342,10 +342,10 @@ def close(state: str, error: str) -> None:
     from linnet.tracking.client import close_pipeline_runs, pipeline_run
 
     if pipeline_run() is None:
-        say("LINNET_PIPELINE_RUN is not set: no MLflow run to close")
+        log("LINNET_PIPELINE_RUN is not set: no MLflow run to close")
         return
     closed = close_pipeline_runs(state, error)
-    say(f"pipeline run {pipeline_run()}: {state}; {len(closed)} MLflow run(s) closed")
+    log(f"pipeline run {pipeline_run()}: {state}; {len(closed)} MLflow run(s) closed")
 
 
 def _parse(text: str) -> Recipe:

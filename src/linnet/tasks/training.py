@@ -14,7 +14,7 @@ from linnet.files import PROVENANCE, copy_folder, new_folder, write_text
 from linnet.inference.diffusion_model import DeviceError, pick_device
 from linnet.launch import torchrun, trainjob
 from linnet.launch.trainjob import TrainJobSettings
-from linnet.progress import say
+from linnet.progress import log
 from linnet.recipe import Recipe
 from linnet.stages import train as stage
 from linnet.tasks.environment import require_shared
@@ -124,7 +124,7 @@ def in_shared_place(place: str) -> None:
     recipe = _read_recipe(local / RECIPE)
     remote = storage.is_remote(place)
     if remote and storage.is_complete(storage.join(place, MODEL)):
-        say(f"{place}: already trained")
+        log(f"{place}: already trained")
         return
     stage.run(
         recipe,

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from linnet.errors import LinnetError, first_line, public
+from linnet.errors import LinnetError, first_line, redact_credentials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -35,7 +35,7 @@ def tracking_uri() -> str:
 
 def shown_uri() -> str:
     """The same for people: without a user and a password."""
-    return public(tracking_uri())
+    return redact_credentials(tracking_uri())
 
 
 def connect() -> "MlflowClient":

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linnet.errors import Stopped, first_line
-from linnet.progress import say
+from linnet.progress import log
 from linnet.tracking.client import (
     PIPELINE_RUN_TAG,
     RUN_KEY,
@@ -44,7 +44,7 @@ class Tracker(Protocol):
 
     def metrics(self, values: Mapping[str, float], step: int) -> None: ...
 
-    def picture(self, key: str, picture: NDArray[np.uint8], step: int) -> None: ...
+    def image(self, key: str, image: NDArray[np.uint8], step: int) -> None: ...
 
     def file(self, path: Path, folder: str) -> None: ...
 
@@ -62,7 +62,7 @@ class NoTracker:
 
     def metrics(self, values: Mapping[str, float], step: int) -> None: ...
 
-    def picture(self, key: str, picture: NDArray[np.uint8], step: int) -> None: ...
+    def image(self, key: str, image: NDArray[np.uint8], step: int) -> None: ...
 
     def file(self, path: Path, folder: str) -> None: ...
 
@@ -115,7 +115,7 @@ class RunTracker:
         self._closing.set()
         self._thread.join(patience)
         if missing := self._lost + self._tasks.qsize():
-            say(
+            log(
                 f"MLflow at {shown_uri()} did not take {missing} entries of this run; the results are complete, "
                 "their history is in the model folder. Check the server and MLFLOW_TRACKING_URI."
             )
@@ -132,9 +132,9 @@ class RunTracker:
 
         self._put(log)
 
-    def picture(self, key: str, picture: NDArray[np.uint8], step: int) -> None:
-        """A picture that MLflow shows along a slider of steps."""
-        self._put(lambda client, run_id: client.log_image(run_id, picture, key=key, step=step))
+    def image(self, key: str, image: NDArray[np.uint8], step: int) -> None:
+        """An image that MLflow shows along a slider of steps."""
+        self._put(lambda client, run_id: client.log_image(run_id, image, key=key, step=step))
 
     def file(self, path: Path, folder: str) -> None:
         """A file as an artifact."""
@@ -214,7 +214,7 @@ class RunTracker:
                 return attempt()
             except Exception as reason:  # noqa: BLE001  the server's troubles, whatever they are, must not reach training
                 if not warned:
-                    say(f"MLflow at {shown_uri()} does not answer ({first_line(reason)}); training goes on")
+                    log(f"MLflow at {shown_uri()} does not answer ({first_line(reason)}); training goes on")
                     warned = True
             tries -= 1
             if tries <= 0:

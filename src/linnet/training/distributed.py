@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from linnet.errors import LinnetError
 
-SILENCE = timedelta(minutes=30)  # how long one rank may keep the others waiting (pictures, checkpoints)
+SILENCE = timedelta(minutes=30)  # how long one rank may keep the others waiting (images, checkpoints)
 
 
 class DistributedError(LinnetError):
@@ -28,7 +28,7 @@ class DistributedError(LinnetError):
 
 
 @dataclass(frozen=True)
-class Ranks:
+class DistributedContext:
     """One process among those that train together; a world of one outside torchrun."""
 
     rank: int
@@ -101,7 +101,7 @@ class Ranks:
 
 
 @contextmanager
-def joined(device: torch.device, *, batch_size: int) -> Iterator[Ranks]:
+def joined(device: torch.device, *, batch_size: int) -> Iterator[DistributedContext]:
     """Join the process group that torchrun's environment describes, and leave it at the end.
 
     Raises:
@@ -109,7 +109,7 @@ def joined(device: torch.device, *, batch_size: int) -> Iterator[Ranks]:
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1:
-        yield Ranks.alone(device)
+        yield DistributedContext.alone(device)
         return
     if batch_size % world_size:
         fewer = max(count for count in range(1, world_size) if batch_size % count == 0)
@@ -122,6 +122,6 @@ def joined(device: torch.device, *, batch_size: int) -> Iterator[Ranks]:
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=SILENCE)
     try:
-        yield Ranks(dist.get_rank(), world_size, device)
+        yield DistributedContext(dist.get_rank(), world_size, device)
     finally:
         dist.destroy_process_group()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 
-class AveragedWeights:
+class EMA:
     """A copy of `network` whose weights follow it slowly; floating-point buffers (batch norm statistics) follow too.
 
     The decay of a step is min(decay, (1 + step) / (10 + step)), so that early averages forget the random start.

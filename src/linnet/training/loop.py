@@ -17,8 +17,8 @@ from torch.amp.grad_scaler import GradScaler
 from linnet.errors import LinnetError, Stopped
 from linnet.recipe import Adam, AdamW, Precision, TrainSection
 from linnet.training.checkpoint import CheckpointStore
-from linnet.training.distributed import Ranks
-from linnet.training.ema import AveragedWeights
+from linnet.training.distributed import DistributedContext
+from linnet.training.ema import EMA
 from linnet.training.stopping import StopRequest
 
 MIN_LOSS_SCALE = 2.0**-10  # fp16: gradients that overflow even at this scale are not a matter of scale
@@ -53,10 +53,10 @@ class TrainState:
     """All that a checkpoint holds."""
 
     network: nn.Module
-    averaged: AveragedWeights
+    averaged: EMA
     optimizer: torch.optim.Optimizer
     scaler: GradScaler
-    ranks: Ranks  # no part of a checkpoint, like the replica
+    ranks: DistributedContext  # no part of a checkpoint, like the replica
     replica: nn.Module  # the network, or what averages its gradients over ranks
     step: int = 0
     running: Running = field(default_factory=Running)
@@ -88,12 +88,12 @@ class TrainState:
         self.grids = {step: png.cpu() for step, png in state["grids"].items()}
 
 
-def new_state(network: nn.Module, section: TrainSection, ranks: Ranks) -> TrainState:
+def new_state(network: nn.Module, section: TrainSection, ranks: DistributedContext) -> TrainState:
     """The state before the first step; `network` must already be on the ranks' device."""
     network = ranks.synchronised(network)
     return TrainState(
         network=network,
-        averaged=AveragedWeights(network, section.ema_decay),
+        averaged=EMA(network, section.ema_decay),
         optimizer=_build_optimizer(network, section),
         scaler=GradScaler(ranks.device.type, enabled=section.precision == "fp16"),
         ranks=ranks,

@@ -17,11 +17,11 @@ from linnet.modalities.codec import Statistics, build_codec
 from linnet.modalities.conditions import TrainingConditions
 from linnet.models import NoiseLevel
 from linnet.recipe import TrainingRecipe
-from linnet.training.distributed import Ranks
+from linnet.training.distributed import DistributedContext
 from linnet.training.loop import autocast
 
 
-class LossComputer:
+class DiffusionLoss:
     """The loss of step n on batch n: everything random in it is drawn from (seed, n)."""
 
     def __init__(
@@ -30,7 +30,7 @@ class LossComputer:
         statistics: Statistics,
         examples: NDArray[Any],
         labels: NDArray[np.int64],
-        ranks: Ranks,
+        ranks: DistributedContext,
         *,
         start_step: int,
     ) -> None:

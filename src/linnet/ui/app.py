@@ -29,7 +29,7 @@ from linnet.ui.models import (
 )
 
 MAX_EXAMPLES = 64
-LEAST_SECONDS = 0.01  # of sound
+LEAST_SECONDS = 0.01  # of audio
 MAX_GUIDANCE = 10.0
 MAX_SEED = 2**31 - 1
 KEPT = 4  # results on the page, to compare
@@ -103,7 +103,7 @@ def _title(choice: Choice) -> str:
 
 
 def _ask_condition(model: TrainedModel) -> Condition:
-    section = model.painter.recipe.conditioning
+    section = model.diffusion_model.recipe.conditioning
     match section:
         case Unconditional():
             st.caption("This model takes no prompt.")
@@ -141,7 +141,7 @@ def _add_suggestion() -> None:
 
 def _ask_settings(model: TrainedModel, condition: Condition) -> Asked:
     """The sidebar; a model's own settings are where it starts."""
-    bar, section, recipe = st.sidebar, model.section, model.painter.recipe
+    bar, section, recipe = st.sidebar, model.section, model.diffusion_model.recipe
     count = bar.number_input("How many", 1, MAX_EXAMPLES, 4, key="count")
     seed = bar.number_input("Seed", 0, MAX_SEED, 0, key="seed")
     timesteps = recipe.diffusion.schedule.num_timesteps
@@ -225,7 +225,7 @@ def _with_bar(words: str, work: Callable[[OnProgress], T]) -> T:
 
 
 def _grid(examples: tuple[Shown, ...], *, key: str) -> None:
-    """Pictures in rows of four, players in rows of two."""
+    """Images in rows of four, players in rows of two."""
     width = 4 if examples[0].wav is None else 2
     for start in range(0, len(examples), width):
         row = examples[start : start + width]
@@ -235,7 +235,7 @@ def _grid(examples: tuple[Shown, ...], *, key: str) -> None:
 
 
 def _one(shown: Shown, *, key: str) -> None:
-    st.image(shown.picture, width="stretch")
+    st.image(shown.image, width="stretch")
     if shown.wav is not None:
         st.audio(shown.wav, format="audio/wav")
     st.download_button(

@@ -13,19 +13,19 @@ from torch import Tensor
 
 from linnet.audio.spectrogram_image import wav
 from linnet.commands.generate import DrawRequest, Plan, decode, draw_batch, plan
-from linnet.diffusion.samplers import NoiseStreams, OnStep
+from linnet.diffusion.samplers import OnStep, PerSampleNoise
 from linnet.inference.diffusion_model import chunks
 from linnet.modalities.conditions import Condition, as_text, counts, known_conditions, label_names
 from linnet.modalities.preview import encode_example
-from linnet.recipe import Sound
+from linnet.recipe import Audio
 from linnet.reports import html
-from linnet.stages.sample import paint
+from linnet.stages.sample import sample_batch
 from linnet.ui.models import TrainedModel
 
 BATCH_SIZE = 16  # examples drawn at once
 SNAPSHOTS = 10  # of an example on its way out of the noise
 SUGGESTIONS = 24  # labels offered
-SHOWN_PIXELS = 256  # smaller pictures are enlarged, each pixel to a square, so that no browser blurs them
+SHOWN_PIXELS = 256  # smaller images are enlarged, each pixel to a square, so that no browser blurs them
 OnProgress = Callable[[float], None]  # told a fraction from 0 to 1
 
 
@@ -41,8 +41,8 @@ class Asked(DrawRequest):
 class Shown:
     """One example, to look at or to listen to."""
 
-    picture: NDArray[np.uint8]  # [height, width, 3]: itself, or its spectrogram
-    wav: bytes | None  # of sound, to play: Chromium fails at FLAC files of a single block, half a second or less
+    image: NDArray[np.uint8]  # [height, width, 3]: itself, or its spectrogram
+    wav: bytes | None  # of audio, to play: Chromium fails at FLAC files of a single block, half a second or less
     content: bytes  # of a PNG or FLAC file, to keep
     file_name: str
     mime: str
@@ -86,7 +86,10 @@ def draw(model: TrainedModel, asked: Asked, on_progress: OnProgress) -> Drawn:
     planned = _plan(model, asked)
     batches = list(chunks(asked.count, BATCH_SIZE))
     on_step = _counter(on_progress, len(batches) * planned.section.sampler.num_steps)
-    found = [draw_batch(model.painter, planned, numbers, _told(asked, numbers), on_step=on_step) for numbers in batches]
+    found = [
+        draw_batch(model.diffusion_model, planned, numbers, _told(asked, numbers), on_step=on_step)
+        for numbers in batches
+    ]
     examples = np.concatenate(found)
     shown = tuple(show(model, asked, number, example) for number, example in enumerate(examples))
     return Drawn(headline(model, asked), describe(model, asked), shown, time.monotonic() - started)
@@ -98,7 +101,7 @@ def denoise(model: TrainedModel, asked: Asked, number: int, on_progress: OnProgr
     Raises:
         LinnetError: as `draw` does.
     """
-    schedule, planned = model.painter.schedule, _plan(model, asked)
+    schedule, planned = model.diffusion_model.schedule, _plan(model, asked)
     num_steps = planned.section.sampler.num_steps
     wanted = set(np.linspace(0, num_steps, min(SNAPSHOTS, num_steps) + 1).round().astype(int).tolist())
     states: list[tuple[int, Tensor]] = []
@@ -112,10 +115,10 @@ def denoise(model: TrainedModel, asked: Asked, number: int, on_progress: OnProgr
             states.append((timestep, x))
         count(timestep, x)
 
-    paint(model.painter, *planned, [number], _told(asked, [number]), on_step=on_step)
-    shape, device = states[0][1].shape[1:], model.painter.device
-    states.insert(0, (schedule.num_timesteps - 1, NoiseStreams(asked.seed, [number], tuple(shape), device).next()))
-    examples = [decode(model.painter, planned, x)[0] for _, x in states]
+    sample_batch(model.diffusion_model, *planned, [number], _told(asked, [number]), on_step=on_step)
+    shape, device = states[0][1].shape[1:], model.diffusion_model.device
+    states.insert(0, (schedule.num_timesteps - 1, PerSampleNoise(asked.seed, [number], tuple(shape), device).next()))
+    examples = [decode(model.diffusion_model, planned, x)[0] for _, x in states]
     snapshots = tuple(
         Snapshot(
             timestep, 1 - float(schedule.at(torch.tensor(timestep))), show(model, asked, number, example, step=step)
@@ -126,21 +129,21 @@ def denoise(model: TrainedModel, asked: Asked, number: int, on_progress: OnProgr
 
 
 def strip(snapshots: tuple[Snapshot, ...]) -> NDArray[np.uint8]:
-    """All snapshots side by side in one picture [height, width, 3]."""
-    return html.grid(np.stack([snapshot.shown.picture for snapshot in snapshots]), columns=len(snapshots))
+    """All snapshots side by side in one image [height, width, 3]."""
+    return html.grid(np.stack([snapshot.shown.image for snapshot in snapshots]), columns=len(snapshots))
 
 
 def show(model: TrainedModel, asked: Asked, number: int, example: NDArray[Any], *, step: int | None = None) -> Shown:
     """One decoded example with the file that people can keep; `step` names a snapshot of it."""
-    data, codec = model.painter.recipe.data, model.painter.codec
+    data, codec = model.diffusion_model.recipe.data, model.diffusion_model.codec
     stream = io.BytesIO()
     encode_example(stream, example, data)
     name = f"seed{asked.seed}-{number:02d}" + ("" if step is None else f"-step{step:02d}")
-    picture = codec.pictures(example[None])[0]
-    if isinstance(data, Sound):
-        return Shown(picture, wav(example, data.sample_rate_hz), stream.getvalue(), f"{name}.flac", "audio/flac")
-    scale = -(-SHOWN_PIXELS // min(picture.shape[:2]))
-    enlarged = picture.repeat(scale, axis=0).repeat(scale, axis=1)
+    image = codec.images(example[None])[0]
+    if isinstance(data, Audio):
+        return Shown(image, wav(example, data.sample_rate_hz), stream.getvalue(), f"{name}.flac", "audio/flac")
+    scale = -(-SHOWN_PIXELS // min(image.shape[:2]))
+    enlarged = image.repeat(scale, axis=0).repeat(scale, axis=1)
     return Shown(enlarged, None, stream.getvalue(), f"{name}.png", "image/png")
 
 
@@ -156,14 +159,18 @@ def describe(model: TrainedModel, asked: Asked) -> str:
     if asked.condition is not None:
         parts.append(f"guidance {section.guidance_scale:g}")
     if asked.seconds is not None:
-        parts.append(f"{asked.seconds:g} s of sound")
+        parts.append(f"{asked.seconds:g} s of audio")
     return ", ".join(parts)
 
 
 def suggestions(model: TrainedModel) -> list[str]:
     """Labels that the model was trained with, those of most examples first."""
     weights = dict.fromkeys(label_names(model.statistics), 0)
-    names = [song["labels"] for song in model.statistics["songs"]] if "songs" in model.statistics else None
+    names = (
+        [recording["labels"] for recording in model.statistics["recordings"]]
+        if "recordings" in model.statistics
+        else None
+    )
     for labels, count in zip(names or [[name] for name in weights], counts(model.statistics), strict=True):
         for label in labels:
             weights[label] += count
@@ -173,11 +180,11 @@ def suggestions(model: TrainedModel) -> list[str]:
 
 def example_prompt(model: TrainedModel) -> str:
     """Words as the model was trained with."""
-    return as_text(known_conditions(model.painter.recipe.conditioning, model.statistics)[0], model.statistics)
+    return as_text(known_conditions(model.diffusion_model.recipe.conditioning, model.statistics)[0], model.statistics)
 
 
 def _plan(model: TrainedModel, asked: Asked) -> Plan:
-    return plan(model.painter.recipe, model.section, asked, is_told=asked.condition is not None)
+    return plan(model.diffusion_model.recipe, model.section, asked, is_told=asked.condition is not None)
 
 
 def _told(asked: Asked, numbers: list[int]) -> list[Condition] | None:

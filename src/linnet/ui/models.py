@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from linnet.artifacts import Model, Samples, read_provenance
 from linnet.errors import LinnetError, first_line
 from linnet.files import ArtifactError, read_json
-from linnet.inference.diffusion_model import Painter, load_painter, load_training_recipe
+from linnet.inference.diffusion_model import DiffusionModel, load_training_recipe
 from linnet.modalities.codec import Statistics
 from linnet.recipe import DDIM, AsTrained, SampleSection, TrainingRecipe, section_hash
 from linnet.stages.register import CHALLENGER, CHAMPION
@@ -68,7 +68,7 @@ class TrainedModel:
 
     title: str
     key: str  # equal for equal models
-    painter: Painter
+    diffusion_model: DiffusionModel
     section: SampleSection
     statistics: Statistics
     note: str  # what people should know about its settings; "" for nothing
@@ -162,9 +162,9 @@ def load_model(choice: Choice, device: torch.device) -> TrainedModel:
 
 
 def _load(choice: Choice, folder: Path, section: SampleSection, note: str, device: torch.device) -> TrainedModel:
-    painter = load_painter(folder, weights=section.weights, device=device)
+    diffusion_model = DiffusionModel.load(folder, weights=section.weights, device=device)
     statistics = read_json(folder / Model.statistics, made_by="train")
-    return TrainedModel(choice.title, model_key(choice), painter, section, statistics, note)
+    return TrainedModel(choice.title, model_key(choice), diffusion_model, section, statistics, note)
 
 
 def _download(choice: Registered, scratch: Path) -> tuple[Path, Path]:

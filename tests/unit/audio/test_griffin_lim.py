@@ -51,7 +51,7 @@ def test_magnitudes_are_met_as_well_as_torchaudio_meets_them(keep_dc: bool) -> N
     assert misfits[1] < min(-22, misfit_decibels(theirs, full, whole) + 2)
 
 
-def test_a_sound_depends_on_the_seed_and_not_on_the_batch() -> None:
+def test_a_audio_depends_on_the_seed_and_not_on_the_batch() -> None:
     stft = transform(keep_dc=False)
     magnitudes = stft.spectrum(torch.stack([voice(), voice(200), voice(90)])).abs()[:, None]
     together = griffin_lim(stft, magnitudes, LENGTH, iterations=4, seed=1)

@@ -12,7 +12,7 @@ import soundfile
 from numpy.typing import NDArray
 from PIL import Image
 
-from linnet.audio.spectrogram_image import COLOURS, inline_audio, picture_of_decibels, spectrogram_picture, wav
+from linnet.audio.spectrogram_image import COLOURS, image_of_decibels, inline_audio, spectrogram_image, wav
 from linnet.reports.html import inline_png, render
 
 RATE_HZ = 8000
@@ -24,9 +24,9 @@ def sine(frequency_hz: float, seconds: float = 1.0, amplitude: float = 0.5) -> W
     return amplitude * np.sin(2 * np.pi * frequency_hz * np.arange(round(RATE_HZ * seconds)) / RATE_HZ)
 
 
-def lightness(picture: NDArray[np.floating] | NDArray[np.uint8]) -> NDArray[np.float64]:
+def lightness(image: NDArray[np.floating] | NDArray[np.uint8]) -> NDArray[np.float64]:
     """L* of sRGB colours [..., 3], 0 to 100 (CIE 1976)."""
-    scaled = picture.astype(np.float64) / 255
+    scaled = image.astype(np.float64) / 255
     linear = np.where(scaled <= 0.04045, scaled / 12.92, ((scaled + 0.055) / 1.055) ** 2.4)
     luminance = linear @ np.array([0.2126, 0.7152, 0.0722])
     light: NDArray[np.float64] = np.where(luminance > 0.008856, 116 * np.cbrt(luminance) - 16, 903.3 * luminance)
@@ -42,10 +42,10 @@ def test_lightness_rises_evenly_with_loudness() -> None:
 @pytest.mark.parametrize("frequency_hz", [500, 2000, 3500])
 def test_a_tone_is_a_bright_line_at_its_height(frequency_hz: float) -> None:
     """Frequency 0 is at the bottom, half the sample rate at the top."""
-    picture = spectrogram_picture(sine(frequency_hz), sample_rate_hz=RATE_HZ, height=128, width=60)
-    assert picture.shape == (128, 60, 3)
-    assert picture.dtype == np.uint8
-    light = lightness(picture)
+    image = spectrogram_image(sine(frequency_hz), sample_rate_hz=RATE_HZ, height=128, width=60)
+    assert image.shape == (128, 60, 3)
+    assert image.dtype == np.uint8
+    light = lightness(image)
     rows = light[:, 5:-5].argmax(axis=0)
     np.testing.assert_allclose(rows, 127.5 - 128 * frequency_hz / (RATE_HZ / 2), atol=1.5)
     assert light.max() > 80
@@ -54,36 +54,36 @@ def test_a_tone_is_a_bright_line_at_its_height(frequency_hz: float) -> None:
 
 def test_time_goes_to_the_right() -> None:
     waveform = np.concatenate([np.zeros(RATE_HZ), sine(1000)])
-    light = lightness(spectrogram_picture(waveform, sample_rate_hz=RATE_HZ, height=64, width=100))
+    light = lightness(spectrogram_image(waveform, sample_rate_hz=RATE_HZ, height=64, width=100))
     assert light[:, :45].max() < 10
     assert light[:, 55:].max() > 70
 
 
-def test_silence_is_dark_and_quiet_sound_is_darker() -> None:
-    dark = spectrogram_picture(np.zeros(RATE_HZ), sample_rate_hz=RATE_HZ)
+def test_silence_is_dark_and_quiet_audio_is_darker() -> None:
+    dark = spectrogram_image(np.zeros(RATE_HZ), sample_rate_hz=RATE_HZ)
     assert np.array_equal(np.unique(dark.reshape(-1, 3), axis=0), COLOURS[:1].astype(np.uint8))
-    pictures = [
-        lightness(spectrogram_picture(sine(1000, amplitude=10 ** (level / 20)), sample_rate_hz=RATE_HZ)).max()
+    images = [
+        lightness(spectrogram_image(sine(1000, amplitude=10 ** (level / 20)), sample_rate_hz=RATE_HZ)).max()
         for level in (0, -30, -60, -90)
     ]
-    assert pictures[0] == pytest.approx(pictures[1], abs=1)
-    assert pictures[1] > pictures[2] + 10 > pictures[3] + 20
+    assert images[0] == pytest.approx(images[1], abs=1)
+    assert images[1] > images[2] + 10 > images[3] + 20
 
 
 @pytest.mark.parametrize("count", [0, 1, 100, 200_000])
-def test_any_length_makes_a_picture_of_the_wanted_size(count: int) -> None:
+def test_any_length_makes_a_image_of_the_wanted_size(count: int) -> None:
     waveform = np.random.default_rng(0).normal(0, 0.1, count).astype(np.float32)
-    picture = spectrogram_picture(waveform, sample_rate_hz=44_100, height=32, width=40)
-    assert picture.shape == (32, 40, 3)
+    image = spectrogram_image(waveform, sample_rate_hz=44_100, height=32, width=40)
+    assert image.shape == (32, 40, 3)
 
 
 def test_levels_become_the_colours_of_the_scale() -> None:
     levels = np.linspace(-70, 0, 8)[:, None]  # the lowest bin is the quietest
-    picture = picture_of_decibels(levels, height=8, width=1, top=0, span=70)
-    np.testing.assert_array_equal(picture[::-1, 0], COLOURS.astype(np.uint8))
-    beyond = picture_of_decibels(np.array([[-100.0], [30.0]]), height=2, width=1, top=0, span=70)
+    image = image_of_decibels(levels, height=8, width=1, top=0, span=70)
+    np.testing.assert_array_equal(image[::-1, 0], COLOURS.astype(np.uint8))
+    beyond = image_of_decibels(np.array([[-100.0], [30.0]]), height=2, width=1, top=0, span=70)
     np.testing.assert_array_equal(beyond[::-1, 0], COLOURS[[0, -1]].astype(np.uint8))
-    mean = picture_of_decibels(np.array([[-1000.0], [0.0]]), height=1, width=1, top=0, span=70)
+    mean = image_of_decibels(np.array([[-1000.0], [0.0]]), height=1, width=1, top=0, span=70)
     np.testing.assert_array_equal(mean[0, 0], np.rint(COLOURS[3:5].mean(axis=0)))
 
 
@@ -111,8 +111,8 @@ def test_sixteen_bits_look_like_the_floats_they_are() -> None:
     waveform = sine(700, amplitude=0.002)
     encoded = np.rint(waveform * 32767).astype(np.int16)
     np.testing.assert_array_equal(
-        spectrogram_picture(encoded, sample_rate_hz=RATE_HZ),
-        spectrogram_picture(encoded.astype(np.float64) / 32767, sample_rate_hz=RATE_HZ),
+        spectrogram_image(encoded, sample_rate_hz=RATE_HZ),
+        spectrogram_image(encoded.astype(np.float64) / 32767, sample_rate_hz=RATE_HZ),
     )
 
 
@@ -136,11 +136,11 @@ class Page(HTMLParser):
 
 
 def player(caption: str, waveform: Waveform) -> dict[str, Any]:
-    picture = spectrogram_picture(waveform, sample_rate_hz=RATE_HZ)
+    image = spectrogram_image(waveform, sample_rate_hz=RATE_HZ)
     audio = inline_audio(waveform, RATE_HZ)
     return {
         "caption": caption,
-        "spectrogram": inline_png(picture),
+        "spectrogram": inline_png(image),
         "audio": audio,
         "peak_dbfs": -6.02,
         "rms_dbfs": -math.inf,
@@ -155,7 +155,7 @@ def dataset_values() -> dict[str, Any]:
         "statistics": {
             "train_count": 30,
             "test_count": 8,
-            "songs": [HOSTILE] * 7,
+            "recordings": [HOSTILE] * 7,
             "seconds": 90.0,
             "unused_seconds": 1.5,
             "silent_windows": 2,
@@ -189,18 +189,18 @@ def evaluation_values() -> dict[str, Any]:
     }
 
 
-def sounds_values() -> dict[str, Any]:
+def audio_values() -> dict[str, Any]:
     return {"lead": HOSTILE, "players": [HOSTILE_PLAYER] * 3, "noising": ""}
 
 
 @pytest.mark.parametrize(
     ("template", "values", "num_players", "num_hostile"),
     [
-        ("sound_dataset.html", dataset_values(), 1, 2 + 1 + 1 + 2 + 100),
-        ("sounds.html", sounds_values(), 3, 2 + 1 + 3),
-        ("sound_evaluation.html", evaluation_values(), 5, 2 + 1 + 4 + 3 + 5 + 5),
+        ("audio_dataset.html", dataset_values(), 1, 2 + 1 + 1 + 2 + 100),
+        ("audio.html", audio_values(), 3, 2 + 1 + 3),
+        ("audio_evaluation.html", evaluation_values(), 5, 2 + 1 + 4 + 3 + 5 + 5),
     ],
-    ids=["dataset", "sounds", "evaluation"],
+    ids=["dataset", "audio", "evaluation"],
 )
 def test_pages_show_hostile_names_as_text(
     template: str, values: dict[str, Any], num_players: int, num_hostile: int
@@ -214,35 +214,35 @@ def test_pages_show_hostile_names_as_text(
     assert all(source is not None and source.startswith("data:") for source in sources)
 
 
-def test_a_sound_on_a_page_is_heard_and_seen() -> None:
+def test_a_audio_on_a_page_is_heard_and_seen() -> None:
     waveform = sine(500)
-    values = sounds_values() | {"players": [player("a", waveform)], "noising": "data:image/png;base64,AAAA"}
-    page = Page(render("sounds.html", title="t", **values))
+    values = audio_values() | {"players": [player("a", waveform)], "noising": "data:image/png;base64,AAAA"}
+    page = Page(render("audio.html", title="t", **values))
     (audio,) = [attributes["src"] for tag, attributes in page.tags if tag == "audio"]
     found, rate_hz = decoded(str(audio))
     assert rate_hz == RATE_HZ
     np.testing.assert_array_equal(found, np.rint(waveform * 32767))
-    picture, noising = [str(attributes["src"]) for tag, attributes in page.tags if tag == "img"]
-    with Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2]))) as image:
-        np.testing.assert_array_equal(np.asarray(image), spectrogram_picture(waveform, sample_rate_hz=RATE_HZ))
+    drawn, noising = [str(attributes["src"]) for tag, attributes in page.tags if tag == "img"]
+    with Image.open(io.BytesIO(base64.b64decode(drawn.partition(",")[2]))) as image:
+        np.testing.assert_array_equal(np.asarray(image), spectrogram_image(waveform, sample_rate_hz=RATE_HZ))
     assert noising.endswith("AAAA")
     assert "(peak -6.0 dBFS, loudness -inf dBFS)" in " ".join(page.text.split())
 
 
 def test_silence_is_called_so() -> None:
-    values = sounds_values() | {"players": [HOSTILE_PLAYER | {"peak_dbfs": -math.inf}]}
-    assert "(silent)" in render("sounds.html", title="t", **values)
+    values = audio_values() | {"players": [HOSTILE_PLAYER | {"peak_dbfs": -math.inf}]}
+    assert "(silent)" in render("audio.html", title="t", **values)
 
 
 def test_the_dataset_page_says_what_is_lost_and_where_the_rest_is() -> None:
     values = dataset_values()
-    page = " ".join(Page(render("sound_dataset.html", title="t", **values)).text.split())
-    assert "from 7 songs (1.5 minutes), 51 of them rejected" in page
+    page = " ".join(Page(render("audio_dataset.html", title="t", **values)).text.split())
+    assert "from 7 recordings (1.5 minutes), 51 of them rejected" in page
     assert "and 1 more in rejected.csv" in page
     assert "STFT and back 41.3 dB" in page
     assert "estimated from the others 98.2 dB" in page
     values["statistics"]["round_trip"]["with_estimated_dc_db"] = None
     empty = values | {"labels": [], "converted": [], "rejected": []}
-    page = Page(render("sound_dataset.html", title="t", **empty)).text
+    page = Page(render("audio_dataset.html", title="t", **empty)).text
     assert page.count("None.") == 3
     assert "estimated" not in page

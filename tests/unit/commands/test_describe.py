@@ -20,7 +20,7 @@ from linnet.models.blocks import SelfAttention, TokenAttention
 from linnet.models.hashed_text_encoder import PARTS_PER_WORD
 from linnet.recipe import ClassLabel, Recipe, Text, TrainedTextEncoder, Unconditional
 from linnet.recipe.load import load_recipe
-from support.tiny import tiny_music_recipe, tiny_recipe, tiny_sound_recipe
+from support.tiny import tiny_audio_recipe, tiny_music_recipe, tiny_recipe
 
 RECIPES = Path(__file__).parents[3] / "recipes"
 NAMES = ["birds", "birds-baseline", "birds-compact", "birds-demo", "vocals", "vocals-demo", "music-text", "music-demo"]
@@ -110,7 +110,7 @@ def test_flops_are_those_of_a_count_by_hand(name: str) -> None:
     assert both == pytest.approx(3 * sum(found.values()) - needless, rel=0.02)
 
 
-@pytest.mark.parametrize("recipe", [recipe_of("birds-demo"), tiny_sound_recipe(), tiny_music_recipe()])
+@pytest.mark.parametrize("recipe", [recipe_of("birds-demo"), tiny_audio_recipe(), tiny_music_recipe()])
 def test_flops_are_those_of_a_real_training_example(recipe: Recipe) -> None:
     """torch's counter knows attention as two matrix products, which on a CPU have to be asked for."""
     network = build_network(recipe.training())
@@ -170,7 +170,7 @@ def test_description_is_plain_json_and_text(described: describe.Description) -> 
         assert part in text
 
 
-def test_unconditional_pictures_come_without_labels() -> None:
+def test_unconditional_images_come_without_labels() -> None:
     recipe = tiny_recipe("conditioning={kind='none'}", "train.duration_kexamples=0.102")
     described = describe.run(recipe, device=CPU)
     assert described.bytes_per_example == 16 * 16 * 3
@@ -181,12 +181,12 @@ def test_unconditional_pictures_come_without_labels() -> None:
 @pytest.mark.parametrize(
     ("recipe", "stored"),
     [
-        (tiny_sound_recipe(), 2 * 15 * 16),  # 16 frames 16 samples apart, of 2 bytes
-        (tiny_sound_recipe("data.storage=spectrogram"), 4 * 2 * 32 * 16),
-        (tiny_music_recipe(), 2 * 15 * 16 + 8),  # and the number of the song
+        (tiny_audio_recipe(), 2 * 15 * 16),  # 16 frames 16 samples apart, of 2 bytes
+        (tiny_audio_recipe("data.storage=spectrogram"), 4 * 2 * 32 * 16),
+        (tiny_music_recipe(), 2 * 15 * 16 + 8),  # and the number of the recording
     ],
 )
-def test_sound_is_described_too(recipe: Recipe, stored: int) -> None:
+def test_audio_is_described_too(recipe: Recipe, stored: int) -> None:
     described = describe.run(recipe, device=CPU)
     assert described.model == recipe.model.kind
     assert described.bytes_per_example == stored

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from linnet.artifacts import Model, Samples
 from linnet.commands import generate
-from linnet.commands.generate import DrawError, Wish
+from linnet.commands.generate import GenerationError, Wish
 from linnet.errors import LinnetError
 from linnet.files import read_json, write_json
-from linnet.inference.diffusion_model import UntoldError
+from linnet.inference.diffusion_model import NoUnconditionalModeError
 from linnet.modalities.conditions import PromptError
 from linnet.models.conditioning import ConditionError
 from linnet.stages import preprocess, sample
@@ -46,7 +46,7 @@ def drawn(one: Made, wanted: Wish, out: Path, *, batch_size: int = 8) -> list[ND
     found = []
     for row in table(out):
         samples, rate = soundfile.read(out / row["file"], dtype="int16")
-        assert rate == one.sound.sample_rate_hz
+        assert rate == one.audio.sample_rate_hz
         found.append(np.asarray(samples))
     return found
 
@@ -68,7 +68,7 @@ def test_every_prompt_gets_its_samples(music: Made, tmp_path: Path) -> None:
     assert "://" not in page
 
 
-def test_prompts_and_guidance_change_the_sound_and_equal_wishes_give_equal_sound(music: Made, tmp_path: Path) -> None:
+def test_prompts_and_guidance_change_the_audio_and_equal_wishes_give_equal_audio(music: Made, tmp_path: Path) -> None:
     wishes = {
         "bell": wish(prompts=("bell",), count=1),
         "again": wish(prompts=("bell",), count=1),
@@ -78,9 +78,9 @@ def test_prompts_and_guidance_change_the_sound_and_equal_wishes_give_equal_sound
         "seed": wish(prompts=("bell",), count=1, seed=1),
         "steps": wish(prompts=("bell",), count=1, num_steps=9),
     }
-    sounds = {name: drawn(music, wanted, tmp_path / name)[0].tobytes() for name, wanted in wishes.items()}
-    assert sounds.pop("again") == sounds["bell"]
-    assert len(set(sounds.values())) == len(sounds)
+    audio = {name: drawn(music, wanted, tmp_path / name)[0].tobytes() for name, wanted in wishes.items()}
+    assert audio.pop("again") == audio["bell"]
+    assert len(set(audio.values())) == len(audio)
 
 
 def test_a_sample_does_not_depend_on_how_many_are_drawn(voices: Made, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_sample_does_not_depend_on_how_many_are_drawn(voices: Made, tmp_path: 
     few = drawn(voices, wish(count=2), tmp_path / "few", batch_size=1)
     for a, b in zip(few, many, strict=False):
         assert np.abs(a.astype(int) - b.astype(int)).max() <= 2, "rounding of another batch"
-    assert len({sound.tobytes() for sound in many}) == 5
+    assert len({audio.tobytes() for audio in many}) == 5
 
 
 def test_without_wishes_it_draws_what_the_recipe_does(voices: Made, tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_recipe_may_draw_longer_than_anybody_may_ask_of_another(music: Made) -
     section = music.recipe.sample.model_copy(update={"length": own})
     planned = generate.plan(music.recipe, section, wish(seconds=900.0), is_told=False)
     assert planned.length == (1 + 900 * 8000 // 16, 900 * 8000, 0.5)
-    with pytest.raises(DrawError, match="seconds = 901: give more than 0 and at most 900"):
+    with pytest.raises(GenerationError, match="seconds = 901: give more than 0 and at most 900"):
         generate.plan(music.recipe, section, wish(seconds=901.0), is_told=False)
 
 
@@ -124,19 +124,19 @@ def test_what_was_asked_for_is_written_down(music: Made, tmp_path: Path) -> None
     }
 
 
-def test_longer_sound_overlaps_as_the_recipe_says(music: Made, tmp_path: Path) -> None:
+def test_longer_audio_overlaps_as_the_recipe_says(music: Made, tmp_path: Path) -> None:
     """Without a wish for another length the recipe's windows are drawn, not some of another overlap."""
     length = music.recipe.sample.length.model_copy(update={"overlap_fraction": 0.75})
     section = music.recipe.sample.model_copy(update={"length": length})
-    sounds = []
+    audio = []
     for name, chosen in (("half", music.recipe.sample), ("more", section)):
         generate.run(chosen, wish(count=1), model=music.model, out=tmp_path / name, device=CPU, batch_size=4)
-        sounds.append((tmp_path / name / "000000.flac").read_bytes())
-    assert sounds[0] != sounds[1]
+        audio.append((tmp_path / name / "000000.flac").read_bytes())
+    assert audio[0] != audio[1]
 
 
 @pytest.mark.parametrize(("seconds", "samples"), [(0.1, 800), (0.03, 240), (0.25, 2000), (0.0101, 81), (0.0333, 266)])
-def test_sound_is_as_long_as_asked(voices: Made, tmp_path: Path, seconds: float, samples: int) -> None:
+def test_audio_is_as_long_as_asked(voices: Made, tmp_path: Path, seconds: float, samples: int) -> None:
     """Also where that is shorter than what the model was trained on, or no whole number of frames."""
     found = drawn(voices, wish(count=1, seconds=seconds), tmp_path / "out")
     assert len(found[0]) == samples
@@ -145,15 +145,25 @@ def test_sound_is_as_long_as_asked(voices: Made, tmp_path: Path, seconds: float,
 @pytest.mark.parametrize(
     ("kind", "wanted", "error", "words"),
     [
-        ("music", wish(guidance_scale=2.0), DrawError, "guidance = 2 needs a label or a prompt to be guided to"),
-        ("music", wish(prompts=("a bell",), guidance_scale=-1.0), DrawError, "guidance = -1: give a number of 0 or"),
-        ("music", wish(prompts=("a bell",), guidance_scale=float("inf")), DrawError, "guidance = inf: give a number"),
-        ("music", wish(seed=-1), DrawError, "seed = -1: give 0 or more"),
-        ("music", wish(num_steps=51), DrawError, "steps = 51: give 1 to 50"),
-        ("music", wish(num_steps=0), DrawError, "steps = 0: give 1 to 50"),
-        ("music", wish(seconds=0.0), DrawError, "seconds = 0: give more than 0 and at most 600"),
-        ("music", wish(seconds=601.0), DrawError, "seconds = 601: give more than 0 and at most 600"),
-        ("music", wish(seconds=float("nan")), DrawError, "seconds = nan: give more than 0"),
+        ("music", wish(guidance_scale=2.0), GenerationError, "guidance = 2 needs a label or a prompt to be guided to"),
+        (
+            "music",
+            wish(prompts=("a bell",), guidance_scale=-1.0),
+            GenerationError,
+            "guidance = -1: give a number of 0 or",
+        ),
+        (
+            "music",
+            wish(prompts=("a bell",), guidance_scale=float("inf")),
+            GenerationError,
+            "guidance = inf: give a number",
+        ),
+        ("music", wish(seed=-1), GenerationError, "seed = -1: give 0 or more"),
+        ("music", wish(num_steps=51), GenerationError, "steps = 51: give 1 to 50"),
+        ("music", wish(num_steps=0), GenerationError, "steps = 0: give 1 to 50"),
+        ("music", wish(seconds=0.0), GenerationError, "seconds = 0: give more than 0 and at most 600"),
+        ("music", wish(seconds=601.0), GenerationError, "seconds = 601: give more than 0 and at most 600"),
+        ("music", wish(seconds=float("nan")), GenerationError, "seconds = nan: give more than 0"),
         ("voices", wish(prompts=("a bell",)), PromptError, "it takes no prompt"),
     ],
 )
@@ -174,7 +184,7 @@ def test_a_model_that_was_always_told_has_to_be_told(music: Made, tmp_path: Path
     one = Made(music.recipe, music.raw, music.dataset, tmp_path / "model")
     assert len(drawn(one, wish(prompts=("bell",), guidance_scale=1.0), tmp_path / "told")) == 2
     for wanted in (wish(prompts=("bell",)), wish(prompts=("bell",), guidance_scale=0.5), wish()):
-        with pytest.raises(UntoldError, match="Give a prompt and guidance 1"):
+        with pytest.raises(NoUnconditionalModeError, match="Give a prompt and guidance 1"):
             drawn(one, wanted, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -193,14 +203,14 @@ def test_a_folder_that_is_not_ours_is_left_alone(voices: Made, tmp_path: Path, n
     """--out may be mistyped; what it names is replaced only where draw made it."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / name).write_text("years of work")
-    with pytest.raises(DrawError, match=r"mine: is there already, and was not made by linnet draw"):
+    with pytest.raises(GenerationError, match=r"mine: is there already, and was not made by linnet draw"):
         drawn(voices, wish(count=1), tmp_path / "mine")
     assert (tmp_path / "mine" / name).read_text() == "years of work"
     drawn(voices, wish(count=1), tmp_path / "drawn")
     assert len(drawn(voices, wish(count=2), tmp_path / "drawn")) == 2
 
 
-# --- pictures of classes ----------------------------------------------------------------------------------------------
+# --- images of classes ----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -221,23 +231,23 @@ def test_birds_are_drawn_by_name(birds: Path, tmp_path: Path) -> None:
     assert [(row["condition"], row["file"]) for row in rows] == [("wren", "000000.png"), ("3", "000001.png")]
     for wanted, words in (
         (wish(prompts=("robin",)), "'robin' names no class"),
-        (wish(seconds=3.0), "seconds = 3: this model draws pictures"),
+        (wish(seconds=3.0), "seconds = 3: this model draws images"),
     ):
         with pytest.raises(LinnetError, match=words):
             generate.run(section, wanted, model=birds, out=tmp_path / "no", device=CPU, batch_size=4)
 
 
-def test_pictures_on_request_say_nothing_of_a_way_out_of_the_noise(birds: Path, tmp_path: Path) -> None:
+def test_images_on_request_say_nothing_of_a_way_out_of_the_noise(birds: Path, tmp_path: Path) -> None:
     """Only `linnet sample` draws that figure."""
     section = tiny_recipe().sample
     generate.run(section, wish(), model=birds, out=tmp_path / "out", device=CPU, batch_size=4)
     page = (tmp_path / "out" / Samples.page).read_text(encoding="utf-8")
     assert page.count("<img") == page.count('<img src="data:image/png;base64,') == 1
-    assert "Noise becomes a picture" not in page
+    assert "Noise becomes an image" not in page
     sample.run(tiny_recipe(*BIRDS), model=birds, out=tmp_path / "samples", device=CPU, batch_size=8)
     page = (tmp_path / "samples" / Samples.page).read_text(encoding="utf-8")
     assert page.count('<img src="data:image/png;base64,') == 2
-    assert "Noise becomes a picture" in page
+    assert "Noise becomes an image" in page
 
 
 def test_unknown_labels_are_answered_with_near_ones(music: Made) -> None:

@@ -153,7 +153,7 @@ def test_silence_stays_nearly_silent(voices: Made, tmp_path: Path) -> None:
     ],
     ids=lambda task: task.kind,
 )
-def test_other_tasks_make_as_much_sound(voices: Made, task: RestorationTask, tmp_path: Path) -> None:
+def test_other_tasks_make_as_much_audio(voices: Made, task: RestorationTask, tmp_path: Path) -> None:
     given = tones()
     found = repaired(voices, task, write(tmp_path / "mine.wav", given), tmp_path / "out")
     assert len(found) == LENGTH
@@ -198,12 +198,12 @@ def test_an_echo_of_whole_frames_is_a_tap(voices: Made) -> None:
     assert (predicted - expected)[..., inside].norm() < 0.01 * expected[..., inside].norm()
 
 
-def test_filters_predict_the_spectrum_of_reverberant_sound(voices: Made) -> None:
+def test_filters_predict_the_spectrum_of_reverberant_audio(voices: Made) -> None:
     """Against a convolution of samples; without cross-bands it cannot be exact."""
     dry = torch.randn(6000, generator=torch.Generator().manual_seed(1))
     answer = room_answer()
     filters = room_filters(voices.codec, torch.cat([torch.zeros(20), 0.5 * answer]), max_taps=64)
-    x, y = (voices.codec.channels_of(sound[None]) for sound in (dry, reverberant(dry, answer)))
+    x, y = (voices.codec.channels_of(audio[None]) for audio in (dry, reverberant(dry, answer)))
     inside = slice(len(answer) // 16 + 4, -4)
     error = (FrequencyConvolution(filters).forward(x) - y)[..., inside].norm() / y[..., inside].norm()
     assert error < 0.05
@@ -215,7 +215,7 @@ def test_filters_are_no_longer_than_asked(voices: Made) -> None:
 
 
 def test_a_known_room_comes_off(voices: Made, tmp_path: Path) -> None:
-    """Silence after the sound, as long as the room answers: the model of the room wraps around."""
+    """Silence after the audio, as long as the room answers: the model of the room wraps around."""
     dry = np.pad(tones(), (0, 600))
     wet = reverberant(torch.from_numpy(dry).float(), room_answer()).double().numpy()
     room = write(tmp_path / "room.wav", room_answer().double().numpy())
@@ -241,8 +241,8 @@ def test_a_task_that_makes_no_sense_is_refused(voices: Made, tmp_path: Path, tas
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("content", "words"), [(None, "file is missing"), (b"no sound", "not a sound file")])
-def test_a_file_that_is_no_sound_is_named(voices: Made, tmp_path: Path, content: bytes | None, words: str) -> None:
+@pytest.mark.parametrize(("content", "words"), [(None, "file is missing"), (b"no audio", "not an audio file")])
+def test_a_file_that_is_no_audio_is_named(voices: Made, tmp_path: Path, content: bytes | None, words: str) -> None:
     path = tmp_path / "mine.wav"
     if content is not None:
         path.write_bytes(content)

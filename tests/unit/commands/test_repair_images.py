@@ -1,4 +1,4 @@
-"""repair of pictures: what was known of them stays."""
+"""repair of images: what was known of them stays."""
 
 import shutil
 from pathlib import Path
@@ -11,7 +11,7 @@ from linnet.artifacts import Model
 from linnet.commands import repair
 from linnet.commands.repair import Given, RepairError
 from linnet.files import read_json, write_json
-from linnet.inference.diffusion_model import UntoldError
+from linnet.inference.diffusion_model import NoUnconditionalModeError
 from linnet.recipe import Denoise, InpaintPixels, SuperResolution
 from linnet.stages import preprocess
 from support.audio_models import CPU, train_on
@@ -28,7 +28,7 @@ def birds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "model"
 
 
-def picture(folder: Path, width: int, height: int, *, darkest: int = 0) -> Path:
+def image(folder: Path, width: int, height: int, *, darkest: int = 0) -> Path:
     rows, columns = np.mgrid[:height, :width]
     pixels = np.stack([rows * 5, columns * 5, rows + columns], axis=-1) + darkest
     Image.fromarray(pixels.astype(np.uint8)).save(folder / "mine.png")
@@ -39,7 +39,7 @@ PIXELS = InpaintPixels(name="holes", kind="inpaint_pixels", pattern="random", mi
 
 
 def test_pixels_under_the_mask_alone_are_changed(birds: Path, tmp_path: Path) -> None:
-    given = picture(tmp_path, 40, 24)
+    given = image(tmp_path, 40, 24)
     hole = np.zeros((24, 40), dtype=np.uint8)
     hole[5:12, 30:36] = 255
     Image.fromarray(hole).save(tmp_path / "mask.png")
@@ -53,9 +53,9 @@ def test_pixels_under_the_mask_alone_are_changed(birds: Path, tmp_path: Path) ->
     assert not np.array_equal(a[hole > 0], b[hole > 0])
 
 
-def test_means_of_blocks_stay_when_a_picture_is_enlarged(birds: Path, tmp_path: Path) -> None:
+def test_means_of_blocks_stay_when_a_image_is_enlarged(birds: Path, tmp_path: Path) -> None:
     """To the rounding of their pixels; the neighbouring row or column would be off by 1 or 5."""
-    given = picture(tmp_path, 20, 12, darkest=90)
+    given = image(tmp_path, 20, 12, darkest=90)
     task = SuperResolution(name="x2", kind="super_resolution", factor=2, noise_std=0.0)
     repair.run(tiny_recipe().restore, task, Given(given, None, None), model=birds, out=tmp_path / "out", device=CPU)
     with Image.open(given) as small, Image.open(tmp_path / "out" / "mine.png") as large:
@@ -72,9 +72,9 @@ def test_a_prior_that_was_always_told_its_class_is_refused(birds: Path, tmp_path
     values = read_json(tmp_path / "model" / Model.recipe, made_by="train")
     values["conditioning"]["dropout"] = 0.0
     write_json(tmp_path / "model" / Model.recipe, values)
-    given = Given(picture(tmp_path, 40, 24), None, None)
+    given = Given(image(tmp_path, 40, 24), None, None)
     task = Denoise(name="noisy", kind="denoise", noise_std=0.1)
-    with pytest.raises(UntoldError, match=r"\[conditioning\] dropout = 0, .*or train with dropout = 0\.1"):
+    with pytest.raises(NoUnconditionalModeError, match=r"\[conditioning\] dropout = 0, .*or train with dropout = 0\.1"):
         repair.run(tiny_recipe().restore, task, given, model=tmp_path / "model", out=tmp_path / "out", device=CPU)
     assert not (tmp_path / "out").exists()
 
@@ -83,10 +83,10 @@ def test_a_prior_that_was_always_told_its_class_is_refused(birds: Path, tmp_path
     ("width", "mask_width", "words"),
     [(40, None, "inpaint_pixels needs --mask"), (40, 41, "differ in size"), (8, 8, "8 x 24 pixels, this model needs")],
 )
-def test_pictures_that_do_not_fit_are_refused(
+def test_images_that_do_not_fit_are_refused(
     birds: Path, tmp_path: Path, width: int, mask_width: int | None, words: str
 ) -> None:
-    given, mask = picture(tmp_path, width, 24), None
+    given, mask = image(tmp_path, width, 24), None
     if mask_width is not None:
         mask = tmp_path / "mask.png"
         Image.fromarray(np.zeros((24, mask_width), dtype=np.uint8)).save(mask)

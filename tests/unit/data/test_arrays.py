@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from linnet.data.arrays import ArrayWriter, ChannelStatistics, open_array
 
 
-def pictures(count: int, height: int = 5, width: int = 7) -> NDArray[np.uint8]:
+def images(count: int, height: int = 5, width: int = 7) -> NDArray[np.uint8]:
     return np.random.default_rng(count).integers(0, 256, size=(count, height, width, 3), dtype=np.uint8)
 
 
@@ -66,29 +66,29 @@ def test_an_opened_array_is_mapped_and_read_only(tmp_path: Path) -> None:
 
 
 def test_statistics_are_those_of_numpy_in_float64() -> None:
-    images = pictures(200)
+    examples = images(200)
     statistics = ChannelStatistics(3)
-    for image in images:
+    for image in examples:
         statistics.add(image)
-    scaled = images.astype(np.float64) / 255
+    scaled = examples.astype(np.float64) / 255
     np.testing.assert_allclose(statistics.mean(), scaled.mean(axis=(0, 1, 2)), rtol=1e-13)
     np.testing.assert_allclose(statistics.std(), scaled.std(axis=(0, 1, 2)), rtol=1e-11)
 
 
 def test_statistics_have_known_answers_and_a_floor() -> None:
     statistics = ChannelStatistics(3)
-    picture = np.zeros((2, 2, 3), dtype=np.uint8)
-    picture[0, :, 0] = 255  # half black, half white: mean 1/2, standard deviation 1/2
-    picture[..., 1] = 51
-    statistics.add(picture)
+    image = np.zeros((2, 2, 3), dtype=np.uint8)
+    image[0, :, 0] = 255  # half black, half white: mean 1/2, standard deviation 1/2
+    image[..., 1] = 51
+    statistics.add(image)
     assert statistics.mean() == [0.5, 0.2, 0.0]
     assert statistics.std() == [0.5, 0.5 / 255, 0.5 / 255]
 
 
-def test_statistics_do_not_depend_on_the_order_or_the_shape_of_pictures() -> None:
-    images = pictures(50)
+def test_statistics_do_not_depend_on_the_order_or_the_shape_of_images() -> None:
+    examples = images(50)
     one, other = ChannelStatistics(3), ChannelStatistics(3)
-    for image in images:
+    for image in examples:
         one.add(image)
-    other.add(images[::-1].reshape(-1, 7, 3))
+    other.add(examples[::-1].reshape(-1, 7, 3))
     assert (one.mean(), one.std()) == (other.mean(), other.std())

@@ -1,4 +1,4 @@
-"""Sound files of every kind, whole and damaged, and the windows cut from them."""
+"""Audio files of every kind, whole and damaged, and the windows cut from them."""
 
 import io
 import math
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from linnet.data import audio_files
-from linnet.data.audio_files import UnreadableSound, cut_windows, read_sound
+from linnet.data.audio_files import UnreadableAudio, cut_windows, read_audio
 
 RATE_HZ = 8000
 Samples = NDArray[np.float64]
@@ -29,8 +29,8 @@ def write(path: Path, samples: Samples, rate_hz: int = RATE_HZ, subtype: str | N
 
 
 def reason(path: Path) -> str:
-    with pytest.raises(UnreadableSound) as caught:
-        read_sound(path, sample_rate_hz=RATE_HZ)
+    with pytest.raises(UnreadableAudio) as caught:
+        read_audio(path, sample_rate_hz=RATE_HZ)
     return str(caught.value)
 
 
@@ -61,83 +61,83 @@ def decibels(signal: Samples, found: NDArray[np.float32]) -> float:
 def test_every_encoding_is_read(tmp_path: Path, name: str, subtype: str, least_decibels: float) -> None:
     known = name.rpartition(".")[2] in ("wav", "flac", "aiff", "ogg", "mp3")
     path = write(tmp_path / (name if known else "a.wav"), sine(440, RATE_HZ), subtype=subtype).rename(tmp_path / name)
-    recording = read_sound(path, sample_rate_hz=RATE_HZ)
-    assert recording.samples.dtype == np.float32
-    assert recording.samples.shape == (RATE_HZ,)
-    assert decibels(sine(440, RATE_HZ), recording.samples) > least_decibels
-    assert recording.notes == ()
-    assert recording.encoding.split()[1] == subtype
+    decoded = read_audio(path, sample_rate_hz=RATE_HZ)
+    assert decoded.samples.dtype == np.float32
+    assert decoded.samples.shape == (RATE_HZ,)
+    assert decibels(sine(440, RATE_HZ), decoded.samples) > least_decibels
+    assert decoded.notes == ()
+    assert decoded.encoding.split()[1] == subtype
 
 
 def test_a_long_mp3_has_no_glitches(tmp_path: Path) -> None:
     """Read in blocks by soundfile itself, an MP3 breaks at every block: 2 dB are left of this one."""
     path = write(tmp_path / "a.mp3", sine(440, 44_100, seconds=3.0), 44_100)
-    assert decibels(sine(440, 44_100, seconds=3.0), read_sound(path, sample_rate_hz=44_100).samples) > 40
+    assert decibels(sine(440, 44_100, seconds=3.0), read_audio(path, sample_rate_hz=44_100).samples) > 40
 
 
 @pytest.mark.parametrize("num_channels", range(2, 9))
 def test_channels_are_mixed_by_their_mean(tmp_path: Path, num_channels: int) -> None:
     channels = np.stack([sine(300 + 100 * k, RATE_HZ) for k in range(num_channels)], axis=1)
-    recording = read_sound(write(tmp_path / "a.wav", channels, subtype="FLOAT"), sample_rate_hz=RATE_HZ)
-    np.testing.assert_allclose(recording.samples, channels.mean(axis=1), atol=1e-7)
-    assert recording.notes == (f"mixed {num_channels} channels to 1",)
+    decoded = read_audio(write(tmp_path / "a.wav", channels, subtype="FLOAT"), sample_rate_hz=RATE_HZ)
+    np.testing.assert_allclose(decoded.samples, channels.mean(axis=1), atol=1e-7)
+    assert decoded.notes == (f"mixed {num_channels} channels to 1",)
 
 
 @pytest.mark.parametrize("rate_hz", [8000, 11_025, 22_050, 24_000, 44_100, 48_000, 96_000, 192_000])
 @pytest.mark.parametrize("wanted_hz", [8000, 16_000])
 def test_a_resampled_sine_is_the_same_sine(tmp_path: Path, rate_hz: int, wanted_hz: int) -> None:
     path = write(tmp_path / "a.wav", sine(1000, rate_hz), rate_hz, "FLOAT")
-    recording = read_sound(path, sample_rate_hz=wanted_hz)
-    assert recording.samples.shape == (wanted_hz,)
-    assert decibels(sine(1000, wanted_hz), recording.samples) > 100
-    assert recording.notes == (() if rate_hz == wanted_hz else (f"resampled from {rate_hz} Hz to {wanted_hz} Hz",))
+    decoded = read_audio(path, sample_rate_hz=wanted_hz)
+    assert decoded.samples.shape == (wanted_hz,)
+    assert decibels(sine(1000, wanted_hz), decoded.samples) > 100
+    assert decoded.notes == (() if rate_hz == wanted_hz else (f"resampled from {rate_hz} Hz to {wanted_hz} Hz",))
 
 
 def test_what_the_lower_rate_cannot_hold_is_gone(tmp_path: Path) -> None:
     """A sine of 5 kHz would come back as 3 kHz."""
     path = write(tmp_path / "a.wav", sine(5000, 44_100), 44_100, "FLOAT")
-    middle = read_sound(path, sample_rate_hz=RATE_HZ).samples[1000:-1000]
+    middle = read_audio(path, sample_rate_hz=RATE_HZ).samples[1000:-1000]
     assert np.abs(middle).max() < 0.5 * 10 ** (-90 / 20)
 
 
 @pytest.mark.parametrize(("rate_hz", "wanted_hz"), [(44_101, 16_000), (11_127, 96_000)])
 def test_rates_without_a_common_divisor_are_met_closely(tmp_path: Path, rate_hz: int, wanted_hz: int) -> None:
     """An exact kernel would need gigabytes; this one is off by less than a millionth."""
-    recording = read_sound(write(tmp_path / "a.wav", sine(440, rate_hz), rate_hz), sample_rate_hz=wanted_hz)
-    assert recording.samples.shape == (wanted_hz,)
-    assert decibels(sine(440, wanted_hz), recording.samples) > 50
+    decoded = read_audio(write(tmp_path / "a.wav", sine(440, rate_hz), rate_hz), sample_rate_hz=wanted_hz)
+    assert decoded.samples.shape == (wanted_hz,)
+    assert decibels(sine(440, wanted_hz), decoded.samples) > 50
 
 
 def test_samples_beyond_full_scale_are_scaled_down(tmp_path: Path) -> None:
     path = write(tmp_path / "a.wav", sine(440, RATE_HZ, amplitude=4.0) + 1, subtype="FLOAT")
-    recording = read_sound(path, sample_rate_hz=RATE_HZ)
-    assert np.abs(recording.samples).max() == 1
-    np.testing.assert_allclose(recording.samples, (sine(440, RATE_HZ, amplitude=4.0) + 1) / 5, atol=1e-3)
-    assert recording.notes == ("scaled down from a peak of 5 to 1",)
+    decoded = read_audio(path, sample_rate_hz=RATE_HZ)
+    assert np.abs(decoded.samples).max() == 1
+    np.testing.assert_allclose(decoded.samples, (sine(440, RATE_HZ, amplitude=4.0) + 1) / 5, atol=1e-3)
+    assert decoded.notes == ("scaled down from a peak of 5 to 1",)
 
 
 def test_one_sample_is_read_and_is_too_short(tmp_path: Path) -> None:
     path = write(tmp_path / "a.wav", np.array([0.5]), 16_000)
-    recording = read_sound(path, sample_rate_hz=RATE_HZ)
-    assert 0 < len(recording.samples) <= 1
-    with pytest.raises(UnreadableSound, match="too short: 1 samples of the 400 of a window"):
-        cut_windows(recording.samples, window_samples=400, stride_samples=200, silence_dbfs=-60)
+    decoded = read_audio(path, sample_rate_hz=RATE_HZ)
+    assert 0 < len(decoded.samples) <= 1
+    with pytest.raises(UnreadableAudio, match="too short: 1 samples of the 400 of a window"):
+        cut_windows(decoded.samples, window_samples=400, stride_samples=200, silence_dbfs=-60)
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.mp3", "a.raw", "a"])
 @pytest.mark.parametrize("content", ["text", "empty", "jpeg", "zeros", "random"])
-def test_what_is_not_sound_is_refused(tmp_path: Path, content: str, name: str) -> None:
+def test_what_is_not_audio_is_refused(tmp_path: Path, content: str, name: str) -> None:
     stream = io.BytesIO()
     Image.new("RGB", (50, 50), "red").save(stream, format="JPEG")
     contents = {
-        "text": b"title,label\na song,sad\n" * 100,
+        "text": b"title,label\na recording,sad\n" * 100,
         "empty": b"",
         "jpeg": stream.getvalue(),
         "zeros": bytes(10_000),
         "random": np.random.default_rng(0).bytes(10_000),
     }
     (tmp_path / name).write_bytes(contents[content])
-    assert reason(tmp_path / name) == "not a sound file (Format not recognised)"
+    assert reason(tmp_path / name) == "not an audio file (Format not recognised)"
 
 
 def test_what_is_not_a_file_is_refused(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_what_is_not_a_file_is_refused(tmp_path: Path) -> None:
     assert reason(tmp_path / "loop.wav").startswith("cannot be read (Too many levels of symbolic links")
 
 
-def test_values_that_are_no_sound_are_refused(tmp_path: Path) -> None:
+def test_values_that_are_no_audio_are_refused(tmp_path: Path) -> None:
     samples = sine(440, RATE_HZ)
     samples[[3, 700]] = np.nan, np.inf
     assert reason(write(tmp_path / "a.wav", samples, subtype="FLOAT")) == "2 of 8000 samples are not finite"
@@ -180,9 +180,9 @@ def with_header(path: Path, field: str, value: int) -> Path:
     [
         ("rate", 1, "sample rate of 1 Hz (known are 1000 to 768000 Hz)"),
         ("rate", 2**31 - 1, "sample rate of 2147483647 Hz (known are 1000 to 768000 Hz)"),
-        ("rate", 0, "not a sound file (Internal error : SF_INFO struct incomplete)"),
+        ("rate", 0, "not an audio file (Internal error : SF_INFO struct incomplete)"),
         ("channels", 1000, "1000 channels (at most 8)"),
-        ("channels", 0, "not a sound file (Channel count is zero)"),
+        ("channels", 0, "not an audio file (Channel count is zero)"),
     ],
 )
 def test_absurd_headers_are_refused(tmp_path: Path, field: str, value: int, wanted: str) -> None:
@@ -191,25 +191,25 @@ def test_absurd_headers_are_refused(tmp_path: Path, field: str, value: int, want
 
 @pytest.mark.parametrize("value", [2**32 - 1, 0x7FFFF024])
 def test_a_length_that_a_pipe_left_open_is_no_damage(tmp_path: Path, value: int) -> None:
-    recording = read_sound(with_header(tmp_path / "a.wav", "data bytes", value), sample_rate_hz=RATE_HZ)
-    assert (len(recording.samples), recording.notes) == (RATE_HZ, ())
+    decoded = read_audio(with_header(tmp_path / "a.wav", "data bytes", value), sample_rate_hz=RATE_HZ)
+    assert (len(decoded.samples), decoded.notes) == (RATE_HZ, ())
 
 
-def test_sound_that_is_too_long_is_refused_by_its_header_and_while_reading(
+def test_audio_that_is_too_long_is_refused_by_its_header_and_while_reading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = bytearray(write(tmp_path / "a.flac", sine(440, RATE_HZ)).read_bytes())
     content[21:26] = bytes([content[21] | 0xF, 255, 255, 255, 255])  # 2^36 - 1 samples in all
     (tmp_path / "promises.flac").write_bytes(content)
-    wanted = "absurdly long: more than 115200000 samples (4.0 hours); cut it into pieces"
+    wanted = "absurdly long: more than 115200000 samples (4.0 hours); cut it into segments"
     assert reason(tmp_path / "promises.flac") == wanted
     content[21:26] = bytes([content[21] & 0xF0, 0, 0, 0, 0])  # doesn't say
     (tmp_path / "open.flac").write_bytes(content)
-    recording = read_sound(tmp_path / "open.flac", sample_rate_hz=RATE_HZ)
-    assert len(recording.samples) == RATE_HZ
-    assert recording.notes == ("does not say how long it is: 1.00 s could be decoded",)
+    decoded = read_audio(tmp_path / "open.flac", sample_rate_hz=RATE_HZ)
+    assert len(decoded.samples) == RATE_HZ
+    assert decoded.notes == ("does not say how long it is: 1.00 s could be decoded",)
     monkeypatch.setattr(audio_files, "MAX_SAMPLES", 1000)
-    assert reason(tmp_path / "open.flac") == "absurdly long: more than 1000 samples (0.0 hours); cut it into pieces"
+    assert reason(tmp_path / "open.flac") == "absurdly long: more than 1000 samples (0.0 hours); cut it into segments"
 
 
 @pytest.mark.parametrize(
@@ -219,12 +219,12 @@ def test_of_a_file_cut_in_half_the_rest_is_kept_with_a_note(tmp_path: Path, name
     samples = 0.1 * np.random.default_rng(0).normal(size=8 * RATE_HZ).clip(-3, 3)
     path = write(tmp_path / name, samples)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    recording = read_sound(path, sample_rate_hz=RATE_HZ)
-    seconds = len(recording.samples) / RATE_HZ
+    decoded = read_audio(path, sample_rate_hz=RATE_HZ)
+    seconds = len(decoded.samples) / RATE_HZ
     assert least_seconds < seconds < 4.1
-    assert recording.notes == (f"ends early: {seconds:.2f} of 8.00 s could be decoded",)
+    assert decoded.notes == (f"ends early: {seconds:.2f} of 8.00 s could be decoded",)
     if name != "a.mp3":
-        np.testing.assert_allclose(recording.samples, samples[: len(recording.samples)], atol=1e-4)
+        np.testing.assert_allclose(decoded.samples, samples[: len(decoded.samples)], atol=1e-4)
 
 
 def test_windows_start_where_they_should_and_silence_is_left_out() -> None:
@@ -253,7 +253,7 @@ def test_loudness_is_the_root_mean_square(level_dbfs: float, kept: int) -> None:
     assert windows.samples.shape == (kept, 8000)
 
 
-def test_a_song_shorter_than_a_window_lies_in_its_middle() -> None:
+def test_a_recording_shorter_than_a_window_lies_in_its_middle() -> None:
     samples = np.full(51, 0.5, dtype=np.float32)
     windows = cut_windows(samples, window_samples=200, stride_samples=10, silence_dbfs=-60)
     assert windows.starts == (-74,)
@@ -267,5 +267,5 @@ def test_a_quarter_of_a_window_is_the_least(count: int) -> None:
     if count == 50:
         assert cut_windows(samples, window_samples=200, stride_samples=10, silence_dbfs=-60).starts == (-75,)
         return
-    with pytest.raises(UnreadableSound, match=f"too short: {count} samples of the 200 of a window"):
+    with pytest.raises(UnreadableAudio, match=f"too short: {count} samples of the 200 of a window"):
         cut_windows(samples, window_samples=200, stride_samples=10, silence_dbfs=-60)

@@ -1,4 +1,4 @@
-"""Kinds of picture files, and what makes one unusable."""
+"""Kinds of image files, and what makes one unusable."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from linnet.data.images import UnreadableFile, read_crop, read_picture
+from linnet.data.images import UnreadableFile, read_crop, read_image
 from linnet.data.layouts.caltech import Box
 
 SIZE = 32
@@ -17,8 +17,8 @@ WHOLE = Box(0, 0, SIZE, SIZE)
 
 
 def crop_of(folder: Path, image: Image.Image, kind: str, **options: object) -> NDArray[np.uint8]:
-    image.save(folder / f"picture.{kind}", **options)  # type: ignore[arg-type]
-    return read_crop(folder / f"picture.{kind}", WHOLE, SIZE).pixels
+    image.save(folder / f"image.{kind}", **options)  # type: ignore[arg-type]
+    return read_crop(folder / f"image.{kind}", WHOLE, SIZE).pixels
 
 
 def reason(path: Path, box: Box = WHOLE) -> str:
@@ -29,7 +29,7 @@ def reason(path: Path, box: Box = WHOLE) -> str:
 
 
 @pytest.mark.parametrize("kind", ["png", "bmp", "tif", "gif", "webp"])
-def test_grey_pictures_get_three_equal_channels(tmp_path: Path, kind: str) -> None:
+def test_grey_images_get_three_equal_channels(tmp_path: Path, kind: str) -> None:
     options = {"lossless": True} if kind == "webp" else {}
     pixels = crop_of(tmp_path, Image.fromarray(GRADIENT), kind, **options)
     np.testing.assert_array_equal(pixels, np.repeat(GRADIENT[..., None], 3, axis=2))
@@ -47,24 +47,24 @@ def test_sixteen_bit_greys_are_scaled_to_eight(tmp_path: Path) -> None:
     np.testing.assert_allclose(pixels.astype(float), np.repeat(GRADIENT[..., None], 3, axis=2), atol=1)
 
 
-def test_one_bit_pictures_are_black_and_white(tmp_path: Path) -> None:
-    picture = GRADIENT > 100
-    pixels = crop_of(tmp_path, Image.fromarray(picture), "png")
-    np.testing.assert_array_equal(pixels, np.repeat(picture[..., None] * np.uint8(255), 3, axis=2))
+def test_one_bit_images_are_black_and_white(tmp_path: Path) -> None:
+    image = GRADIENT > 100
+    pixels = crop_of(tmp_path, Image.fromarray(image), "png")
+    np.testing.assert_array_equal(pixels, np.repeat(image[..., None] * np.uint8(255), 3, axis=2))
 
 
-def test_transparent_pictures_lie_on_white(tmp_path: Path) -> None:
-    picture = np.zeros((SIZE, SIZE, 4), dtype=np.uint8)
-    picture[..., 0] = 255  # red, its opacity growing from left to right
-    picture[..., 3] = GRADIENT
+def test_transparent_images_lie_on_white(tmp_path: Path) -> None:
+    image = np.zeros((SIZE, SIZE, 4), dtype=np.uint8)
+    image[..., 0] = 255  # red, its opacity growing from left to right
+    image[..., 3] = GRADIENT
     expected = np.stack([np.full_like(GRADIENT, 255), 255 - GRADIENT, 255 - GRADIENT], axis=-1)
-    pixels = crop_of(tmp_path, Image.fromarray(picture), "png")
+    pixels = crop_of(tmp_path, Image.fromarray(image), "png")
     np.testing.assert_allclose(pixels.astype(float), expected, atol=1)
 
 
 def test_transparent_greys_lie_on_white(tmp_path: Path) -> None:
-    picture = np.stack([np.zeros_like(GRADIENT), GRADIENT], axis=-1)
-    pixels = crop_of(tmp_path, Image.fromarray(picture, "LA"), "png")
+    image = np.stack([np.zeros_like(GRADIENT), GRADIENT], axis=-1)
+    pixels = crop_of(tmp_path, Image.fromarray(image, "LA"), "png")
     np.testing.assert_allclose(pixels.astype(float), 255.0 - np.repeat(GRADIENT[..., None], 3, axis=2), atol=1)
 
 
@@ -81,30 +81,30 @@ def test_palettes_give_their_colours_and_white_where_transparent(tmp_path: Path)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "I;16"])
-def test_a_whole_picture_is_read_as_training_reads_it(tmp_path: Path, mode: str) -> None:
+def test_a_whole_image_is_read_as_training_reads_it(tmp_path: Path, mode: str) -> None:
     colours = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 4), dtype=np.uint8)
     image = Image.fromarray(colours, "RGBA").convert(mode if mode != "I;16" else "L")
     if mode == "I;16":
         image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
     pixels = crop_of(tmp_path, image, "tif")
-    picture = read_picture(tmp_path / "picture.tif")
-    assert picture.mode == "RGB"
-    np.testing.assert_array_equal(np.asarray(picture), pixels)
+    image = read_image(tmp_path / "image.tif")
+    assert image.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(image), pixels)
 
 
-def test_a_whole_picture_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+def test_a_whole_image_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     Image.fromarray(GRADIENT.astype(np.float32)).save(tmp_path / "a.tif")
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (SIZE, SIZE), dtype=np.uint8)).save(tmp_path / "b.png")
     os.truncate(tmp_path / "b.png", 500)
     (tmp_path / "c.png").write_bytes(b"<html>")
     for name, why in (
         ("a.tif", "pixels of mode F have no fixed range"),
-        ("b.png", "not a whole picture (image file is truncated"),
-        ("c.png", "not a whole picture (cannot identify image file)"),
+        ("b.png", "not a whole image (image file is truncated"),
+        ("c.png", "not a whole image (cannot identify image file)"),
         ("d.png", "file is missing"),
     ):
         with pytest.raises(UnreadableFile) as caught:
-            read_picture(tmp_path / name)
+            read_image(tmp_path / name)
         assert str(caught.value).startswith(why)
 
 
@@ -120,29 +120,29 @@ def test_printing_inks_become_colours(
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def image(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)).save(tmp_path / "a.jpg")
     return tmp_path / "a.jpg"
 
 
-def test_the_picture_used_below_is_fine(picture: Path) -> None:
-    assert read_crop(picture, WHOLE, SIZE).pixels.std() > 10
+def test_the_image_used_below_is_fine(image: Path) -> None:
+    assert read_crop(image, WHOLE, SIZE).pixels.std() > 10
 
 
 @pytest.mark.parametrize("kind", ["jpg", "png", "gif", "bmp", "tif", "webp"])
 @pytest.mark.parametrize("share", [0.4, 0.9])
-def test_a_truncated_file_is_not_a_whole_picture(tmp_path: Path, kind: str, share: float) -> None:
+def test_a_truncated_file_is_not_a_whole_image(tmp_path: Path, kind: str, share: float) -> None:
     path = tmp_path / f"a.{kind}"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)).save(path)
     os.truncate(path, int(path.stat().st_size * share))
-    assert reason(path).startswith("not a whole picture (")
+    assert reason(path).startswith("not a whole image (")
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xd8", b"<html>not found</html>", b"\0" * 5000])
-def test_what_is_no_picture(tmp_path: Path, content: bytes) -> None:
+def test_what_is_no_image(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.jpg").write_bytes(content)
-    assert reason(tmp_path / "a.jpg") == "not a whole picture (cannot identify image file)"
+    assert reason(tmp_path / "a.jpg") == "not a whole image (cannot identify image file)"
 
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
@@ -150,13 +150,13 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     assert reason(tmp_path) == "cannot be read (Is a directory)"
 
 
-def test_a_picture_that_would_fill_the_memory(tmp_path: Path) -> None:
+def test_a_image_that_would_fill_the_memory(tmp_path: Path) -> None:
     """A few hundred bytes that claim to be 60,000 x 60,000 pixels."""
     Image.new("1", (8, 8)).save(tmp_path / "a.bmp")
     content = bytearray((tmp_path / "a.bmp").read_bytes())
     content[18:26] = (60_000).to_bytes(4, "little") * 2
     (tmp_path / "a.bmp").write_bytes(content)
-    assert reason(tmp_path / "a.bmp") == "picture is absurdly large"
+    assert reason(tmp_path / "a.bmp") == "image is absurdly large"
 
 
 @pytest.mark.parametrize(
@@ -166,20 +166,20 @@ def test_a_picture_that_would_fill_the_memory(tmp_path: Path) -> None:
         (Box(0, 0, 5, -1), "box has no area (5 x -1)"),
         (Box(float("nan"), 0, 5, 5), "box is not finite"),
         (Box(0, 0, float("inf"), 5), "box is not finite"),
-        (Box(32, 0, 5, 5), "box lies outside the picture of 32 x 32 pixels"),
-        (Box(0, 40, 5, 5), "box lies outside the picture of 32 x 32 pixels"),
-        (Box(-5, 0, 5, 5), "box lies outside the picture of 32 x 32 pixels"),
-        (Box(0, -9, 5, 5), "box lies outside the picture of 32 x 32 pixels"),
+        (Box(32, 0, 5, 5), "box lies outside the image of 32 x 32 pixels"),
+        (Box(0, 40, 5, 5), "box lies outside the image of 32 x 32 pixels"),
+        (Box(-5, 0, 5, 5), "box lies outside the image of 32 x 32 pixels"),
+        (Box(0, -9, 5, 5), "box lies outside the image of 32 x 32 pixels"),
     ],
 )
-def test_a_box_that_covers_nothing(picture: Path, box: Box, text: str) -> None:
-    assert reason(picture, box) == text
+def test_a_box_that_covers_nothing(image: Path, box: Box, text: str) -> None:
+    assert reason(image, box) == text
 
 
 @pytest.mark.parametrize("box", [Box(0, 0, 1e9, 1e9), Box(-1e300, 0, 1e301, 5)])
-def test_a_box_far_larger_than_the_picture_is_rejected(picture: Path, box: Box) -> None:
+def test_a_box_far_larger_than_the_image_is_rejected(image: Path, box: Box) -> None:
     """Padding up to it would take all the memory there is and end the whole run."""
-    assert "box" in reason(picture, box)
+    assert "box" in reason(image, box)
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's, about the damage

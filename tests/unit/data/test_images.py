@@ -1,4 +1,4 @@
-"""From picture and box to a square: where the square lies, what its pixels are."""
+"""From image and box to a square: where the square lies, what its pixels are."""
 
 import math
 from pathlib import Path
@@ -14,19 +14,19 @@ from linnet.data.layouts.caltech import Box
 Pixels = NDArray[np.uint8]
 
 
-def save(folder: Path, picture: Pixels | Image.Image, kind: str = "png", **options: object) -> Path:
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    image.save(folder / f"picture.{kind}", **options)  # type: ignore[arg-type]
-    return folder / f"picture.{kind}"
+def save(folder: Path, image: Pixels | Image.Image, kind: str = "png", **options: object) -> Path:
+    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    image.save(folder / f"image.{kind}", **options)  # type: ignore[arg-type]
+    return folder / f"image.{kind}"
 
 
-def whole(picture: Pixels | Image.Image) -> Box:
-    height, width = picture.shape[:2] if isinstance(picture, np.ndarray) else picture.size[::-1]
+def whole(image: Pixels | Image.Image) -> Box:
+    height, width = image.shape[:2] if isinstance(image, np.ndarray) else image.size[::-1]
     return Box(0, 0, width, height)
 
 
 def coordinates(width: int, height: int) -> Pixels:
-    """A picture whose red is x, whose green is y."""
+    """An image whose red is x, whose green is y."""
     rows, columns = np.mgrid[:height, :width]
     return np.stack([columns, rows, np.full_like(rows, 7)], axis=-1).astype(np.uint8)
 
@@ -42,12 +42,12 @@ def coordinates(width: int, height: int) -> Pixels:
         (Box(60, 0, 60, 20), (60, 0, 60)),  # past the top
         (Box(60, 80, 60, 20), (60, 40, 60)),  # past the bottom
         (Box(-10, -10, 50, 50), (0, 0, 50)),  # the box itself is past the edge
-        (Box(20, 0, 150, 100), (20, -25, 150)),  # higher than the picture: padded evenly
+        (Box(20, 0, 150, 100), (20, -25, 150)),  # higher than the image: padded evenly
         (Box(-50, -50, 300, 300), (-50, -100, 300)),  # larger in both
         (Box(10.5, 20.25, 30.5, 20.5), (10.5, 15.25, 30.5)),
     ],
 )
-def test_the_square_lies_around_the_box_inside_the_picture(box: Box, expected: tuple[float, float, float]) -> None:
+def test_the_square_lies_around_the_box_inside_the_image(box: Box, expected: tuple[float, float, float]) -> None:
     assert crop_square(box, 200, 100) == expected
 
 
@@ -55,16 +55,16 @@ def test_the_square_lies_around_the_box_inside_the_picture(box: Box, expected: t
     ("box", "left", "top"), [(Box(2, 10, 20, 60), 0, 10), (Box(95, 10, 20, 60), 60, 10), (Box(30, 70, 60, 9), 30, 20)]
 )
 def test_a_square_of_the_wanted_size_is_cut_out_bit_for_bit(tmp_path: Path, box: Box, left: int, top: int) -> None:
-    picture = coordinates(120, 80)
-    crop = read_crop(save(tmp_path, picture), box, 60)
-    np.testing.assert_array_equal(crop.pixels, picture[top : top + 60, left : left + 60])
-    assert (crop.picture_width, crop.picture_height) == (120, 80)
+    image = coordinates(120, 80)
+    crop = read_crop(save(tmp_path, image), box, 60)
+    np.testing.assert_array_equal(crop.pixels, image[top : top + 60, left : left + 60])
+    assert (crop.image_width, crop.image_height) == (120, 80)
 
 
-def test_a_square_larger_than_the_picture_repeats_its_edges(tmp_path: Path) -> None:
-    picture = coordinates(40, 100)
-    crop = read_crop(save(tmp_path, picture), Box(-5, 10, 50, 80), 80)
-    np.testing.assert_array_equal(crop.pixels, np.pad(picture, ((0, 0), (20, 20), (0, 0)), mode="edge")[10:90])
+def test_a_square_larger_than_the_image_repeats_its_edges(tmp_path: Path) -> None:
+    image = coordinates(40, 100)
+    crop = read_crop(save(tmp_path, image), Box(-5, 10, 50, 80), 80)
+    np.testing.assert_array_equal(crop.pixels, np.pad(image, ((0, 0), (20, 20), (0, 0)), mode="edge")[10:90])
 
 
 @pytest.mark.parametrize("box", [Box(110, 75, 80, 50), Box(125, 60, 50, 80), Box(110, 60, 80, 80)])
@@ -84,12 +84,12 @@ def test_a_circle_stays_a_circle(tmp_path: Path, box: Box, kind: str) -> None:
 def test_fine_patterns_become_their_mean(tmp_path: Path, kind: str, period: int) -> None:
     """Taking single pixels would give black and white noise."""
     rows, columns = np.indices((256, 256)) // period
-    picture = ((rows + columns) % 2 * 255).astype(np.uint8)
-    pixels = read_crop(save(tmp_path, picture, kind), whole(picture), 16).pixels
+    image = ((rows + columns) % 2 * 255).astype(np.uint8)
+    pixels = read_crop(save(tmp_path, image, kind), whole(image), 16).pixels
     np.testing.assert_allclose(pixels.astype(float), 127.5, atol=6)
 
 
-def test_a_picture_is_enlarged_smoothly(tmp_path: Path) -> None:
+def test_a_image_is_enlarged_smoothly(tmp_path: Path) -> None:
     ramp = np.tile(np.linspace(0, 252, 8).astype(np.uint8), (8, 1))
     row = read_crop(save(tmp_path, ramp), whole(ramp), 64).pixels[32, :, 0].astype(int)
     assert (np.diff(row) >= 0).all()
@@ -108,7 +108,7 @@ def test_a_reduced_decode_agrees_with_a_full_one(tmp_path: Path, width: int, hei
     with Image.open(jpeg) as decoded:
         full = save(tmp_path, decoded.convert("RGB"), "png")
     reduced, expected = read_crop(jpeg, box, 32), read_crop(full, box, 32)
-    assert (reduced.picture_width, reduced.picture_height) == (width, height)
+    assert (reduced.image_width, reduced.image_height) == (width, height)
     rows = slice(5, 27) if box.width > height else slice(None)  # padding repeats one row of either decode
     difference = np.abs(reduced.pixels[rows].astype(int) - expected.pixels[rows].astype(int))
     assert difference.mean() < 1
@@ -119,9 +119,9 @@ def test_boxes_are_given_in_stored_pixels(tmp_path: Path) -> None:
     """A camera's rotation mark is not applied: the official boxes don't know of it."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    picture = coordinates(80, 40)
-    crop = read_crop(save(tmp_path, picture, "png", exif=exif), Box(40, 0, 40, 40), 40)
-    np.testing.assert_array_equal(crop.pixels, picture[:, 40:])
+    image = coordinates(80, 40)
+    crop = read_crop(save(tmp_path, image, "png", exif=exif), Box(40, 0, 40, 40), 40)
+    np.testing.assert_array_equal(crop.pixels, image[:, 40:])
 
 
 def test_any_box_gives_a_square_of_the_right_size(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""Made-up rooms, on sound made of rare bursts: its bins are loud with probability 0.15 and almost silent otherwise.
+"""Made-up rooms, on audio made of rare bursts: its bins are loud with probability 0.15 and almost silent otherwise.
 
-The best denoiser of such sound is known (a mixture of two Gaussians), so nothing here is trained.
+The best denoiser of such audio is known (a mixture of two Gaussians), so nothing here is trained.
 """
 
 import math
@@ -12,7 +12,7 @@ from torch import Tensor
 from linnet.diffusion.dereverberation import PREDICTION_ERROR, blind_dereverb, filter_posterior, wpe
 from linnet.diffusion.operators import FrequencyConvolution, to_channels, to_complex
 from linnet.diffusion.reverb import decay, exponential_filter
-from linnet.diffusion.samplers import NoiseStreams, PredictX0
+from linnet.diffusion.samplers import PerSampleNoise, PredictX0
 from linnet.diffusion.schedule import build_schedule
 from linnet.recipe import CosineSchedule
 
@@ -45,7 +45,7 @@ def si_sdr(estimate: Tensor, truth: Tensor) -> float:
 
 
 def room(seed: int, count: int, reverberation_frames: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Dry sound [B, 2, F, T], the room's filter [F, K], and the sound in the room."""
+    """Dry audio [B, 2, F, T], the room's filter [F, K], and the audio in the room."""
     generator = torch.Generator().manual_seed(seed)
     x = bursts(generator, count)
     filters = exponential_filter(FREQUENCIES, TAPS, reverberation_frames, 1.0, generator)
@@ -155,7 +155,7 @@ def restore(y: Tensor, noise_std: Tensor, numbers: list[int], predict_x0: Predic
         noise_std,
         COSINE,
         predict_x0,
-        NoiseStreams(0, numbers, tuple(y.shape[1:]), torch.device("cpu")),
+        PerSampleNoise(0, numbers, tuple(y.shape[1:]), torch.device("cpu")),
         filter_frames=TAPS,
         wpe_delay=1,
         num_steps=40,
@@ -215,7 +215,7 @@ def test_a_silent_frequency_harms_no_other() -> None:
     assert bool(torch.isfinite(found).all())
 
 
-def test_the_same_seed_gives_the_same_sound() -> None:
+def test_the_same_seed_gives_the_same_audio() -> None:
     _, _, y = room(4, 2, 6.0)
     noise_std = torch.full((FREQUENCIES,), 0.05)
     together = restore(y, noise_std, [3, 8])

@@ -82,7 +82,7 @@ def test_the_predictor_sees_windows_of_the_trained_size_only() -> None:
         shapes.append(tuple(x.shape))
         return x
 
-    windowed(watch, SIZE, 0.5, max_batch=4)(normal(2, 3, 6, 12), 0)  # 2 x 3 windows of 2 pictures
+    windowed(watch, SIZE, 0.5, max_batch=4)(normal(2, 3, 6, 12), 0)  # 2 x 3 windows of 2 images
     assert shapes == [(4, 3, 4, 6)] * 3
 
 
@@ -91,8 +91,8 @@ def smooth(x: Tensor, timestep: int) -> Tensor:
     return F.avg_pool2d(x, 3, stride=1, padding=1)
 
 
-def test_moving_the_picture_by_a_stride_moves_the_prediction() -> None:
-    """Borders of windows show in neither or in both, so all but the ends of the picture moves along."""
+def test_moving_the_image_by_a_stride_moves_the_prediction() -> None:
+    """Borders of windows show in neither or in both, so all but the ends of the image moves along."""
     x = normal(1, 1, 4, 6 + 3 * 8)
     predict = windowed(smooth, SIZE, 0.5)
     before, after = predict(x, 0), predict(x.roll(3, dims=-1), 0)
@@ -109,6 +109,6 @@ def test_borders_of_windows_are_blended_away() -> None:
     assert better < worst / 10
 
 
-def test_a_picture_smaller_than_the_window_is_refused() -> None:
+def test_a_image_smaller_than_the_window_is_refused() -> None:
     with pytest.raises(ValueError, match="5 is shorter than a window of 6"):
         windowed(pointwise, SIZE, 0.5)(normal(1, 1, 8, 5), 0)

@@ -18,7 +18,7 @@ TIMESTEPS = torch.tensor([0, 1, 10, 300, 700, 999])
 PREDICTIONS: list[Prediction] = ["epsilon", "x0", "v"]
 
 
-def pictures() -> tuple[Tensor, Tensor]:
+def images() -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     x0, noise = torch.randn(2, len(TIMESTEPS), 3, 8, 8, generator=generator)
     return x0, noise
@@ -31,21 +31,21 @@ def their_scheduler() -> Any:
 
 
 def test_forward_process_is_diffusers_add_noise() -> None:
-    x0, noise = pictures()
+    x0, noise = images()
     ours = objective.diffuse(x0, noise, *SCHEDULE.rates(TIMESTEPS))
     theirs = their_scheduler().add_noise(x0.double(), noise.double(), TIMESTEPS)
     torch.testing.assert_close(ours.double(), theirs, rtol=1e-6, atol=1e-6)
 
 
 def test_v_target_is_diffusers_velocity() -> None:
-    x0, noise = pictures()
+    x0, noise = images()
     ours = objective.target("v", x0, noise, *SCHEDULE.rates(TIMESTEPS))
     theirs = their_scheduler().get_velocity(x0.double(), noise.double(), TIMESTEPS)
     torch.testing.assert_close(ours.double(), theirs, rtol=1e-6, atol=1e-6)
 
 
-def test_epsilon_and_x0_targets_are_the_noise_and_the_picture() -> None:
-    x0, noise = pictures()
+def test_epsilon_and_x0_targets_are_the_noise_and_the_image() -> None:
+    x0, noise = images()
     rates = SCHEDULE.rates(TIMESTEPS)
     assert torch.equal(objective.target("epsilon", x0, noise, *rates), noise)
     assert torch.equal(objective.target("x0", x0, noise, *rates), x0)
@@ -53,7 +53,7 @@ def test_epsilon_and_x0_targets_are_the_noise_and_the_picture() -> None:
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_predicted_x0_undoes_the_target(prediction: Prediction) -> None:
-    x0, noise = (value.double() for value in pictures())
+    x0, noise = (value.double() for value in images())
     rates = [rate.double() for rate in SCHEDULE.rates(TIMESTEPS)]
     x_t = objective.diffuse(x0, noise, *rates)
     answer = objective.target(prediction, x0, noise, *rates)
@@ -62,9 +62,9 @@ def test_predicted_x0_undoes_the_target(prediction: Prediction) -> None:
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
-def test_a_wrong_answer_implies_the_picture_diffusers_says(prediction: Prediction) -> None:
+def test_a_wrong_answer_implies_the_image_diffusers_says(prediction: Prediction) -> None:
     """Not only at the truth: an arbitrary answer must imply what diffusers' DDPM step calls pred_original_sample."""
-    x_t, answer = (value.double() for value in pictures())
+    x_t, answer = (value.double() for value in images())
     names = {"epsilon": "epsilon", "x0": "sample", "v": "v_prediction"}
     scheduler = their_scheduler()
     scheduler.register_to_config(prediction_type=names[prediction], clip_sample=False)

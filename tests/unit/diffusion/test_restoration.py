@@ -12,7 +12,7 @@ from torch import Tensor
 
 from linnet.diffusion.operators import BlockAverage, FrequencyConvolution, Identity, LinearOperator, Mask, RowScaled
 from linnet.diffusion.restoration import BelowNoise, ddrm, step_coefficients
-from linnet.diffusion.samplers import NoiseStreams, PredictX0
+from linnet.diffusion.samplers import PerSampleNoise, PredictX0
 from linnet.diffusion.schedule import build_schedule
 from linnet.recipe import CosineSchedule
 
@@ -114,7 +114,7 @@ def test_mean_with_noise_that_differs() -> None:
 def test_mean_of_many_draws(operator: LinearOperator, noise_std: float) -> None:
     """The mean of n draws has a standard error of s / sqrt(n), and 200 steps a bias of less than 0.02."""
     count, y = 500, observation(operator, noise_std)
-    many, noise = y.expand(count, *y.shape[1:]), NoiseStreams(0, range(count), SHAPE, CPU)
+    many, noise = y.expand(count, *y.shape[1:]), PerSampleNoise(0, range(count), SHAPE, CPU)
     x = ddrm(operator, many, noise_std, COSINE, best, noise, num_steps=200, eta=0.85, eta_b=1, below_noise="matched")
     error, deviation = x.mean(dim=0) - posterior_mean(operator, y, noise_std)[0], x.std(dim=0)
     assert float(deviation.max()) < 1
@@ -125,7 +125,7 @@ def test_mean_of_many_draws(operator: LinearOperator, noise_std: float) -> None:
 def test_variance_is_less_than_the_posteriors(eta: float, wanted: float) -> None:
     """As documented: draws of DDRM are not draws of the posterior."""
     count, y = 500, observation(Mask(KEPT), 0.0)
-    noise = NoiseStreams(0, range(count), SHAPE, CPU)
+    noise = PerSampleNoise(0, range(count), SHAPE, CPU)
     many = y.expand(count, *SHAPE)
     x = ddrm(Mask(KEPT), many, 0.0, COSINE, best, noise, num_steps=100, eta=eta, eta_b=1, below_noise="constant")
     seen = KEPT.flatten()
@@ -156,7 +156,7 @@ SOUND_OPERATORS = {
 def test_the_result_fits_what_was_observed_without_noise(name: str, num_steps: int) -> None:
     operator, shape = SOUND_OPERATORS[name], (2, 4, 8) if name == "means" else SOUND
     y = operator.forward(torch.randn(2, *shape, generator=torch.Generator().manual_seed(1)))
-    noise = NoiseStreams(0, range(2), shape, CPU)
+    noise = PerSampleNoise(0, range(2), shape, CPU)
     x = ddrm(operator, y, 0.0, COSINE, squash, noise, num_steps=num_steps, eta=0.85, eta_b=1, below_noise="constant")
     assert x.dtype == torch.float32
     torch.testing.assert_close(operator.forward(x), y, rtol=0, atol=2e-6 * float(y.abs().max()))
@@ -209,7 +209,7 @@ def test_the_start_is_as_noisy_as_the_schedule_says() -> None:
         seen.append(x)
         return torch.zeros_like(x)
 
-    noise, replay = NoiseStreams(0, [0], shape, CPU), NoiseStreams(0, [0], shape, CPU)
+    noise, replay = PerSampleNoise(0, [0], shape, CPU), PerSampleNoise(0, [0], shape, CPU)
     noise_std = 1e3
     ddrm(operator, y, noise_std, COSINE, remember, noise, num_steps=2, eta=0.85, eta_b=1, below_noise="constant")
     alpha_bar = float(COSINE.at(torch.tensor(3999)))
@@ -239,7 +239,7 @@ def test_steps_and_operators_are_reported() -> None:
         0.0,
         COSINE,
         remember,
-        NoiseStreams(0, [0], SHAPE, CPU),
+        PerSampleNoise(0, [0], SHAPE, CPU),
         num_steps=4,
         eta=0.85,
         eta_b=1,
@@ -259,7 +259,7 @@ def test_a_result_does_not_depend_on_the_batch() -> None:
     y = operator.forward(torch.randn(3, *SOUND, generator=torch.Generator().manual_seed(2)))
 
     def restore(numbers: list[int], predict_x0: PredictX0) -> Tensor:
-        noise = NoiseStreams(5, numbers, SOUND, CPU)
+        noise = PerSampleNoise(5, numbers, SOUND, CPU)
         return ddrm(
             operator, y[numbers], 0.1, COSINE, predict_x0, noise, num_steps=5, eta=0.85, eta_b=1, below_noise="matched"
         )

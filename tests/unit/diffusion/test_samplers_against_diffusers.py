@@ -1,6 +1,6 @@
 """Whole trajectories of the samplers against diffusers' schedulers, with an arbitrary denoiser and the same noise.
 
-Both sides get linnet's alpha-bar in float64 (the schedules are compared in test_schedule.py) and pictures in float64,
+Both sides get linnet's alpha-bar in float64 (the schedules are compared in test_schedule.py) and images in float64,
 so that formulas are compared and not roundings. diffusers' "previous timestep" is t - T // num_steps, which is the next
 of its own "trailing" timesteps only where num_steps divides T: that is what is compared here.
 """
@@ -15,7 +15,7 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from torch import Tensor
 
-from linnet.diffusion.samplers import NoiseStreams, ddim, ddpm, dpm_solver_pp_2m, sample
+from linnet.diffusion.samplers import PerSampleNoise, ddim, ddpm, dpm_solver_pp_2m, sample
 from linnet.diffusion.schedule import NoiseSchedule, build_schedule
 from linnet.recipe import DDIM, DDPM, CosineSchedule, DPMSolver, LinearSchedule
 
@@ -30,12 +30,12 @@ Path = list[Tensor]
 
 
 def denoiser(x: Tensor, timestep: int) -> Tensor:
-    """Nonlinear in the picture, different at every timestep, and nobody's best guess."""
+    """Nonlinear in the image, different at every timestep, and nobody's best guess."""
     return torch.tanh(0.9 * x + timestep / 100 - 0.3)
 
 
-def streams() -> NoiseStreams:
-    return NoiseStreams(7, [0, 3], SHAPE, CPU)
+def streams() -> PerSampleNoise:
+    return PerSampleNoise(7, [0, 3], SHAPE, CPU)
 
 
 def recorder(path: Path, timesteps: list[int]) -> Callable[[int, Tensor], None]:
@@ -174,7 +174,7 @@ def test_sample_runs_the_recipes_sampler_from_the_first_draw() -> None:
 
 
 def test_ddim_with_eta_1_is_ancestral_sampling() -> None:
-    """Song et al. 2021, section 4.1: the same posterior, so with the same noise the same path."""
+    """Recording et al. 2021, section 4.1: the same posterior, so with the same noise the same path."""
     schedule = SCHEDULES["linear"]
     timesteps = schedule.sampling_timesteps(20)
     noise = streams()

@@ -1,7 +1,7 @@
 """For Gaussian data the best denoiser is known, so every sampler has a right answer. And: where noise comes from.
 
 Data N(mu, s^2), signal rate a, noise rate n: E[x_0 | x_t] = mu + a s^2 / (a^2 s^2 + n^2) (x_t - a mu). The probability
-flow keeps the standard score of a picture: (x_t - a mu) / sqrt(a^2 s^2 + n^2) is the same at every t.
+flow keeps the standard score of an image: (x_t - a mu) / sqrt(a^2 s^2 + n^2) is the same at every t.
 """
 
 import itertools
@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from linnet.diffusion.samplers import NoiseStreams, PredictX0, ddim, ddpm, dpm_solver_pp_2m
+from linnet.diffusion.samplers import PerSampleNoise, PredictX0, ddim, ddpm, dpm_solver_pp_2m
 from linnet.diffusion.schedule import NoiseSchedule, build_schedule
 from linnet.recipe import CosineSchedule, LinearSchedule
 
@@ -45,8 +45,8 @@ def flow(schedule: NoiseSchedule, x: Tensor, start: int, end: int) -> Tensor:
     return b * MU + after / before * (x - a * MU)
 
 
-def no_noise() -> NoiseStreams:
-    return NoiseStreams(0, [], (1,), CPU)
+def no_noise() -> PerSampleNoise:
+    return PerSampleNoise(0, [], (1,), CPU)
 
 
 def run_ddim(x: Tensor, schedule: NoiseSchedule, steps: int, on_step: Callable[[int, Tensor], None]) -> Tensor:
@@ -70,7 +70,7 @@ def solve(run: Solver, schedule: NoiseSchedule, steps: int) -> tuple[float, floa
 @pytest.mark.parametrize("schedule", [LINEAR, COSINE], ids=["linear", "cosine"])
 @pytest.mark.parametrize(("run", "tolerance"), [(run_ddim, 6e-3), (run_dpm, 3e-4)], ids=["ddim", "dpm"])
 def test_a_thousand_steps_recover_mean_and_deviation(run: Solver, tolerance: float, schedule: NoiseSchedule) -> None:
-    """The solvers are affine in the start here, so two starts give the whole distribution of their pictures."""
+    """The solvers are affine in the start here, so two starts give the whole distribution of their images."""
     starts = torch.tensor([-1.0, 1.0], dtype=torch.float64)
     low, high = run(starts, schedule, 1000, lambda *_: None).tolist()
     a, _ = rates(schedule, 999)
@@ -97,8 +97,8 @@ def test_order_of_convergence(run: Solver, order: int, schedule: NoiseSchedule) 
 
 
 def test_ddpm_recovers_the_distribution() -> None:
-    """2,304 pictures of one pixel: the mean has a standard error of S / 48, the deviation of S / 67."""
-    noise = NoiseStreams(3, range(48**2), (1,), CPU)
+    """2,304 images of one pixel: the mean has a standard error of S / 48, the deviation of S / 67."""
+    noise = PerSampleNoise(3, range(48**2), (1,), CPU)
     start = noise.next()
     end = ddpm(start, LINEAR.sampling_timesteps(1000), LINEAR, best(LINEAR), noise).flatten()
     assert float(end.mean()) == pytest.approx(MU, abs=4 * S / 48)
@@ -109,7 +109,7 @@ def test_ddpm_recovers_the_distribution() -> None:
 
 def test_ddpm_variance_is_the_closed_form() -> None:
     """With x_0 known to be 0 everywhere, x_s given x_t is a scaled x_t plus noise of known size."""
-    noise, replay = NoiseStreams(1, [0], (5,), CPU), NoiseStreams(1, [0], (5,), CPU)
+    noise, replay = PerSampleNoise(1, [0], (5,), CPU), PerSampleNoise(1, [0], (5,), CPU)
     x = noise.next().double()
     replay.next()
     found = ddpm(x, [600, 400], LINEAR, lambda x, _: torch.zeros_like(x), noise)
@@ -119,10 +119,10 @@ def test_ddpm_variance_is_the_closed_form() -> None:
     torch.testing.assert_close(found, scale * x + math.sqrt(variance) * replay.next().double(), rtol=1e-6, atol=1e-6)
 
 
-def test_a_pictures_noise_depends_on_its_seed_and_number_only() -> None:
+def test_a_images_noise_depends_on_its_seed_and_number_only() -> None:
     shape = (3, 4, 5)
-    together = NoiseStreams(11, [4, 2, 9], shape, CPU)
-    alone = NoiseStreams(11, [2], shape, CPU)
+    together = PerSampleNoise(11, [4, 2, 9], shape, CPU)
+    alone = PerSampleNoise(11, [2], shape, CPU)
     for _ in range(3):
         whole, single = together.next(), alone.next()
         assert whole.shape == (3, *shape)
@@ -131,15 +131,15 @@ def test_a_pictures_noise_depends_on_its_seed_and_number_only() -> None:
 
 
 def test_noise_of_other_seeds_numbers_and_draws_differs() -> None:
-    first = NoiseStreams(0, [0, 1], (64,), CPU)
-    rows = [*first.next(), *first.next(), *NoiseStreams(1, [0, 1], (64,), CPU).next()]
+    first = PerSampleNoise(0, [0, 1], (64,), CPU)
+    rows = [*first.next(), *first.next(), *PerSampleNoise(1, [0, 1], (64,), CPU).next()]
     assert len({row.numpy().tobytes() for row in rows}) == 6
     correlations = np.corrcoef(torch.stack(rows).numpy())
     assert np.abs(correlations - np.eye(6)).max() < 0.6
 
 
 def test_noise_is_standard_normal() -> None:
-    draws = NoiseStreams(5, range(100), (1000,), CPU).next().double()
+    draws = PerSampleNoise(5, range(100), (1000,), CPU).next().double()
     assert float(draws.mean()) == pytest.approx(0, abs=4 / 316)
     assert float(draws.var()) == pytest.approx(1, abs=4 * 2**0.5 / 316)
     assert float(draws.pow(4).mean()) == pytest.approx(3, abs=0.15)

@@ -57,7 +57,7 @@ def test_cosine_is_the_papers_ratio_until_beta_is_capped(offset: float) -> None:
 
 
 @pytest.mark.parametrize("section", [LINEAR, COSINE])
-def test_signal_falls_all_the_way_and_minus_one_is_the_clean_picture(section: LinearSchedule | CosineSchedule) -> None:
+def test_signal_falls_all_the_way_and_minus_one_is_the_clean_image(section: LinearSchedule | CosineSchedule) -> None:
     schedule = build_schedule(section)
     assert schedule.num_timesteps == 1000
     whole = schedule.at(torch.arange(-1, 1000))
@@ -68,7 +68,7 @@ def test_signal_falls_all_the_way_and_minus_one_is_the_clean_picture(section: Li
     assert float(whole[-1]) < 1e-4
 
 
-def test_rates_are_a_point_on_the_unit_circle_shaped_for_pictures() -> None:
+def test_rates_are_a_point_on_the_unit_circle_shaped_for_images() -> None:
     schedule = build_schedule(COSINE)
     timesteps = torch.tensor([-1, 0, 500, 999])
     signal, noise = schedule.rates(timesteps)

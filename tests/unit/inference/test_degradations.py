@@ -8,7 +8,7 @@ import torch
 
 from linnet.diffusion.reverb import decay
 from linnet.inference.degradations import bin_frequencies, build_problem, made_up_room, noise_rows
-from linnet.modalities.codec import Codec, SoundCodec, Statistics, build_codec
+from linnet.modalities.codec import AudioCodec, Codec, Statistics, build_codec
 from linnet.recipe import (
     BandwidthExtension,
     BlindDereverberation,
@@ -47,7 +47,7 @@ def missing(task: RestorationTask, codec: Codec = SOUNDS, shape: tuple[int, int,
     return build_problem(task, codec, shape, seed=0, device=CPU).missing
 
 
-def test_bins_are_where_they_sound() -> None:
+def test_bins_are_where_they_audio() -> None:
     assert bin_frequencies(DATA).tolist() == [125.0 * number for number in range(1, 33)]
     with_dc = DATA.model_copy(update={"stft": DATA.stft.model_copy(update={"keep_dc": True})})
     assert bin_frequencies(with_dc).tolist() == [125.0 * number for number in range(33)]
@@ -112,7 +112,7 @@ def birds(size: int = 64) -> CaltechBirds:
     return recipe.data.model_copy(update={"image_size_pixels": size})
 
 
-def noise_of_sounds(count: int, *, white: bool) -> torch.Tensor:
+def noise_of_audio(count: int, *, white: bool) -> torch.Tensor:
     """What `NOISE` on the samples of silence is in the solver's units, [count, 2, 32, 64]."""
     task = Denoise(name="noisy", kind="denoise", noise_std=NOISE)
     problem = build_problem(task, SOUNDS, DATA.shape, seed=0, device=CPU)
@@ -122,8 +122,8 @@ def noise_of_sounds(count: int, *, white: bool) -> torch.Tensor:
 
 
 def test_noise_is_white_on_the_samples() -> None:
-    assert isinstance(SOUNDS, SoundCodec)
-    natural = noise_of_sounds(50, white=False) * noise_rows(SOUNDS, NOISE) * SOUNDS.scale
+    assert isinstance(SOUNDS, AudioCodec)
+    natural = noise_of_audio(50, white=False) * noise_rows(SOUNDS, NOISE) * SOUNDS.scale
     waveform = SOUNDS.waveform(natural)[:, 64:-64].double()
     assert float(waveform.std()) == pytest.approx(NOISE, rel=0.02)
     neighbours = (waveform[:, 1:] * waveform[:, :-1]).mean() / waveform.square().mean()
@@ -132,7 +132,7 @@ def test_noise_is_white_on_the_samples() -> None:
 
 def test_the_solver_gets_noise_as_strong_as_it_is_told_and_independent_from_frame_to_frame() -> None:
     """In every bin and frame but the first and last, which reach beyond the ends; without whitening neither holds."""
-    white, shared = (noise_of_sounds(200, white=white)[..., 4:-4].double() for white in (True, False))
+    white, shared = (noise_of_audio(200, white=white)[..., 4:-4].double() for white in (True, False))
     strength = white.square().mean(dim=(0, 1, 3)).sqrt()
     torch.testing.assert_close(strength[1:-1], torch.ones_like(strength[1:-1]), rtol=0.03, atol=0)
     assert float(shared.std()) == pytest.approx(0.5, abs=0.02), "a quarter of the power: 64 / 16 frames share it"
@@ -146,9 +146,9 @@ def test_the_solver_gets_noise_as_strong_as_it_is_told_and_independent_from_fram
 
 
 def test_whitening_takes_nothing_away() -> None:
-    assert isinstance(SOUNDS, SoundCodec)
+    assert isinstance(SOUNDS, AudioCodec)
     scale = noise_rows(SOUNDS, NOISE) * SOUNDS.scale
-    before, after = (SOUNDS.waveform(noise_of_sounds(3, white=white) * scale) for white in (False, True))
+    before, after = (SOUNDS.waveform(noise_of_audio(3, white=white) * scale) for white in (False, True))
     torch.testing.assert_close(after, before, rtol=0, atol=1e-6)
 
 
@@ -184,7 +184,7 @@ def test_a_made_up_room_decays_by_60_db_in_its_time() -> None:
     task = KnownReverb(name="room", kind="known_reverb", reverberation_seconds=0.05, noise_std=0.0)
     filters = made_up_room(task, DATA, (2, 4000, 64), np.random.default_rng(0))
     assert filters.shape == (4000, 26), "taps up to 0.05 s, every 2 ms"
-    assert torch.equal(filters[:, 0], torch.ones(4000, dtype=filters.dtype)), "the direct sound"
+    assert torch.equal(filters[:, 0], torch.ones(4000, dtype=filters.dtype)), "the direct audio"
     power = filters[:, 1:].abs().double().square().mean(dim=0)
     torch.testing.assert_close(power, decay(26, 0.05, 0.002)[1:], rtol=0.1, atol=0)
 
@@ -199,7 +199,7 @@ def test_every_shipped_task_damages_and_is_undone_where_it_can_be(path: Path) ->
     """All shapes fit; what is observed without noise comes back, and noise is as loud as the solver is told."""
     recipe = load_recipe(path)
     shape = recipe.data.shape
-    codec = build_codec(recipe.data, statistics_of(shape[1]) if recipe.data.kind == "sound" else PICTURES, CPU)
+    codec = build_codec(recipe.data, statistics_of(shape[1]) if recipe.data.kind == "audio" else PICTURES, CPU)
     clean = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
     for task in recipe.restore.tasks:
         problem = build_problem(task, codec, shape, seed=0, device=CPU)

@@ -10,21 +10,20 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from linnet.artifacts import Model, write_provenance
-from linnet.diffusion.samplers import NoiseStreams, sample
+from linnet.diffusion.samplers import PerSampleNoise, sample
 from linnet.diffusion.schedule import build_schedule
 from linnet.files import PROVENANCE, ArtifactError, write_json
 from linnet.inference.diffusion_model import (
     DeviceError,
-    Painter,
-    UntoldError,
+    DiffusionModel,
+    NoUnconditionalModeError,
     build_network,
     chunks,
-    load_painter,
     noise_level,
     pick_device,
     place,
 )
-from linnet.modalities.codec import PictureCodec
+from linnet.modalities.codec import ImageCodec
 from linnet.recipe import DDIM, DDPM, DPMSolver, SamplerSection
 from support.tiny import tiny_recipe
 
@@ -35,7 +34,7 @@ STATISTICS = {
     "class_names": [f"class {number}" for number in range(8)],
     "class_counts": [1] * 8,
 }
-STANDARD = PictureCodec.of(STATISTICS, CPU)
+STANDARD = ImageCodec.of(STATISTICS, CPU)
 CLASSES = 8
 SOLVER = DPMSolver(kind="dpm_solver_pp_2m", num_steps=4)
 SAMPLERS: list[SamplerSection] = [
@@ -45,7 +44,7 @@ SAMPLERS: list[SamplerSection] = [
 ]
 
 
-def painter(*overrides: str, gain: float = 1.0) -> Painter:
+def diffusion_model(*overrides: str, gain: float = 1.0) -> DiffusionModel:
     recipe = tiny_recipe(*overrides).training()
     network = place(build_network(recipe), CPU)
     generator = torch.Generator().manual_seed(0)
@@ -53,13 +52,13 @@ def painter(*overrides: str, gain: float = 1.0) -> Painter:
         for parameter in network.parameters():
             scale = gain * parameter[0].numel() ** -0.5
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
-    return Painter.of(network, recipe, STATISTICS, CPU)
+    return DiffusionModel.of(network, recipe, STATISTICS, CPU)
 
 
-def draw(one: Painter, numbers: list[int], labels: list[int] | None, **changes: Any) -> Tensor:
+def draw(one: DiffusionModel, numbers: list[int], labels: list[int] | None, **changes: Any) -> Tensor:
     settings: dict[str, Any] = {"seed": 1, "guidance_scale": 1.0, "clip_x0": False, "precision": "fp32"}
     sampler = changes.pop("sampler", SOLVER)
-    return one.draw(sampler, numbers=numbers, conditions=labels, **(settings | changes))
+    return one.sample(sampler, numbers=numbers, conditions=labels, **(settings | changes))
 
 
 # --- pixels -----------------------------------------------------------------------------------------------------------
@@ -72,7 +71,7 @@ def all_values() -> Tensor:
 
 @pytest.mark.parametrize("statistics", [STATISTICS, {"mean": [0.0, 1.0, 0.99], "std": [0.01, 0.5, 1.0]}])
 def test_all_256_values_survive_the_round_trip(statistics: dict[str, list[float]]) -> None:
-    codec = PictureCodec.of(statistics, CPU)
+    codec = ImageCodec.of(statistics, CPU)
     encoded = codec.encode(all_values())
     assert encoded.dtype == torch.float32
     assert encoded.shape == (1, 3, 16, 16)
@@ -83,7 +82,7 @@ def test_encoded_pixels_have_mean_0_and_deviation_1() -> None:
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 200, (4, 8, 8, 3), dtype=np.uint8))
     scaled = pixels.double() / 255
     statistics = {"mean": scaled.mean(dim=(0, 1, 2)).tolist(), "std": scaled.std(dim=(0, 1, 2), correction=0).tolist()}
-    encoded = PictureCodec.of(statistics, CPU).encode(pixels).double()
+    encoded = ImageCodec.of(statistics, CPU).encode(pixels).double()
     torch.testing.assert_close(encoded.mean(dim=(0, 2, 3)), torch.zeros(3).double(), rtol=0, atol=1e-6)
     torch.testing.assert_close(encoded.std(dim=(0, 2, 3), correction=0), torch.ones(3).double(), rtol=1e-6, atol=0)
 
@@ -140,7 +139,7 @@ def test_pick_device() -> None:
 # --- drawing ----------------------------------------------------------------------------------------------------------
 
 
-def by_hand(one: Painter, numbers: list[int], answer: Any) -> Tensor:
+def by_hand(one: DiffusionModel, numbers: list[int], answer: Any) -> Tensor:
     """The sampler over `answer(x, noise variance)`, with v turned into x_0 here."""
     schedule = build_schedule(one.recipe.diffusion.schedule)
 
@@ -150,13 +149,13 @@ def by_hand(one: Painter, numbers: list[int], answer: Any) -> Tensor:
         return result
 
     with torch.inference_mode():
-        return sample(SOLVER, schedule, predict, NoiseStreams(1, numbers, (3, 16, 16), CPU))
+        return sample(SOLVER, schedule, predict, PerSampleNoise(1, numbers, (3, 16, 16), CPU))
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: sampler.kind)
 @pytest.mark.parametrize("scale", [1.0, 2.0])
-def test_a_picture_does_not_depend_on_its_batch(sampler: SamplerSection, scale: float) -> None:
-    one, labels = painter(), [3, 1, 4, 1, 5]
+def test_a_image_does_not_depend_on_its_batch(sampler: SamplerSection, scale: float) -> None:
+    one, labels = diffusion_model(), [3, 1, 4, 1, 5]
     settings: dict[str, Any] = {"sampler": sampler, "guidance_scale": scale, "clip_x0": True}
     whole = draw(one, list(range(5)), labels, **settings)
     pairs = [draw(one, numbers, [labels[n] for n in numbers], **settings) for numbers in chunks(5, 2)]
@@ -168,7 +167,7 @@ def test_a_picture_does_not_depend_on_its_batch(sampler: SamplerSection, scale: 
 
 def test_batch_statistics_do_not_enter_either() -> None:
     """The first form has batch norm: drawing must use its running averages."""
-    one = painter("model.noise_injection=input")
+    one = diffusion_model("model.noise_injection=input")
     one.network.train()
     whole = draw(one, [0, 1, 2], [0, 1, 2])
     torch.testing.assert_close(draw(one, [2], [2])[0], whole[2], rtol=1e-4, atol=1e-4)
@@ -176,7 +175,7 @@ def test_batch_statistics_do_not_enter_either() -> None:
 
 def test_guidance_is_ho_and_salimans() -> None:
     """Scale 1 is the class alone, 0 no class, 2.5 beyond the class; each against the network asked directly."""
-    one, numbers, labels = painter(), [0, 1], torch.tensor([3, 6])
+    one, numbers, labels = diffusion_model(), [0, 1], torch.tensor([3, 6])
     net = one.network
     with_class = by_hand(one, numbers, lambda x, level: net(x, level, labels))
     without = by_hand(one, numbers, lambda x, level: net(x, level, None))
@@ -189,24 +188,26 @@ def test_guidance_is_ho_and_salimans() -> None:
 
 
 def test_an_unconditional_model_draws_without_labels() -> None:
-    one = painter("conditioning={kind='none'}")
+    one = diffusion_model("conditioning={kind='none'}")
     net = one.network
     wanted = by_hand(one, [4], lambda x, level: net(x, level, None))
     torch.testing.assert_close(draw(one, [4], None), wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_a_model_that_was_always_told_is_not_asked_without() -> None:
-    one = painter("conditioning.dropout=0.0", "sample.guidance_scale=1.0", "restore.tasks=[]")
+    one = diffusion_model("conditioning.dropout=0.0", "sample.guidance_scale=1.0", "restore.tasks=[]")
     with_class = by_hand(one, [0], lambda x, level: one.network(x, level, torch.tensor([3])))
     torch.testing.assert_close(draw(one, [0], [3]), with_class, rtol=1e-4, atol=1e-4)
     for labels, scale in (([3], 2.0), ([3], 0.0), (None, 1.0)):
-        with pytest.raises(UntoldError, match=r"dropout = 0, .* Give a prompt and guidance 1, or train with dropout"):
+        with pytest.raises(
+            NoUnconditionalModeError, match=r"dropout = 0, .* Give a prompt and guidance 1, or train with dropout"
+        ):
             draw(one, [0], labels, guidance_scale=scale)
 
 
-def test_clipping_keeps_pictures_in_the_range_of_pixels() -> None:
+def test_clipping_keeps_images_in_the_range_of_pixels() -> None:
     """The solver's last step returns its x_0, so the end shows whether predictions were clipped."""
-    one = painter(gain=1.5)
+    one = diffusion_model(gain=1.5)
     low, high = (STANDARD.encode(torch.full((1, 1, 1, 3), value, dtype=torch.uint8)) for value in (0, 255))
     free, clipped = (draw(one, [0, 1], [0, 1], clip_x0=clip) for clip in (False, True))
     assert bool((free > high + 0.1).any())
@@ -233,45 +234,45 @@ def model(tmp_path: Path) -> Path:
     return folder
 
 
-def test_load_painter_takes_the_weights_asked_for(model: Path) -> None:
+def test_load_takes_the_weights_asked_for(model: Path) -> None:
     recipe = tiny_recipe().training()
-    raw, ema, untrained = (load_painter(model, weights=kind, device=CPU) for kind in ("raw", "ema", "untrained"))
+    raw, ema, untrained = (DiffusionModel.load(model, weights=kind, device=CPU) for kind in ("raw", "ema", "untrained"))
     assert {float(p.max()) for p in raw.network.parameters()} == {0.25}
     assert {float(p.max()) for p in ema.network.parameters()} == {0.5}
     fresh: nn.Module = build_network(recipe)
     pairs = zip(fresh.parameters(), untrained.network.parameters(), strict=True)
     assert all(torch.equal(mine, theirs) for mine, theirs in pairs)
     assert raw.recipe == recipe
-    assert isinstance(raw.codec, PictureCodec)
+    assert isinstance(raw.codec, ImageCodec)
     assert raw.codec.mean.flatten().tolist() == pytest.approx(STATISTICS["mean"])
     assert not raw.network.training
     assert not any(parameter.requires_grad for parameter in raw.network.parameters())
 
 
-def test_load_painter_of_nothing_says_what_to_run(tmp_path: Path) -> None:
+def test_load_of_nothing_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"nothing.* is not there; run `linnet train` first"):
-        load_painter(tmp_path / "nothing", weights="ema", device=CPU)
+        DiffusionModel.load(tmp_path / "nothing", weights="ema", device=CPU)
 
 
 @pytest.mark.parametrize("name", [PROVENANCE, Model.recipe, Model.statistics, Model.weights])
 @pytest.mark.parametrize("damage", ["missing", "cut"])
-def test_load_painter_names_the_damaged_file(model: Path, name: str, damage: str) -> None:
+def test_load_names_the_damaged_file(model: Path, name: str, damage: str) -> None:
     path = model / name
     if damage == "missing":
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(ArtifactError, match=rf"(?s){name}.*(linnet train|train the model again)"):
-        load_painter(model, weights="raw", device=CPU)
+        DiffusionModel.load(model, weights="raw", device=CPU)
 
 
-def test_load_painter_refuses_weights_of_another_network(model: Path) -> None:
+def test_load_refuses_weights_of_another_network(model: Path) -> None:
     save_file({"stem.weight": torch.zeros(1)}, model / Model.ema_weights)
     with pytest.raises(ArtifactError, match=rf"(?s){Model.ema_weights}: cannot be loaded .*train the model again"):
-        load_painter(model, weights="ema", device=CPU)
+        DiffusionModel.load(model, weights="ema", device=CPU)
 
 
-def test_load_painter_refuses_the_folder_of_another_stage(model: Path) -> None:
+def test_load_refuses_the_folder_of_another_stage(model: Path) -> None:
     write_provenance(model, "sample", [], {})
     with pytest.raises(ArtifactError, match="was made by `linnet sample`, not by `linnet train`"):
-        load_painter(model, weights="ema", device=CPU)
+        DiffusionModel.load(model, weights="ema", device=CPU)

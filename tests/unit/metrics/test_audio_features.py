@@ -1,4 +1,4 @@
-"""Sound features against direct computations and sounds whose features are known, and files that hold an embedding."""
+"""Audio features against direct computations and audio whose features are known, and files that hold an embedding."""
 
 import hashlib
 import warnings
@@ -36,7 +36,7 @@ def noise(count: int, *, samples: int = 4000, seed: int = 0) -> Waveforms:
 
 def descriptor(waveforms: Waveforms, rate: int = RATE) -> Tensor:
     batches = extract("log_mel", waveforms, sample_rate_hz=rate, batch_size=64, device=CPU, embedding=None)
-    return torch.cat(list(batches)).squeeze(1)  # one vector a sound
+    return torch.cat(list(batches)).squeeze(1)  # one vector an audio
 
 
 def sine(hz: float, *, rate: int = RATE, seconds: float = 0.5, amplitude: float = 1.0) -> Tensor:
@@ -84,8 +84,8 @@ def test_rounding_to_16_bits_is_silence() -> None:
 
 def test_the_descriptor_is_what_it_says() -> None:
     """A direct computation: frames, power spectra, triangles, logarithms, moments."""
-    sound = noise(1, samples=3001)[0]
-    x = sound / 32768.0
+    audio = noise(1, samples=3001)[0]
+    x = audio / 32768.0
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(512) / 512)
     frames = [x[start : start + 512] * hann for start in range(0, len(x) - 511, 128)]
     power = [np.abs(np.fft.rfft(frame)) ** 2 / hann.sum() ** 2 for frame in frames]
@@ -99,7 +99,7 @@ def test_the_descriptor_is_what_it_says() -> None:
     steps = np.sqrt((np.diff(levels, axis=0) ** 2).mean(axis=0))
     wanted = np.concatenate([levels.mean(axis=0), levels.std(axis=0), steps])
     np.testing.assert_allclose(
-        descriptor(sound[None])[0].numpy(), wanted, rtol=1e-6, atol=1e-6
+        descriptor(audio[None])[0].numpy(), wanted, rtol=1e-6, atol=1e-6
     )  # int16 / 2^15 is exact
 
 
@@ -147,7 +147,7 @@ def test_batches_change_no_bit() -> None:
 
 
 class Moments(nn.Module):
-    """Mean and mean square of each sound."""
+    """Mean and mean square of each audio."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.stack([x.mean(dim=1), (x * x).mean(dim=1)], dim=1)
@@ -187,10 +187,10 @@ def vectors(embedding: Embedding, waveforms: Waveforms) -> Tensor:
 def test_a_scripted_embedding_sees_waveforms_in_full_scale_units(tmp_path: Path) -> None:
     path = script(Moments(), tmp_path / "moments.pt")
     embedding = load_embedding("scripted", path, None, CPU)
-    sounds = noise(3)
-    found = vectors(embedding, sounds)
+    audio = noise(3)
+    found = vectors(embedding, audio)
     assert found.dtype == torch.float64
-    x = sounds / 32768.0
+    x = audio / 32768.0
     np.testing.assert_allclose(found.numpy(), np.stack([x.mean(axis=1), (x**2).mean(axis=1)], axis=1), atol=1e-6)
     assert not embedding.is_published
     assert embedding.sha256 == sha256(path)
@@ -200,8 +200,8 @@ def test_a_scripted_embedding_sees_waveforms_in_full_scale_units(tmp_path: Path)
 @pytest.mark.parametrize(
     ("module", "complaint"),
     [
-        (Whole(), r"gave shape \(\) for 2 sounds, wanted .* \[2, d\]"),
-        (One(), r"gave shape \(1, 4000\) for 2 sounds"),
+        (Whole(), r"gave shape \(\) for 2 audio, wanted .* \[2, d\]"),
+        (One(), r"gave shape \(1, 4000\) for 2 audio"),
         (Hollow(), "not finite"),
     ],
 )

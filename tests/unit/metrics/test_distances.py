@@ -40,7 +40,7 @@ def test_frechet_is_heusels_formula(count: int, other: int, dims: int) -> None:
 
 
 @pytest.mark.parametrize(("count", "other", "dims"), [(20, 30, 64), (10, 200, 64), (30, 20, 300)])
-def test_frechet_with_fewer_pictures_than_features(count: int, other: int, dims: int) -> None:
+def test_frechet_with_fewer_images_than_features(count: int, other: int, dims: int) -> None:
     """With S = A^T A the trace of (S_1 S_2)^(1/2) is the nuclear norm of A_1 A_2^T: no root of a singular matrix."""
     real, generated = features(count, dims, 0), features(other, dims, 1)
     a, b = real.numpy(), generated.numpy()

@@ -1,4 +1,4 @@
-"""Features against closed forms on drawn pictures, and Inception against torch-fidelity's own extractor."""
+"""Features against closed forms on drawn images, and Inception against torch-fidelity's own extractor."""
 
 import hashlib
 from pathlib import Path
@@ -21,22 +21,22 @@ from linnet.metrics.image_features import (
     texture,
     thumbnail,
 )
-from linnet.recipe import PictureFeatures
+from linnet.recipe import ImageFeatures
 
 CPU = torch.device("cpu")
 UNREACHABLE = "http://127.0.0.1:9/" + INCEPTION_FILE
-Pictures = NDArray[np.uint8]
+Images = NDArray[np.uint8]
 
 
-def pictures(count: int, *, size: int = 24, seed: int = 0) -> Pictures:
+def images(count: int, *, size: int = 24, seed: int = 0) -> Images:
     return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
 
 
-def tensor(picture: Pictures) -> torch.Tensor:
-    return torch.from_numpy(picture).permute(2, 0, 1)[None]
+def tensor(image: Images) -> torch.Tensor:
+    return torch.from_numpy(image).permute(2, 0, 1)[None]
 
 
-def stripes(first: tuple[int, int, int], second: tuple[int, int, int], *, width: int) -> Pictures:
+def stripes(first: tuple[int, int, int], second: tuple[int, int, int], *, width: int) -> Images:
     """16 x 16, vertical stripes that change colour every `width` columns."""
     row = np.array([first if x // width % 2 == 0 else second for x in range(16)], dtype=np.uint8)
     return np.broadcast_to(row, (16, 16, 3)).copy()
@@ -45,7 +45,7 @@ def stripes(first: tuple[int, int, int], second: tuple[int, int, int], *, width:
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 
-def test_thumbnail_of_a_plain_picture_is_its_colour() -> None:
+def test_thumbnail_of_a_plain_image_is_its_colour() -> None:
     plain = np.broadcast_to(np.array([51, 102, 255], dtype=np.uint8), (20, 20, 3)).copy()
     found = thumbnail(tensor(plain))
     assert found.dtype == torch.float64
@@ -55,12 +55,12 @@ def test_thumbnail_of_a_plain_picture_is_its_colour() -> None:
 
 def test_thumbnail_is_area_means_in_rows() -> None:
     """12 x 12 in 2 x 2 areas; channel, then row, then column."""
-    picture = pictures(1, size=12)[0]
-    wanted = (picture / 255.0).reshape(6, 2, 6, 2, 3).mean(axis=(1, 3)).transpose(2, 0, 1).ravel()
-    np.testing.assert_allclose(thumbnail(tensor(picture))[0].numpy(), wanted, rtol=1e-12)
+    image = images(1, size=12)[0]
+    wanted = (image / 255.0).reshape(6, 2, 6, 2, 3).mean(axis=(1, 3)).transpose(2, 0, 1).ravel()
+    np.testing.assert_allclose(thumbnail(tensor(image))[0].numpy(), wanted, rtol=1e-12)
 
 
-def test_texture_of_a_plain_picture_is_zero() -> None:
+def test_texture_of_a_plain_image_is_zero() -> None:
     plain = np.broadcast_to(np.array([51, 102, 250], dtype=np.uint8), (20, 20, 3)).copy()
     found = texture(tensor(plain))
     assert found.shape == (1, 96)
@@ -68,7 +68,7 @@ def test_texture_of_a_plain_picture_is_zero() -> None:
 
 
 def test_texture_of_fine_stripes() -> None:
-    """Every horizontal step is 1, no vertical one; halving the picture makes it plain grey, and grey has no colour."""
+    """Every horizontal step is 1, no vertical one; halving the image makes it plain grey, and grey has no colour."""
     found = texture(tensor(stripes(BLACK, WHITE, width=1)))[0]
     torch.testing.assert_close(found[:16], torch.ones(16).double())
     assert float(found[16:].abs().max()) < 1e-7
@@ -95,12 +95,12 @@ def test_texture_of_red_and_blue_stripes_is_the_spread_of_colour_differences() -
 
 
 @pytest.mark.parametrize(("kind", "dims"), [("thumbnail", 108), ("texture", 96)])
-def test_batches_change_no_bit(kind: PictureFeatures, dims: int) -> None:
-    whole = torch.cat(list(extract(kind, pictures(13), batch_size=13, device=CPU, inception=None)))
+def test_batches_change_no_bit(kind: ImageFeatures, dims: int) -> None:
+    whole = torch.cat(list(extract(kind, images(13), batch_size=13, device=CPU, inception=None)))
     assert whole.shape == (13, dims)
     assert whole.dtype == torch.float64
     for size in (1, 4, 100):
-        parts = list(extract(kind, pictures(13), batch_size=size, device=CPU, inception=None))
+        parts = list(extract(kind, images(13), batch_size=size, device=CPU, inception=None))
         assert [len(part) for part in parts] == [min(size, 13 - start) for start in range(0, 13, size)]
         assert torch.equal(torch.cat(parts), whole)
 
@@ -136,7 +136,7 @@ def sha256(path: Path) -> str:
 
 def test_inception_features_are_torch_fidelitys(weights: Path) -> None:
     """Also its way of resizing, which FID's numbers depend on."""
-    two = pictures(2, size=64)
+    two = images(2, size=64)
     network = load_inception(weights, sha256(weights), CPU)
     (found,) = extract("inception", two, batch_size=2, device=CPU, inception=network)
     theirs = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=str(weights))

@@ -1,4 +1,4 @@
-"""Nearest training pictures: copies are found, mirrored or not, wherever they lie."""
+"""Nearest training images: copies are found, mirrored or not, wherever they lie."""
 
 import numpy as np
 import pytest
@@ -7,18 +7,18 @@ from numpy.typing import NDArray
 from linnet.metrics import memorization
 from linnet.metrics.memorization import nearest
 
-Pictures = NDArray[np.uint8]
+Images = NDArray[np.uint8]
 ROUNDING = 1e-7  # torch.cdist takes differences of squares, so a copy is not at 0 to the last bit
 
 
-def pictures(count: int, *, size: int = 16, seed: int = 0) -> Pictures:
+def images(count: int, *, size: int = 16, seed: int = 0) -> Images:
     return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("size", [8, 16, 32])
 @pytest.mark.parametrize("count", [5, 60])
 def test_copies_are_at_distance_zero_in_their_row(size: int, count: int) -> None:
-    train = pictures(count, size=size)
+    train = images(count, size=size)
     rows = np.array([4, 0, 2])
     distance, row = nearest(train[rows], train, mirrored=True)
     assert distance == pytest.approx(0, abs=ROUNDING)
@@ -28,7 +28,7 @@ def test_copies_are_at_distance_zero_in_their_row(size: int, count: int) -> None
 
 
 def test_mirrored_copies_are_copies_and_upside_down_ones_are_not() -> None:
-    train = pictures(40)
+    train = images(40)
     mirrored, row = nearest(train[[7, 31], :, ::-1], train, mirrored=True)
     assert mirrored == pytest.approx(0, abs=ROUNDING)
     assert row.tolist() == [7, 31]
@@ -37,7 +37,7 @@ def test_mirrored_copies_are_copies_and_upside_down_ones_are_not() -> None:
 
 
 def test_a_spectrogram_played_backwards_is_no_copy() -> None:
-    train = pictures(40)
+    train = images(40)
     mirrored, _ = nearest(train[[7, 31], :, ::-1], train, mirrored=False)
     assert mirrored.min() > 0.1
     same, row = nearest(train[[7, 31]], train, mirrored=False)
@@ -46,18 +46,18 @@ def test_a_spectrogram_played_backwards_is_no_copy() -> None:
 
 
 def test_distance_is_the_root_mean_square_of_16_by_16_area_means() -> None:
-    """By loops over 2 x 2 areas of 32 x 32 pictures."""
-    queries, train = pictures(3, size=32), pictures(9, size=32, seed=1)
+    """By loops over 2 x 2 areas of 32 x 32 images."""
+    queries, train = images(3, size=32), images(9, size=32, seed=1)
 
-    def small(picture: Pictures) -> NDArray[np.float64]:
-        means: NDArray[np.float64] = (picture / 255.0).reshape(16, 2, 16, 2, 3).mean(axis=(1, 3))
+    def small(image: Images) -> NDArray[np.float64]:
+        means: NDArray[np.float64] = (image / 255.0).reshape(16, 2, 16, 2, 3).mean(axis=(1, 3))
         return means
 
     distance, row = nearest(queries, train, mirrored=True)
     for query, found, place in zip(queries, distance, row, strict=True):
         each = [
-            min(np.sqrt(((small(query) - small(other)) ** 2).mean()) for other in (picture, picture[:, ::-1]))
-            for picture in train
+            min(np.sqrt(((small(query) - small(other)) ** 2).mean()) for other in (image, image[:, ::-1]))
+            for image in train
         ]
         assert found == pytest.approx(min(each), rel=1e-9)
         assert place == int(np.argmin(each))
@@ -71,7 +71,7 @@ def test_a_constant_offset_is_its_own_distance() -> None:
 
 @pytest.mark.parametrize("chunk", [1, 7, 39, 40])
 def test_chunks_change_nothing(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    train, queries = pictures(40), np.concatenate([pictures(30, seed=1), pictures(40)[[0, 39]]])
+    train, queries = images(40), np.concatenate([images(30, seed=1), images(40)[[0, 39]]])
     distance, row = nearest(queries, train, mirrored=True)
     monkeypatch.setattr(memorization, "CHUNK", chunk)
     in_chunks, same_row = nearest(queries, train, mirrored=True)
@@ -79,8 +79,8 @@ def test_chunks_change_nothing(chunk: int, monkeypatch: pytest.MonkeyPatch) -> N
     np.testing.assert_allclose(in_chunks, distance, rtol=1e-9, atol=ROUNDING)
 
 
-def test_the_first_of_equal_pictures_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_of_equal_images_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memorization, "CHUNK", 2)
-    train = np.concatenate([pictures(1, seed=3), *[pictures(1, seed=4)] * 4])
-    _, row = nearest(pictures(1, seed=4), train, mirrored=True)
+    train = np.concatenate([images(1, seed=3), *[images(1, seed=4)] * 4])
+    _, row = nearest(images(1, seed=4), train, mirrored=True)
     assert row.tolist() == [1]

@@ -51,10 +51,10 @@ def test_si_sdr_has_limits() -> None:
 
 def test_si_sdr_of_silence_is_defined() -> None:
     """Both, the estimate, the clean one, neither; torchmetrics gives a silent estimate 0 dB."""
-    sound, silence = waves(1), torch.zeros(1, 400).double()
-    estimate, clean = torch.cat([silence, silence, sound, sound]), torch.cat([silence, sound, silence, sound])
+    audio, silence = waves(1), torch.zeros(1, 400).double()
+    estimate, clean = torch.cat([silence, silence, audio, audio]), torch.cat([silence, audio, silence, audio])
     assert si_sdr(estimate, clean).tolist() == [100, -100, -100, 100]
-    assert si_sdr(sound * 1e-300, sound).tolist() == [100]
+    assert si_sdr(audio * 1e-300, audio).tolist() == [100]
 
 
 # --- magnitudes -------------------------------------------------------------------------------------------------------
@@ -94,10 +94,10 @@ def test_log_spectral_distance_has_a_floor_below_the_clean_peak() -> None:
 
 
 def test_log_spectral_distance_of_silence_is_finite() -> None:
-    silence, sound = torch.zeros(1, 3, 2), torch.ones(1, 3, 2)
+    silence, audio = torch.zeros(1, 3, 2), torch.ones(1, 3, 2)
     assert log_spectral_distance(silence, silence).tolist() == [0]
-    assert log_spectral_distance(sound, silence).tolist() == [pytest.approx(80)]
-    assert log_spectral_distance(silence, sound).tolist() == [pytest.approx(80)]
+    assert log_spectral_distance(audio, silence).tolist() == [pytest.approx(80)]
+    assert log_spectral_distance(silence, audio).tolist() == [pytest.approx(80)]
 
 
 def test_log_spectral_distance_can_look_at_the_missing_part_alone() -> None:
@@ -124,7 +124,7 @@ def test_log_spectral_distance_refuses_what_has_no_answer() -> None:
         log_spectral_distance(torch.complex(magnitudes(), magnitudes()), magnitudes())
 
 
-# --- pictures ---------------------------------------------------------------------------------------------------------
+# --- images ---------------------------------------------------------------------------------------------------------
 
 
 def test_rmse_and_psnr_of_known_errors() -> None:

@@ -53,14 +53,14 @@ def test_filters_leave_out_a_constant() -> None:
 
 def test_front_end_is_the_published_one() -> None:
     """25 ms every 10 ms, 512 points, log(mel of magnitudes + 0.01), in patches of 96 x 64."""
-    sound = waveforms(1, 2 * 96 * 160 + 1000)
-    found = log_mel_patches(sound)
+    audio = waveforms(1, 2 * 96 * 160 + 1000)
+    found = log_mel_patches(audio)
     assert found.shape == (1, 2, 96, 64)
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400)
     filters = mel_filters(num_bins=257, sample_rate_hz=16_000, num_bands=64, low_hz=125, high_hz=7500).numpy()
     for patch, frame in ((0, 0), (0, 95), (1, 0), (1, 50)):
         start = 160 * (96 * patch + frame)
-        magnitude = np.abs(np.fft.rfft(sound[0, start : start + 400].double().numpy() * hann, 512))
+        magnitude = np.abs(np.fft.rfft(audio[0, start : start + 400].double().numpy() * hann, 512))
         wanted = np.log(magnitude @ filters + 0.01)
         np.testing.assert_allclose(found[0, patch, frame].numpy(), wanted, rtol=0, atol=1e-4)
 
@@ -82,7 +82,7 @@ def test_patches_fill_or_are_padded(samples: int, patches: int) -> None:
     assert bool(found.isfinite().all())
 
 
-def test_short_sounds_end_in_silence() -> None:
+def test_short_audio_end_in_silence() -> None:
     found = log_mel_patches(waveforms(1, 1600))
     torch.testing.assert_close(found[0, 0, 10:], torch.full((86, 64), float(np.log(0.01))))
     assert float(found[0, 0, :10].max()) > 0
@@ -118,8 +118,8 @@ def test_only_published_weights_make_fad(embedding: Embedding) -> None:
 def test_embedding_is_the_layers_one_by_one(weights: Path, embedding: Embedding) -> None:
     """With the loop over pooled places written out: row by row, column by column, channel last."""
     state = torch.load(weights, weights_only=True)
-    sound = waveforms(1, PATCH_SAMPLES)
-    x = log_mel_patches(sound)[:, 0][:, None]
+    audio = waveforms(1, PATCH_SAMPLES)
+    x = log_mel_patches(audio)[:, 0][:, None]
     for name in NAMES:
         x = F.relu(F.conv2d(x, state[f"features.{name}.weight"], state[f"features.{name}.bias"], padding=1))
         x = x if name in (6, 11) else F.max_pool2d(x, 2)
@@ -128,14 +128,14 @@ def test_embedding_is_the_layers_one_by_one(weights: Path, embedding: Embedding)
         flat = state[f"embeddings.{name}.weight"] @ flat + state[f"embeddings.{name}.bias"]
         flat = F.relu(flat) if name < 4 else flat
     with torch.no_grad():
-        found = embedding(sound, 16_000)
+        found = embedding(audio, 16_000)
     assert found.shape == (1, 1, 128)
     assert float(found.min()) < 0  # no ReLU after the last layer
     torch.testing.assert_close(found[0, 0], flat, rtol=1e-3, atol=1e-3)
 
 
-def test_each_patch_of_a_sound_is_a_row(embedding: Embedding, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two sounds of two patches each, however many go through the network at once: as each patch alone."""
+def test_each_patch_of_a_audio_is_a_row(embedding: Embedding, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two audio of two patches each, however many go through the network at once: as each patch alone."""
     both = waveforms(2, PATCH_SAMPLES + 15_360)
     with torch.no_grad():
         found = embedding(both, 16_000)
@@ -153,8 +153,8 @@ def test_other_rates_are_resampled(embedding: Embedding) -> None:
 
     def features(hz: float, rate: int) -> Tensor:
         tone = np.sin(2 * np.pi * hz * np.arange(rate) / rate)
-        sounds = np.rint(tone * 9000).astype(np.int16)[None]
-        (found,) = extract("vggish", sounds, sample_rate_hz=rate, batch_size=1, device=CPU, embedding=embedding)
+        audio = np.rint(tone * 9000).astype(np.int16)[None]
+        (found,) = extract("vggish", audio, sample_rate_hz=rate, batch_size=1, device=CPU, embedding=embedding)
         assert found.dtype == torch.float64
         return found
 

@@ -1,4 +1,4 @@
-"""The codec of sound: from samples to what the network sees and back, at the loudness that was there."""
+"""The codec of audio: from samples to what the network sees and back, at the loudness that was there."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,8 @@ from torch import Tensor
 from linnet.artifacts import Dataset
 from linnet.audio.griffin_lim import KnownBins
 from linnet.data.arrays import open_array
-from linnet.modalities.codec import NotFiniteError, SoundCodec, Statistics, to_samples
-from linnet.recipe import ComplexSpectrogram, MagnitudeSpectrogram, Representation, Sound
+from linnet.modalities.codec import AudioCodec, NotFiniteError, Statistics, to_samples
+from linnet.recipe import Audio, ComplexSpectrogram, MagnitudeSpectrogram, Representation
 from support.audio_models import Made, made
 from support.audio_section import SOUND
 
@@ -26,17 +26,17 @@ def either(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return made(request.param, tmp_path_factory)
 
 
-def codec_of(representation: Representation, *, mean: float = 0.0, keep_dc: bool = False) -> SoundCodec:
+def codec_of(representation: Representation, *, mean: float = 0.0, keep_dc: bool = False) -> AudioCodec:
     """One whose scale grows with frequency, so that a row in the wrong place shows."""
     stft = SOUND.stft.model_copy(update={"keep_dc": keep_dc})
-    data: Sound = SOUND.model_copy(update={"representation": representation, "stft": stft})
+    data: Audio = SOUND.model_copy(update={"representation": representation, "stft": stft})
     scale = np.geomspace(0.01, 3, stft.num_bins)
     statistics: Statistics = {
         "mean": [mean] * stft.num_bins,
         "scale": scale.tolist(),
         "peak": [9.0] * stft.num_bins,
     }
-    return SoundCodec(data, statistics, CPU)
+    return AudioCodec(data, statistics, CPU)
 
 
 def tones(count: int, samples: int, *, peak: float = 0.5) -> NDArray[np.int16]:
@@ -85,16 +85,16 @@ def test_known_phases_bring_a_magnitude_back_to_the_sample() -> None:
 def test_training_examples_have_mean_square_one(either: Made) -> None:
     codec = either.codec
     x = codec.encode(torch.from_numpy(np.array(open_array(either.dataset / Dataset.waveforms("train")))))
-    assert x.shape[1:] == either.sound.shape
+    assert x.shape[1:] == either.audio.shape
     spread = x.double().square().mean(dim=(0, 1, 3))
     assert torch.allclose(spread, torch.ones_like(spread), atol=1e-5)
-    is_magnitude = isinstance(either.sound.representation, MagnitudeSpectrogram)
+    is_magnitude = isinstance(either.audio.representation, MagnitudeSpectrogram)
     mean = x.double().mean(dim=(0, 1, 3)).abs().max()
     assert mean < (1e-5 if is_magnitude else 0.2), "magnitudes are centred, complex numbers are left alone"
 
 
 def test_standardised_is_the_way_back_of_natural(either: Made) -> None:
-    x = torch.randn(2, *either.sound.shape, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(2, *either.audio.shape, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(either.codec.standardised(either.codec.natural(x)), x, rtol=1e-4, atol=1e-5)
 
 
@@ -105,17 +105,17 @@ def test_clip_leaves_real_examples_alone_and_nothing_beyond(either: Made) -> Non
     clipped = codec.clip(x * 1e6)
     peaks = codec.peak.expand(-1, x.shape[-1])
     assert bool((clipped <= peaks).all())
-    assert torch.equal(clipped.amax(dim=(0, 1)), peaks), "sound this loud reaches the limit everywhere"
+    assert torch.equal(clipped.amax(dim=(0, 1)), peaks), "audio this loud reaches the limit everywhere"
     lowest = codec.natural(codec.clip(torch.full_like(x, -1e6)))
-    if isinstance(either.sound.representation, MagnitudeSpectrogram):
+    if isinstance(either.audio.representation, MagnitudeSpectrogram):
         torch.testing.assert_close(lowest, torch.zeros_like(lowest), atol=1e-7, rtol=0)
     else:
         torch.testing.assert_close(lowest, codec.natural(-peaks).expand_as(lowest))
 
 
 def test_loud_rows_are_made_softer_as_a_whole_and_soft_ones_not_louder() -> None:
-    sound = torch.tensor([[0.5, -0.25, 0.0], [4.0, -2.0, 1.0], [-1.0, 1.0, 0.5], [0.0, 0.0, 0.0]])
-    assert to_samples(sound).tolist() == [
+    audio = torch.tensor([[0.5, -0.25, 0.0], [4.0, -2.0, 1.0], [-1.0, 1.0, 0.5], [0.0, 0.0, 0.0]])
+    assert to_samples(audio).tolist() == [
         [16384, -8192, 0],
         [32767, -16384, 8192],
         [-32767, 32767, 16384],
@@ -138,11 +138,11 @@ def test_what_is_not_finite_is_said(representation: Representation, bad: float) 
     codec = codec_of(representation)
     x = torch.zeros(2, *codec.data.shape)
     x[1, 0, 3, 4] = bad
-    with pytest.raises(NotFiniteError, match="the model made infinite or undefined sound: set clip_x0 = true"):
+    with pytest.raises(NotFiniteError, match="the model made infinite or undefined audio: set clip_x0 = true"):
         codec.decode(x)
 
 
-def test_longer_spectrograms_make_longer_sound() -> None:
+def test_longer_spectrograms_make_longer_audio() -> None:
     codec = codec_of(COMPLEX)
     for frames in (16, 17, 50):
         assert codec.decode(torch.zeros(1, 2, BINS, frames)).shape == (1, (frames - 1) * 16)
@@ -158,9 +158,9 @@ def test_a_row_does_not_depend_on_its_batch(either: Made) -> None:
     assert np.array_equal(codec.decode(together[:2]), np.concatenate([codec.decode(x[None]) for x in together[:2]]))
 
 
-def test_pictures_are_drawn_of_sound(either: Made) -> None:
+def test_images_are_drawn_of_audio(either: Made) -> None:
     stored = np.array(open_array(either.dataset / Dataset.waveforms("test"))[:2])
-    pictures = either.codec.pictures(stored)
-    assert pictures.dtype == np.uint8
-    assert pictures.shape == (2, 128, 320, 3)
-    assert not np.array_equal(pictures[0], pictures[1])
+    images = either.codec.images(stored)
+    assert images.dtype == np.uint8
+    assert images.shape == (2, 128, 320, 3)
+    assert not np.array_equal(images[0], images[1])

@@ -27,13 +27,13 @@ CLASSES: dict[str, Any] = {
 }
 SONGS: dict[str, Any] = {
     "label_names": ["bell", "flute", "minor", "slow"],
-    "songs": [
+    "recordings": [
         {"name": "a", "labels": ["flute", "slow", "minor"], "caption": ""},
         {"name": "b", "labels": ["bell"], "caption": "one bell"},
         {"name": "c", "labels": [], "caption": "nobody knows"},
         {"name": "d", "labels": [], "caption": ""},
     ],
-    "song_counts": [5, 0, 2, 1],
+    "recording_counts": [5, 0, 2, 1],
 }
 ENCODER = TrainedTextEncoder(kind="trained", num_buckets=64, width=8, num_heads=1, max_words=8)
 TEXT = Text(kind="text", encoder=ENCODER, dropout=0.25)
@@ -47,9 +47,9 @@ def recipe_with(section: Conditioning) -> TrainingRecipe:
     return recipe.training().model_copy(update={"conditioning": section})
 
 
-def drawn(section: Conditioning, statistics: dict[str, Any], songs: list[int], *, seed: int = 0) -> Tensor | None:
+def drawn(section: Conditioning, statistics: dict[str, Any], recordings: list[int], *, seed: int = 0) -> Tensor | None:
     found = TrainingConditions(recipe_with(section), statistics, CPU)
-    return found.draw(torch.tensor(songs), torch.Generator().manual_seed(seed))
+    return found.draw(torch.tensor(recordings), torch.Generator().manual_seed(seed))
 
 
 # --- texts ------------------------------------------------------------------------------------------------------------
@@ -75,8 +75,8 @@ def test_texts_depend_on_the_seed_alone() -> None:
     assert conditions.texts(CLASSES, count=2, seed=0)[1] == ["002.Song_Sparrow"] * 2
 
 
-def test_a_song_with_a_caption_alone_is_never_told_nothing() -> None:
-    """Nothing is what dropout tells; a song that has words is told words."""
+def test_a_recording_with_a_caption_alone_is_never_told_nothing() -> None:
+    """Nothing is what dropout tells; a recording that has words is told words."""
     assert set(conditions.texts(SONGS, count=8, seed=0)[2]) == {"nobody knows"}
 
 
@@ -103,8 +103,8 @@ def test_an_unconditional_model_is_told_nothing() -> None:
 
 @pytest.mark.parametrize(("section", "statistics"), [(TEXT, SONGS), (LABELS, SONGS), (CLASS, CLASSES)])
 def test_equal_generators_draw_equal_conditions(section: Conditioning, statistics: dict[str, Any]) -> None:
-    songs = [0, 1, 2, 3] * 8
-    first, again, other = (drawn(section, statistics, songs, seed=seed) for seed in (3, 3, 4))
+    recordings = [0, 1, 2, 3] * 8
+    first, again, other = (drawn(section, statistics, recordings, seed=seed) for seed in (3, 3, 4))
     assert first is not None
     assert again is not None
     assert other is not None
@@ -112,7 +112,7 @@ def test_equal_generators_draw_equal_conditions(section: Conditioning, statistic
     assert not torch.equal(first, other)
 
 
-def test_labels_of_a_song_are_its_columns() -> None:
+def test_labels_of_a_recording_are_its_columns() -> None:
     found = drawn(LABELS.model_copy(update={"dropout": 0.0}), SONGS, [0, 1, 2, 0])
     assert found is not None
     assert found.tolist() == [[0, 1, 1, 1, 0, 0], [1, 0, 0, 0, 0, 0], [0] * 6, [0, 1, 1, 1, 0, 0]]
@@ -124,7 +124,7 @@ def test_classes_are_told_by_their_number() -> None:
     assert found.tolist() == [3, 0, 2]
 
 
-def test_all_texts_of_a_song_are_used() -> None:
+def test_all_texts_of_a_recording_are_used() -> None:
     found = drawn(TEXT.model_copy(update={"dropout": 0.0}), SONGS, [0] * 300)
     assert found is not None
     encoder = conditions.build_encoder(recipe_with(TEXT), SONGS, CPU)
@@ -146,7 +146,7 @@ def test_conditions_are_drawn_as_often_as_in_training(
     found = conditions.draw(section, statistics, np.random.default_rng(0), size)
     assert found is not None
     known, counts = conditions.known_conditions(section, statistics), conditions.counts(statistics)
-    assert never not in found, "a song of the test split"
+    assert never not in found, "a recording of the test split"
     for condition in set(known):
         expected = sum(count for one, count in zip(known, counts, strict=True) if one == condition) / sum(counts)
         assert found.count(condition) / size == pytest.approx(expected, abs=0.03)

@@ -1,4 +1,4 @@
-"""preprocess of sound: songs stay on one side of the split, and statistics are those of the training songs alone."""
+"""preprocess of audio: recordings stay on one side of the split, and statistics are those of the training recordings alone."""
 
 from pathlib import Path
 
@@ -14,11 +14,11 @@ from linnet.audio.stft import Transform, as_channels
 from linnet.data.raw import RawDataError
 from linnet.hashes import folder_hash
 from linnet.recipe import OfficialSplit, SeededSplit
-from support.audio_folders import DATA, GOOD, RATE, good_songs, prepare, tone
+from support.audio_folders import DATA, GOOD, RATE, good_recordings, prepare, tone
 
 
-def test_windows_of_one_song_are_never_in_both_splits(tmp_path: Path) -> None:
-    raw = good_songs(tmp_path / "raw")
+def test_windows_of_one_recording_are_never_in_both_splits(tmp_path: Path) -> None:
+    raw = good_recordings(tmp_path / "raw")
     placed = []
     for seed in range(2):
         split = SeededSplit(kind="seeded", train_fraction=0.5, seed=seed)
@@ -33,12 +33,12 @@ def test_windows_of_one_song_are_never_in_both_splits(tmp_path: Path) -> None:
 
 
 def test_the_official_split_is_that_of_its_column(tmp_path: Path) -> None:
-    raw = good_songs(tmp_path / "raw")
+    raw = good_recordings(tmp_path / "raw")
     statistics = prepare(raw.path, tmp_path / "out", DATA.model_copy(update={"split": OfficialSplit(kind="official")}))
     manifest = pd.read_parquet(tmp_path / "out" / Dataset.manifest)
     assert set(manifest[manifest["split"] == "test"].file_name) == {"song_0.wav", "song_5.wav"}
     assert (statistics["train_count"], statistics["test_count"]) == (24, 6)
-    assert statistics["song_counts"] == [0, 3, 3, 3, 3, 0, 3, 3, 3, 3]
+    assert statistics["recording_counts"] == [0, 3, 3, 3, 3, 0, 3, 3, 3, 3]
     raw.add("song_10.wav", tone(500), split="")
     with pytest.raises(
         RawDataError, match=r"line 12: song_10\.wav has no split, and the recipe wants the official one"
@@ -46,8 +46,8 @@ def test_the_official_split_is_that_of_its_column(tmp_path: Path) -> None:
         prepare(raw.path, tmp_path / "none", DATA.model_copy(update={"split": OfficialSplit(kind="official")}))
 
 
-def test_silent_windows_of_a_song_are_left_out_and_counted(tmp_path: Path) -> None:
-    raw = good_songs(tmp_path / "raw")
+def test_silent_windows_of_a_recording_are_left_out_and_counted(tmp_path: Path) -> None:
+    raw = good_recordings(tmp_path / "raw")
     half = np.concatenate([tone(500), np.zeros(960)])
     raw.add("half.wav", half)
     statistics = prepare(raw.path, tmp_path / "out")
@@ -62,8 +62,8 @@ def test_silent_windows_of_a_song_are_left_out_and_counted(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("stride_frames", "unused"), [(8, 80), (15, 0), (16, 240), (60, 720), (1000, 720)])
 def test_what_no_window_reaches_is_counted(tmp_path: Path, stride_frames: int, unused: int) -> None:
-    """Songs of 960 samples, windows of 240: the end is left over, and what lies between windows far apart."""
-    raw = good_songs(tmp_path / "raw")
+    """Recordings of 960 samples, windows of 240: the end is left over, and what lies between windows far apart."""
+    raw = good_recordings(tmp_path / "raw")
     statistics = prepare(raw.path, tmp_path / "out", DATA.model_copy(update={"stride_frames": stride_frames}))
     manifest = pd.read_parquet(tmp_path / "out" / Dataset.manifest)
     starts = manifest[manifest.file_name == "song_1.wav"].start_sample
@@ -72,15 +72,15 @@ def test_what_no_window_reaches_is_counted(tmp_path: Path, stride_frames: int, u
     assert statistics["unused_seconds"] == pytest.approx(GOOD * unused / RATE)
 
 
-def test_a_padded_song_is_used_whole(tmp_path: Path) -> None:
-    raw = good_songs(tmp_path / "raw")
+def test_a_padded_recording_is_used_whole(tmp_path: Path) -> None:
+    raw = good_recordings(tmp_path / "raw")
     before = prepare(raw.path, tmp_path / "before")
     raw.add("short.wav", tone(500)[:200])
     assert prepare(raw.path, tmp_path / "after")["unused_seconds"] == pytest.approx(before["unused_seconds"])
 
 
 def test_statistics_are_those_of_the_train_split_alone(tmp_path: Path) -> None:
-    raw = good_songs(tmp_path / "raw")
+    raw = good_recordings(tmp_path / "raw")
     data = DATA.model_copy(update={"split": OfficialSplit(kind="official")})
     before = prepare(raw.path, tmp_path / "before", data)
     waveforms = np.load(tmp_path / "before" / Dataset.waveforms("train"))
@@ -90,9 +90,9 @@ def test_statistics_are_those_of_the_train_split_alone(tmp_path: Path) -> None:
     np.testing.assert_allclose(before["scale"], expected.numpy(), rtol=1e-6)
     assert before["mean"] == [0] * 32
     np.testing.assert_allclose(before["peak"], (channels.abs().amax(dim=(0, 1, 3)) / expected).numpy(), rtol=1e-6)
-    soundfile.write(raw.path / "song_5.wav", tone(3000, peak=0.9), RATE)  # a test song
+    soundfile.write(raw.path / "song_5.wav", tone(3000, peak=0.9), RATE)  # a test recording
     after = prepare(raw.path, tmp_path / "after", data)
     assert after == before
     assert folder_hash(tmp_path / "after") != folder_hash(tmp_path / "before")
-    soundfile.write(raw.path / "song_6.wav", tone(3000, peak=0.9), RATE)  # a training song
+    soundfile.write(raw.path / "song_6.wav", tone(3000, peak=0.9), RATE)  # a training recording
     assert prepare(raw.path, tmp_path / "third", data)["scale"] != before["scale"]

@@ -1,4 +1,4 @@
-"""preprocess of sound: what cannot be used as it is, and why; nothing is lost without a word."""
+"""preprocess of audio: what cannot be used as it is, and why; nothing is lost without a word."""
 
 import json
 import shutil
@@ -13,11 +13,11 @@ from linnet.artifacts import Dataset
 from linnet.data.raw import RawDataError
 from linnet.hashes import folder_hash
 from linnet.modalities.prepare_audio import CONVERTED
-from support.audio_folders import DATA, GOOD, RATE, Folder, good_songs, prepare, table, tone
+from support.audio_folders import DATA, GOOD, RATE, Folder, good_recordings, prepare, table, tone
 
 REJECTED = {  # what its reason begins with
-    "words.wav": "not a sound file",
-    "empty.wav": "not a sound file",
+    "words.wav": "not an audio file",
+    "empty.wav": "not an audio file",
     "no_samples.wav": "no samples in it",
     "nan.wav": "1 of 960 samples are not finite",
     "one_sample.wav": "too short: 1 samples of the 240 of a window",
@@ -50,10 +50,10 @@ ENOUGH = DATA.model_copy(
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten good songs, and one of everything that can be wrong with a file."""
+    """Ten good recordings, and one of everything that can be wrong with a file."""
     folder = tmp_path_factory.mktemp("hostile")
-    raw = good_songs(folder / "raw")
-    raw.put("words.wav", b"this is no sound at all, only words")
+    raw = good_recordings(folder / "raw")
+    raw.put("words.wav", b"this is no audio at all, only words")
     raw.put("empty.wav", b"")
     raw.add("no_samples.wav", np.zeros(0))
     bad = tone(500)
@@ -92,7 +92,7 @@ def dataset(hostile: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_every_listed_song_is_used_or_rejected_with_its_reason(hostile: Path, dataset: Path) -> None:
+def test_every_listed_recording_is_used_or_rejected_with_its_reason(hostile: Path, dataset: Path) -> None:
     listed = [row[0] for row in table(hostile / "metadata.csv")]
     rejected = table(dataset / Dataset.rejected)
     assert {name for _, name, _ in rejected} == set(REJECTED)
@@ -115,7 +115,7 @@ def test_what_was_changed_is_written_down(dataset: Path) -> None:
     assert found == {name: notes for name, notes in CONVERTED_NOTES.items() if notes}
 
 
-def test_converted_songs_still_play_their_tone(dataset: Path) -> None:
+def test_converted_recordings_still_play_their_tone(dataset: Path) -> None:
     """500 Hz, whatever the file's rate, width or channels."""
     manifest = pd.read_parquet(dataset / Dataset.manifest)
     for name in CONVERTED_NOTES:
@@ -128,9 +128,9 @@ def test_converted_songs_still_play_their_tone(dataset: Path) -> None:
 
 def test_hostile_text_is_kept_as_text(dataset: Path) -> None:
     statistics = json.loads((dataset / Dataset.statistics).read_text())
-    song = next(song for song in statistics["songs"] if song["name"].startswith("<script>"))
-    assert song["labels"] == ['<b onclick="x">', '"; DROP TABLE']
-    assert song["caption"] == "=HYPERLINK('x')"
+    recording = next(recording for recording in statistics["recordings"] if recording["name"].startswith("<script>"))
+    assert recording["labels"] == ['<b onclick="x">', '"; DROP TABLE']
+    assert recording["caption"] == "=HYPERLINK('x')"
     page = (dataset / Dataset.report).read_text(encoding="utf-8")
     assert "<script>" not in page
     assert "<b onclick" not in page
@@ -140,13 +140,13 @@ def test_hostile_text_is_kept_as_text(dataset: Path) -> None:
 
 def test_rows_are_the_windows_that_the_manifest_says(hostile: Path, dataset: Path) -> None:
     manifest = pd.read_parquet(dataset / Dataset.manifest)
-    songs = {row[0]: number for number, row in enumerate(table(hostile / "metadata.csv"))}
+    recordings = {row[0]: number for number, row in enumerate(table(hostile / "metadata.csv"))}
     for split in ("train", "test"):
         part = manifest[manifest["split"] == split].sort_values("row")
         assert part["row"].tolist() == list(range(len(part)))
         labels = np.load(dataset / Dataset.labels(split))
-        assert labels.tolist() == part.number.tolist() == [songs[name] for name in part.file_name]
-    for row in manifest[manifest.file_name.str.startswith("song_")].to_dict("records"):
+        assert labels.tolist() == part.number.tolist() == [recordings[name] for name in part.file_name]
+    for row in manifest[manifest.file_name.str.startswith("recording_")].to_dict("records"):
         whole, _ = soundfile.read(hostile / row["file_name"], dtype="float32")
         wanted = whole[row["start_sample"] : row["start_sample"] + 240]
         found = np.load(dataset / Dataset.waveforms(row["split"]))[row["row"]]
@@ -162,7 +162,7 @@ def test_the_result_does_not_depend_on_the_number_of_workers(hostile: Path, data
 def test_one_reject_too_many_fails_and_keeps_the_list(hostile: Path, dataset: Path, tmp_path: Path) -> None:
     listed = len(table(hostile / "metadata.csv"))
     tight = DATA.model_copy(update={"max_rejected_fraction": ENOUGH.max_rejected_fraction - 1e-6})
-    with pytest.raises(RawDataError, match=rf"{len(REJECTED)} of {listed} listed files were rejected.*not a sound"):
+    with pytest.raises(RawDataError, match=rf"{len(REJECTED)} of {listed} listed files were rejected.*not an audio"):
         prepare(hostile, tmp_path / "out", tight)
     assert [path.name for path in tmp_path.iterdir()] == ["out-rejected.csv"]
     assert table(tmp_path / "out-rejected.csv") == table(dataset / Dataset.rejected)
@@ -178,7 +178,7 @@ def test_nothing_usable_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_link_in_a_circle_is_rejected(tmp_path: Path) -> None:
-    raw = good_songs(tmp_path / "raw")
+    raw = good_recordings(tmp_path / "raw")
     (raw.path / "circle.wav").symlink_to(raw.path / "circle.wav")
     raw.list("circle.wav")
     prepare(raw.path, tmp_path / "out")

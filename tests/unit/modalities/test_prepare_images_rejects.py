@@ -1,4 +1,4 @@
-"""preprocess: what cannot be used is counted and written down, up to a limit, and moves no other picture."""
+"""preprocess: what cannot be used is counted and written down, up to a limit, and moves no other image."""
 
 import csv
 import os
@@ -17,14 +17,14 @@ from linnet.stages import preprocess
 
 COUNT = 24
 REASONS = {
-    2: "not a whole picture (image file is truncated",
-    5: "not a whole picture (cannot identify image file)",
-    8: "not a whole picture (cannot identify image file)",
+    2: "not a whole image (image file is truncated",
+    5: "not a whole image (cannot identify image file)",
+    8: "not a whole image (cannot identify image file)",
     11: "file is missing",
     12: "box has no area (0 x 30)",
     13: "box is not finite",
     17: "name points out of the images folder",
-    20: "box lies outside the picture of ",
+    20: "box lies outside the image of ",
     23: "cannot be read (Is a directory)",
 }
 
@@ -80,7 +80,7 @@ def rejected(path: Path) -> list[tuple[int, str, str]]:
     return [(int(number), name, reason) for number, name, reason in rows]
 
 
-def test_every_unusable_picture_is_listed_with_its_reason(damaged: Path, dataset: Path) -> None:
+def test_every_unusable_image_is_listed_with_its_reason(damaged: Path, dataset: Path) -> None:
     names = {record.image_id: record.name for record in read_index(damaged).records}
     found = rejected(dataset / Dataset.rejected)
     assert [(number, name) for number, name, _ in found] == [(number, names[number]) for number in REASONS]
@@ -91,7 +91,7 @@ def test_every_unusable_picture_is_listed_with_its_reason(damaged: Path, dataset
 
 
 def test_all_others_are_there_and_keep_their_split(dataset: Path) -> None:
-    """The split is drawn over the whole index, so mending one file moves no other picture."""
+    """The split is drawn over the whole index, so mending one file moves no other image."""
     in_train = set((np.random.default_rng(5).permutation(COUNT)[:18] + 1).tolist())
     manifest = pd.read_parquet(dataset / Dataset.manifest)
     assert manifest.image_id.tolist() == [number for number in range(1, COUNT + 1) if number not in REASONS]
@@ -106,7 +106,7 @@ def test_all_others_are_there_and_keep_their_split(dataset: Path) -> None:
 def test_one_reject_past_the_limit_fails_and_keeps_the_list(damaged: Path, dataset: Path, tmp_path: Path) -> None:
     message = (
         rf"9 of 24 listed files were rejected, the recipe allows max_rejected_fraction = 0\.374 "
-        rf"\(2 x not a whole picture \(cannot identify image file\); .*All are listed in {tmp_path}/out-rejected\.csv"
+        rf"\(2 x not a whole image \(cannot identify image file\); .*All are listed in {tmp_path}/out-rejected\.csv"
     )
     with pytest.raises(RawDataError, match=message):
         preprocess.run(birds(0.374), raw=damaged, out=tmp_path / "out", workers=1)
@@ -114,7 +114,7 @@ def test_one_reject_past_the_limit_fails_and_keeps_the_list(damaged: Path, datas
     assert rejected(tmp_path / "out-rejected.csv") == rejected(dataset / Dataset.rejected)
 
 
-def test_a_set_without_one_usable_picture_is_an_error(tmp_path: Path) -> None:
+def test_a_set_without_one_usable_image_is_an_error(tmp_path: Path) -> None:
     make_birds(tmp_path / "raw", per_species=1)
     for path in (tmp_path / "raw").rglob("*.jpg"):
         path.write_bytes(b"")

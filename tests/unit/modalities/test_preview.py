@@ -21,7 +21,7 @@ from support.tiny import tiny_recipe
         (np.arange(20_000, dtype=np.int16) ** 2, SOUND),
         (np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8), tiny_recipe().data),
     ],
-    ids=["sound", "picture"],
+    ids=["audio", "image"],
 )
 def test_a_full_disk_is_told_as_such(example: NDArray[Any], data: DataSection) -> None:
     """soundfile itself would turn the system's error into another one."""

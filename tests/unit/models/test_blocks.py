@@ -25,7 +25,7 @@ def array(value: torch.Tensor) -> Array:
 
 
 def group_norm(x: Array, groups: int) -> Array:
-    """Of one picture [C, H, W]."""
+    """Of one image [C, H, W]."""
     parts = x.reshape(groups, -1)
     normed = (parts - parts.mean(axis=1, keepdims=True)) / np.sqrt(parts.var(axis=1, keepdims=True) + 1e-5)
     result: Array = normed.reshape(x.shape)
@@ -47,8 +47,8 @@ def test_self_attention_is_softmax_of_scaled_dot_products(
     found = array(attention(x))
     w_qkv, b_qkv = array(attention.to_qkv.weight)[:, :, 0, 0], array(attention.to_qkv.bias)  # type: ignore[arg-type]
     w_out, b_out = array(attention.to_out.weight)[:, :, 0, 0], array(attention.to_out.bias)  # type: ignore[arg-type]
-    for picture, answer in zip(array(x), found, strict=True):
-        normed = group_norm(picture, groups).reshape(channels, -1)
+    for image, answer in zip(array(x), found, strict=True):
+        normed = group_norm(image, groups).reshape(channels, -1)
         if affine:
             normed = normed * array(attention.norm.weight)[:, None] + array(attention.norm.bias)[:, None]
         queries, keys, values = np.split(w_qkv @ normed + b_qkv[:, None], 3)  # each [heads * head_channels, positions]
@@ -58,12 +58,12 @@ def test_self_attention_is_softmax_of_scaled_dot_products(
             scores = queries[rows].T @ keys[rows] / math.sqrt(head_channels)
             chances = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
             mixed[rows] = (chances @ values[rows].T).T
-        wanted = picture + (w_out @ mixed + b_out[:, None]).reshape(picture.shape)
+        wanted = image + (w_out @ mixed + b_out[:, None]).reshape(image.shape)
         np.testing.assert_allclose(answer, wanted, rtol=1e-10, atol=1e-10)
 
 
 def test_self_attention_moves_with_its_positions() -> None:
-    """No position enters: a permuted picture gives the permuted answer."""
+    """No position enters: a permuted image gives the permuted answer."""
     attention = SelfAttention(16, heads=2, head_channels=8, groups=8, affine_norm=True).double()
     randomise(attention)
     generator = torch.Generator().manual_seed(2)

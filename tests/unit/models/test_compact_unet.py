@@ -55,7 +55,7 @@ def build(injection: Injection, *, num_classes: int = CLASSES, random_weights: b
     return network
 
 
-def pictures(size: int = 16) -> Tensor:
+def images(size: int = 16) -> Tensor:
     return torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 
@@ -107,7 +107,7 @@ def test_parameter_count_of_another_size_by_hand(injection: Injection) -> None:
 @pytest.mark.parametrize("size", [4, 8, 20, 32])
 @pytest.mark.parametrize("injection", INJECTIONS)
 def test_starts_at_zero_and_keeps_the_shape(injection: Injection, size: int) -> None:
-    untrained = build(injection, random_weights=False)(pictures(size), VARIANCE, LABELS)
+    untrained = build(injection, random_weights=False)(images(size), VARIANCE, LABELS)
     assert torch.equal(untrained, torch.zeros(3, 3, size, size))
     wide = build(injection)(torch.randn(2, 3, size, 2 * size), VARIANCE[:2], LABELS[:2])
     assert wide.shape == (2, 3, size, 2 * size)
@@ -118,34 +118,34 @@ def test_starts_at_zero_and_keeps_the_shape(injection: Injection, size: int) -> 
 def test_noise_level_and_label_reach_every_pixel(injection: Injection) -> None:
     network = build(injection).eval()
     with torch.inference_mode():
-        base = network(pictures(), VARIANCE, LABELS)
-        assert float((network(pictures(), VARIANCE + 0.05, LABELS) - base).abs().min()) > 0
-        assert float((network(pictures(), VARIANCE, (LABELS + 1) % CLASSES) - base).abs().min()) > 0
-        without = network(pictures(), VARIANCE, None)
+        base = network(images(), VARIANCE, LABELS)
+        assert float((network(images(), VARIANCE + 0.05, LABELS) - base).abs().min()) > 0
+        assert float((network(images(), VARIANCE, (LABELS + 1) % CLASSES) - base).abs().min()) > 0
+        without = network(images(), VARIANCE, None)
         assert float((without - base).abs().min()) > 0
-        assert torch.equal(without, network(pictures(), VARIANCE, torch.full((3,), CLASSES)))
+        assert torch.equal(without, network(images(), VARIANCE, torch.full((3,), CLASSES)))
 
 
 @pytest.mark.parametrize("injection", INJECTIONS)
 def test_an_unconditional_network_has_no_labels(injection: Injection) -> None:
     network = build(injection, num_classes=0).eval()
     assert network.label_embedding is None
-    assert network(pictures(), VARIANCE, None).shape == (3, 3, 16, 16)
+    assert network(images(), VARIANCE, None).shape == (3, 3, 16, 16)
 
 
 @pytest.mark.parametrize("injection", INJECTIONS)
-def test_pictures_do_not_see_one_another(injection: Injection) -> None:
+def test_images_do_not_see_one_another(injection: Injection) -> None:
     network = build(injection).eval()
     with torch.inference_mode():
-        whole = network(pictures(), VARIANCE, LABELS)
-        alone = torch.cat([network(pictures()[[i]], VARIANCE[[i]], LABELS[[i]]) for i in range(3)])
+        whole = network(images(), VARIANCE, LABELS)
+        alone = torch.cat([network(images()[[i]], VARIANCE[[i]], LABELS[[i]]) for i in range(3)])
     torch.testing.assert_close(whole, alone, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("injection", INJECTIONS)
 def test_every_parameter_gets_a_gradient(injection: Injection) -> None:
     network = build(injection)
-    network(pictures(), VARIANCE, LABELS).square().mean().backward()
+    network(images(), VARIANCE, LABELS).square().mean().backward()
     sizes = {name: gradient_size(parameter) for name, parameter in network.named_parameters()}
     assert {name for name, size in sizes.items() if not size > 1e-7} == set()
 
@@ -159,9 +159,9 @@ def gradient_size(parameter: nn.Parameter) -> float:
 def test_memory_layout_changes_nothing(injection: Injection) -> None:
     network = build(injection).eval()
     with torch.inference_mode():
-        wanted = network(pictures(), VARIANCE, LABELS)
+        wanted = network(images(), VARIANCE, LABELS)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        found = network(pictures().contiguous(memory_format=torch.channels_last), VARIANCE, LABELS)
+        found = network(images().contiguous(memory_format=torch.channels_last), VARIANCE, LABELS)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
 
 
@@ -171,4 +171,4 @@ def test_the_first_form_averages_batches_and_the_later_form_does_not() -> None:
     later = build("every_block")
     assert not any(name.endswith("running_mean") for name in later.state_dict())
     with torch.inference_mode():
-        assert torch.equal(later.train()(pictures(), VARIANCE, LABELS), later.eval()(pictures(), VARIANCE, LABELS))
+        assert torch.equal(later.train()(images(), VARIANCE, LABELS), later.eval()(images(), VARIANCE, LABELS))

@@ -78,7 +78,7 @@ def build(
     return network
 
 
-def pictures(size: int = 16) -> Tensor:
+def images(size: int = 16) -> Tensor:
     return torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 
@@ -156,7 +156,7 @@ def test_starts_at_zero_and_keeps_the_shape(
         side=size,
         random_weights=False,
     )
-    assert torch.equal(untrained(pictures(size), TIMESTEPS, LABELS), torch.zeros(3, 3, size, size))
+    assert torch.equal(untrained(images(size), TIMESTEPS, LABELS), torch.zeros(3, 3, size, size))
     network = build(injection=injection, resampling=resampling, frequency_layer=frequency_layer, side=size)
     wide = network(torch.randn(2, 3, size, 2 * size), TIMESTEPS[:2], LABELS[:2])
     assert wide.shape == (2, 3, size, 2 * size)
@@ -183,33 +183,33 @@ def test_timestep_and_label_reach_every_pixel(
 ) -> None:
     network = build(injection=injection, resampling=resampling, frequency_layer=frequency_layer).eval()
     with torch.inference_mode():
-        base = network(pictures(), TIMESTEPS, LABELS)
-        assert float((network(pictures(), TIMESTEPS + 1, LABELS) - base).abs().min()) > 0
-        assert float((network(pictures(), TIMESTEPS, (LABELS + 1) % CLASSES) - base).abs().min()) > 0
-        without = network(pictures(), TIMESTEPS, None)
+        base = network(images(), TIMESTEPS, LABELS)
+        assert float((network(images(), TIMESTEPS + 1, LABELS) - base).abs().min()) > 0
+        assert float((network(images(), TIMESTEPS, (LABELS + 1) % CLASSES) - base).abs().min()) > 0
+        without = network(images(), TIMESTEPS, None)
         assert float((without - base).abs().min()) > 0
-        assert torch.equal(without, network(pictures(), TIMESTEPS, torch.full((3,), CLASSES)))
+        assert torch.equal(without, network(images(), TIMESTEPS, torch.full((3,), CLASSES)))
 
 
 def test_an_unconditional_network_has_no_labels() -> None:
     network = build(num_classes=0).eval()
     assert network.label_embedding is None
-    assert network(pictures(), TIMESTEPS, None).shape == (3, 3, 16, 16)
+    assert network(images(), TIMESTEPS, None).shape == (3, 3, 16, 16)
 
 
 @pytest.mark.parametrize(("injection", "resampling", "frequency_layer"), KINDS)
-def test_pictures_do_not_see_one_another(injection: Injection, resampling: Resampling, frequency_layer: bool) -> None:
+def test_images_do_not_see_one_another(injection: Injection, resampling: Resampling, frequency_layer: bool) -> None:
     network = build(injection=injection, resampling=resampling, frequency_layer=frequency_layer).eval()
     with torch.inference_mode():
-        whole = network(pictures(), TIMESTEPS, LABELS)
-        alone = torch.cat([network(pictures()[[i]], TIMESTEPS[[i]], LABELS[[i]]) for i in range(3)])
+        whole = network(images(), TIMESTEPS, LABELS)
+        alone = torch.cat([network(images()[[i]], TIMESTEPS[[i]], LABELS[[i]]) for i in range(3)])
     torch.testing.assert_close(whole, alone, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("injection", "resampling", "frequency_layer"), KINDS)
 def test_every_parameter_gets_a_gradient(injection: Injection, resampling: Resampling, frequency_layer: bool) -> None:
     network = build(injection=injection, resampling=resampling, frequency_layer=frequency_layer)
-    network(pictures(), TIMESTEPS, LABELS).square().mean().backward()
+    network(images(), TIMESTEPS, LABELS).square().mean().backward()
     none = [
         name for name, value in network.named_parameters() if value.grad is None or not value.grad.abs().max() > 1e-7
     ]
@@ -220,9 +220,9 @@ def test_every_parameter_gets_a_gradient(injection: Injection, resampling: Resam
 def test_memory_layout_changes_nothing(injection: Injection, resampling: Resampling, frequency_layer: bool) -> None:
     network = build(injection=injection, resampling=resampling, frequency_layer=frequency_layer).eval()
     with torch.inference_mode():
-        wanted = network(pictures(), TIMESTEPS, LABELS)
+        wanted = network(images(), TIMESTEPS, LABELS)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        found = network(pictures().contiguous(memory_format=torch.channels_last), TIMESTEPS, LABELS)
+        found = network(images().contiguous(memory_format=torch.channels_last), TIMESTEPS, LABELS)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
 
 
@@ -230,7 +230,7 @@ def test_dropout_works_in_training_only() -> None:
     network = build(dropout=0.5)
     with torch.inference_mode():
         network.train()
-        assert not torch.equal(network(pictures(), TIMESTEPS, LABELS), network(pictures(), TIMESTEPS, LABELS))
+        assert not torch.equal(network(images(), TIMESTEPS, LABELS), network(images(), TIMESTEPS, LABELS))
         network.eval()
-        assert torch.equal(network(pictures(), TIMESTEPS, LABELS), network(pictures(), TIMESTEPS, LABELS))
-        assert torch.equal(build(dropout=0.0)(pictures(), TIMESTEPS, LABELS), network(pictures(), TIMESTEPS, LABELS))
+        assert torch.equal(network(images(), TIMESTEPS, LABELS), network(images(), TIMESTEPS, LABELS))
+        assert torch.equal(build(dropout=0.0)(images(), TIMESTEPS, LABELS), network(images(), TIMESTEPS, LABELS))

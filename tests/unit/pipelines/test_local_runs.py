@@ -32,7 +32,7 @@ Task 'check' finished"""
 def test_the_executors_bookkeeping_is_left_out_and_nothing_else() -> None:
     out = io.StringIO()
     quiet = Quiet(out)
-    for start in range(0, len(LOG), 7):  # lines arrive in pieces
+    for start in range(0, len(LOG), 7):  # lines arrive in segments
         quiet.write(LOG[start : start + 7])
     quiet.write("\n")
     assert out.getvalue().splitlines() == [

@@ -254,7 +254,7 @@ def test_a_dry_run_on_an_empty_server(cluster: Cluster) -> None:
     assert cluster.api.experiments == []
 
 
-def test_the_shipped_file_is_sound_and_starts_nothing(
+def test_the_shipped_file_is_audio_and_starts_nothing(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("LINNET_IMAGE")

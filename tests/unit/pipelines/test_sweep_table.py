@@ -109,7 +109,7 @@ def test_settings_of_one_recipe_share_its_runs() -> None:
     assert not row.lacking
 
 
-def test_scores_by_other_pictures_are_not_compared_in_silence(project: Path) -> None:
+def test_scores_by_other_images_are_not_compared_in_silence(project: Path) -> None:
     sweep = sweep_of(START + GRID, project)
     rows = example_rows(measured("0.3", 1, 0.1, reference="64 pixels"))
     assert "their scores do not compare" in table.markdown(sweep, rows)

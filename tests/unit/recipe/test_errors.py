@@ -110,11 +110,11 @@ def test_an_unknown_kind_suggests_the_nearest(old: str, new: str, message: str) 
         ("restore.num_steps=1001", "[restore] num_steps = 1001 is more than [diffusion] num_timesteps = 1000"),
         (
             "sample.length={ kind = 'longer', duration_seconds = 2.0, overlap_fraction = 0.5 }",
-            "[sample] length kind = 'longer' is for sound. Use kind = 'as_trained'.",
+            "[sample] length kind = 'longer' is for audio. Use kind = 'as_trained'.",
         ),
         (
             "conditioning={ kind = 'multi_label', num_labels = 4, dropout = 0.1 }",
-            "[conditioning] kind = 'multi_label', but a picture has one class. Use 'class_label', 'text' or 'none'.",
+            "[conditioning] kind = 'multi_label', but an image has one class. Use 'class_label', 'text' or 'none'.",
         ),
         (
             'evaluate.features=["log_mel"]',
@@ -122,11 +122,11 @@ def test_an_unknown_kind_suggests_the_nearest(old: str, new: str, message: str) 
         ),
         (
             "restore.tasks=[{ name = 'a', kind = 'known_reverb', reverberation_seconds = 1.0, noise_std = 0.0 }]",
-            "[restore] task 'a' is of another kind than pictures know: denoise, inpaint_pixels, super_resolution.",
+            "[restore] task 'a' is of another kind than images know: denoise, inpaint_pixels, super_resolution.",
         ),
         (
             "restore.tasks=[{ name = 'a', kind = 'super_resolution', factor = 3, noise_std = 0.0 }]",
-            "[restore] task 'a': factor = 3 does not divide pictures of 64 x 64.",
+            "[restore] task 'a': factor = 3 does not divide images of 64 x 64.",
         ),
     ],
 )

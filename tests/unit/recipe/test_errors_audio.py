@@ -1,4 +1,4 @@
-"""Mistakes in recipes for sound: what does not fit a spectrogram, a network, or one another."""
+"""Mistakes in recipes for audio: what does not fit a spectrogram, a network, or one another."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ VOCALS, MUSIC = ((RECIPES / f"{name}.toml").read_text(encoding="utf-8") for name
 
 def error_of(text: str, *overrides: str) -> str:
     with pytest.raises(RecipeError) as caught:
-        parse_recipe(text, where="recipes/sound.toml", overrides=overrides)
+        parse_recipe(text, where="recipes/audio.toml", overrides=overrides)
     return str(caught.value)
 
 
@@ -30,16 +30,16 @@ def task(kind: str, values: str, *, noise_std: float = 0.0) -> str:
         ("data.stft.keep_dc=true", "[data] makes examples of 129 x "),
         (
             "conditioning={ kind = 'class_label', num_classes = 4, dropout = 0.1 }",
-            "[conditioning] kind = 'class_label', but a song has several labels or none. Use 'multi_label', 'text' or",
+            "[conditioning] kind = 'class_label', but a recording has several labels or none. Use 'multi_label', 'text' or",
         ),
         (
             "conditioning={ kind = 'multi_label', num_labels = 4, dropout = 0.1 }",
             "[conditioning] kind = 'multi_label' needs [data] labels_column; it is empty.",
         ),
-        ("train.horizontal_flip=true", "[train] horizontal_flip = true would play sound backwards. Set it to false."),
+        ("train.horizontal_flip=true", "[train] horizontal_flip = true would play audio backwards. Set it to false."),
         (
             'evaluate.features=["thumbnail"]',
-            "[evaluate] features has 'thumbnail', which [data] kind = 'sound' does not have. Use some of log_mel, vggi",
+            "[evaluate] features has 'thumbnail', which [data] kind = 'audio' does not have. Use some of log_mel, vggi",
         ),
         (
             'evaluate.features=["log_mel", "vggish", "scripted"]',
@@ -47,7 +47,7 @@ def task(kind: str, values: str, *, noise_std: float = 0.0) -> str:
         ),
         (
             task("super_resolution", "factor = 2"),
-            "[restore] task 'a' is of another kind than sound know: bandwidth_extension, blind_dereverberation, de",
+            "[restore] task 'a' is of another kind than audio know: bandwidth_extension, blind_dereverberation, de",
         ),
         (
             task("inpaint_bins", "low_hz = 500.0, high_hz = 500.0"),
@@ -99,8 +99,8 @@ def task(kind: str, values: str, *, noise_std: float = 0.0) -> str:
         ("model.norm_groups=5", "[model] norm_groups = 5 does not divide a level of "),
     ],
 )
-def test_settings_of_sound_that_contradict_each_other(override: str, message: str) -> None:
-    assert error_of(VOCALS, override).startswith(f"recipes/sound.toml: {message}")
+def test_settings_of_audio_that_contradict_each_other(override: str, message: str) -> None:
+    assert error_of(VOCALS, override).startswith(f"recipes/audio.toml: {message}")
 
 
 @pytest.mark.parametrize(
@@ -127,11 +127,11 @@ def test_settings_of_sound_that_contradict_each_other(override: str, message: st
     ],
 )
 def test_settings_of_magnitudes_and_words_that_contradict_each_other(override: str, message: str) -> None:
-    assert error_of(MUSIC, override).startswith(f"recipes/sound.toml: {message}")
+    assert error_of(MUSIC, override).startswith(f"recipes/audio.toml: {message}")
 
 
 def test_a_channel_a_group_would_forget_the_timestep() -> None:
-    message = "recipes/sound.toml: [model] norm_groups = 16 must divide channels = 16 and be less: with one channel a"
+    message = "recipes/audio.toml: [model] norm_groups = 16 must divide channels = 16 and be less: with one channel a"
     assert error_of(VOCALS, "model.channels=16", "model.norm_groups=16").startswith(message)
 
 
@@ -163,18 +163,18 @@ def test_a_channel_a_group_would_forget_the_timestep() -> None:
     ],
 )
 def test_a_mistake_in_a_list_of_tables_names_the_entry(tasks: str, messages: list[str]) -> None:
-    assert error_of(VOCALS, f"restore.tasks=[{tasks}]").splitlines() == [f"recipes/sound.toml: {m}" for m in messages]
+    assert error_of(VOCALS, f"restore.tasks=[{tasks}]").splitlines() == [f"recipes/audio.toml: {m}" for m in messages]
 
 
 def test_what_tells_a_model_nothing_needs_dropout() -> None:
     """Guidance and restoration use the model without its condition, which it learns where that is dropped."""
     never = "conditioning.dropout=0.0"
     assert error_of(MUSIC, never) == (
-        "recipes/sound.toml: [sample] guidance_scale = 1.5 starts from a model that is told nothing, which "
+        "recipes/audio.toml: [sample] guidance_scale = 1.5 starts from a model that is told nothing, which "
         "[conditioning] dropout = 0 never trains. Set dropout = 0.1 or guidance_scale = 1.0."
     )
     assert error_of(MUSIC, never, "sample.guidance_scale=1.0") == (
-        "recipes/sound.toml: [restore] tasks need a model that is told nothing, which [conditioning] dropout = 0 never "
+        "recipes/audio.toml: [restore] tasks need a model that is told nothing, which [conditioning] dropout = 0 never "
         "trains. Set dropout = 0.1 or tasks = []."
     )
     parse_recipe(MUSIC, where="", overrides=[never, "sample.guidance_scale=1.0", "restore.tasks=[]"])

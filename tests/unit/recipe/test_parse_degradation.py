@@ -39,7 +39,7 @@ def test_a_task_of_ones_own_may_leave_out_name_and_noise() -> None:
         ("{kind='bandwidth_extension'}", "^--task: cutoff_hz: Field required$"),
         ("{kind='bandwith'}", "^--task: kind: Input tag 'bandwith' found using 'kind' does not match"),
         ("{cutoff_hz=3000.0}", "^--task: kind: Unable to extract tag"),
-        ("{kind='super_resolution', factor=2}", r"^--task: \[restore\] task 'repair' is of another kind than sound"),
+        ("{kind='super_resolution', factor=2}", r"^--task: \[restore\] task 'repair' is of another kind than audio"),
         ("{kind='inpaint_bins', low_hz=2.0, high_hz=1.0}", "the band from low_hz = 2 to high_hz = 1 is empty"),
     ],
 )

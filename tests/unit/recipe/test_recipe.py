@@ -10,11 +10,11 @@ import tomlkit
 
 from linnet.recipe import (
     DDIM,
+    Audio,
     CaltechBirds,
     CosineSchedule,
     LinearSchedule,
     Recipe,
-    Sound,
     flatten,
     metric_names,
     section_hash,
@@ -240,15 +240,15 @@ def test_the_hash_changes_with_every_single_value(name: str) -> None:
 
 def test_an_override_is_the_change_of_one_value() -> None:
     recipe = parse_recipe(VOCALS, where="", overrides=["data.stft.hop_samples=32", "restore.tasks=[]"])
-    assert isinstance(recipe.data, Sound)
+    assert isinstance(recipe.data, Audio)
     assert (recipe.data.stft.hop_samples, recipe.restore.tasks) == (32, ())
 
 
 def test_the_shape_of_an_example() -> None:
     """Complex: two channels; a window of 256 samples has 128 frequencies above 0, and 129 with it."""
     vocals, music, birds = (parse_recipe(text, where="").data for text in (VOCALS, MUSIC, BIRDS))
-    assert isinstance(vocals, Sound)
-    assert isinstance(music, Sound)
+    assert isinstance(vocals, Audio)
+    assert isinstance(music, Audio)
     assert vocals.shape == (2, 128, vocals.num_frames)
     assert vocals.window_samples == (vocals.num_frames - 1) * 64
     assert music.shape == (1, 128, music.num_frames)

@@ -95,10 +95,10 @@ def test_a_challenger_that_lost_is_not_trained_again(client: "MlflowClient", raw
     assert changed == lineage.Comparison(True, f"recipe changed since {NAME} version 1 (champion)")
 
 
-def test_a_picture_more_is_a_change(client: "MlflowClient", raw: Path) -> None:
+def test_a_image_more_is_a_change(client: "MlflowClient", raw: Path) -> None:
     add_version(client, hashes(tiny_recipe(), raw), CHAMPION)
-    picture = next(raw.rglob("*.jpg"))
-    picture.with_name("another.jpg").write_bytes(picture.read_bytes())
+    image = next(raw.rglob("*.jpg"))
+    image.with_name("another.jpg").write_bytes(image.read_bytes())
     assert lineage.run(tiny_recipe(), raw=raw).reason.startswith("data changed")
 
 
@@ -117,10 +117,10 @@ def test_a_rollback_moves_the_alias_and_is_not_undone_by_a_repeat(client: "Mlflo
     scored = {"linnet.gate.metric": "fid", DECISION: PROMOTED, REASON: "fid = 9 beats"}
     add_version(client, scored | {"linnet.score.fid": "10.0"})
     add_version(client, scored | {"linnet.score.fid": "9.0"}, CHAMPION, CHALLENGER)
-    promote.move(NAME, 1, "grey pictures")
+    promote.move(NAME, 1, "grey images")
     assert promote.versions(NAME) == [
-        Version(2, "challenger", "fid = 9", "replaced by version 1 by hand: grey pictures"),
-        Version(1, "champion", "fid = 10", "by hand: grey pictures"),
+        Version(2, "challenger", "fid = 9", "replaced by version 1 by hand: grey images"),
+        Version(1, "champion", "fid = 10", "by hand: grey images"),
     ]
     assert int(client.get_model_version_by_alias(NAME, CHAMPION).version) == 1
     tags = [client.get_model_version(NAME, number).tags[DECISION] for number in ("1", "2")]
@@ -160,7 +160,7 @@ def test_an_old_version_does_not_take_the_title_back(client: "MlflowClient") -> 
     again = register_again(1)
     assert again == Decision(False, "version 2 has become champion since this one was")
     assert (holds(CHAMPION), holds(CHALLENGER)) == (2, 2)
-    promote.move(NAME, 1, "grey pictures")
+    promote.move(NAME, 1, "grey images")
     assert not register_again(2).promote
     assert register_again(1).promote
     assert (holds(CHAMPION), holds(CHALLENGER)) == (1, 2)

@@ -9,7 +9,7 @@ import pytest
 from linnet.artifacts import Report
 from linnet.recipe import Recipe
 from linnet.reports.evaluation import caveat, write_report
-from support.tiny import tiny_recipe, tiny_sound_recipe
+from support.tiny import tiny_audio_recipe, tiny_recipe
 
 NO_WEIGHTS = "These distances use descriptors that need no downloaded weights"
 OTHER_WEIGHTS = "These distances use a network whose weights are not the published ones"
@@ -37,13 +37,13 @@ def with_features(recipe: Recipe, *features: str) -> Recipe:
 def test_distances_without_a_known_name_are_not_taken_for_those_that_have_one(
     features: tuple[str, ...], scores: tuple[str, ...], said: str
 ) -> None:
-    is_sound = {"log_mel", "vggish", "scripted"} & set(features)
-    recipe = tiny_sound_recipe() if is_sound else tiny_recipe()
+    is_audio = {"log_mel", "vggish", "scripted"} & set(features)
+    recipe = tiny_audio_recipe() if is_audio else tiny_recipe()
     assert caveat(with_features(recipe, *features), scores) == said
 
 
 @pytest.mark.parametrize(("split", "other"), [("test", "train"), ("train", "test")])
-@pytest.mark.parametrize("kind", ["pictures", "sound"])
+@pytest.mark.parametrize("kind", ["images", "audio"])
 def test_the_page_names_the_splits_that_were_compared(tmp_path: Path, kind: str, split: str, other: str) -> None:
     metrics: dict[str, Any] = {
         "scores": {"frechet_texture": 1.0},
@@ -54,12 +54,12 @@ def test_the_page_names_the_splits_that_were_compared(tmp_path: Path, kind: str,
         "restoration": {},
     }
     override = f"evaluate.reference_split={split}"
-    recipe = tiny_recipe(override) if kind == "pictures" else tiny_sound_recipe(override)
-    shape = (4, 16, 16, 3) if kind == "pictures" else (4, 240)
-    examples = np.zeros(shape, dtype=np.uint8 if kind == "pictures" else np.int16)
+    recipe = tiny_recipe(override) if kind == "images" else tiny_audio_recipe(override)
+    shape = (4, 16, 16, 3) if kind == "images" else (4, 240)
+    examples = np.zeros(shape, dtype=np.uint8 if kind == "images" else np.int16)
     sets = dict.fromkeys(("model", "untrained", "noise", "real", "reference"), examples)
     write_report(tmp_path, recipe, metrics, sets, [(examples[0], examples[1])])
     page = " ".join((tmp_path / Report.page).read_text(encoding="utf-8").split())
     assert f"Distances to real {kind} of the {split} split" in page
     assert f'"real" is the {other} split measured the same way' in page
-    assert f"4 real {kind if kind == 'pictures' else 'windows of sound'} of the {split} split." in page
+    assert f"4 real {kind if kind == 'images' else 'windows of audio'} of the {split} split." in page

@@ -1,4 +1,4 @@
-"""Pictures and pages that stand alone."""
+"""Images and pages that stand alone."""
 
 import base64
 import io
@@ -29,32 +29,32 @@ def tiles(count: int, height: int = 3, width: int = 4) -> NDArray[np.uint8]:
 def test_a_grid_holds_each_tile_in_reading_order(
     count: int, columns: int | None, rows: int, expected_columns: int
 ) -> None:
-    pictures = tiles(count)
-    sheet = grid(pictures, columns=columns, gap=2)
+    images = tiles(count)
+    sheet = grid(images, columns=columns, gap=2)
     assert sheet.shape == (rows * 5 - 2, expected_columns * 6 - 2, 3)
     rest = np.ones(sheet.shape[:2], dtype=bool)
-    for place, picture in enumerate(pictures):
+    for place, image in enumerate(images):
         row, column = divmod(place, expected_columns)
         area = np.s_[row * 5 : row * 5 + 3, column * 6 : column * 6 + 4]
-        np.testing.assert_array_equal(sheet[area], picture)
+        np.testing.assert_array_equal(sheet[area], image)
         rest[area] = False
     assert (sheet[rest] == 255).all()
 
 
 def test_a_saved_png_holds_exactly_the_pixels(tmp_path: Path) -> None:
-    (picture,) = tiles(1)
-    save_png(tmp_path / "a.png", picture)
+    (image,) = tiles(1)
+    save_png(tmp_path / "a.png", image)
     with Image.open(tmp_path / "a.png") as image:
         assert image.format == "PNG"
-        np.testing.assert_array_equal(np.asarray(image), picture)
+        np.testing.assert_array_equal(np.asarray(image), image)
 
 
 def test_an_inline_png_holds_each_pixel_scaled() -> None:
-    (picture,) = tiles(1)
-    head, _, content = inline_png(picture, scale=3).partition(",")
+    (image,) = tiles(1)
+    head, _, content = inline_png(image, scale=3).partition(",")
     assert head == "data:image/png;base64"
     with Image.open(io.BytesIO(base64.b64decode(content))) as image:
-        np.testing.assert_array_equal(np.asarray(image), np.kron(picture, np.ones((3, 3, 1), dtype=np.uint8)))
+        np.testing.assert_array_equal(np.asarray(image), np.kron(image, np.ones((3, 3, 1), dtype=np.uint8)))
 
 
 def test_histogram_bars_are_as_tall_as_their_counts() -> None:
@@ -68,7 +68,7 @@ def test_histogram_bars_are_as_tall_as_their_counts() -> None:
     assert [text.text for text in figure.iter("text")] == ["0", "90 pixels"]
 
 
-def test_a_histogram_of_nothing_is_still_a_picture() -> None:
+def test_a_histogram_of_nothing_is_still_a_image() -> None:
     assert list(ET.fromstring(histogram_svg([], title="t", low="0", high="1")).iter("rect")) == []  # noqa: S314
     (bar,) = ET.fromstring(histogram_svg([0], title="t", low="0", high="1")).iter("rect")  # noqa: S314
     assert float(bar.attrib["height"]) == 0

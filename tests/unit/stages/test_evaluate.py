@@ -1,4 +1,4 @@
-"""evaluate's distances of samples that are longer than a reference example, against sums over their pieces."""
+"""evaluate's distances of samples that are longer than a reference example, against sums over their segments."""
 
 import math
 from itertools import product
@@ -22,16 +22,16 @@ RATE, LENGTH = 8000, 240
 Rows = NDArray[np.float64]  # [N, R, d]
 
 
-def sounds(count: int, samples: int, *, seed: int) -> NDArray[np.int16]:
-    """Each of another loudness, so that pieces of one are more alike than those of two."""
+def audio(count: int, samples: int, *, seed: int) -> NDArray[np.int16]:
+    """Each of another loudness, so that segments of one are more alike than those of two."""
     rng = np.random.default_rng(seed)
     return (rng.standard_normal((count, samples)) * rng.uniform(300, 6000, (count, 1))).astype(np.int16)
 
 
-def four_sets(length: int, *, pieces: int) -> Sets:
-    """13 samples of some pieces and a bit of one more."""
-    model, untrained, noise = (sounds(13, pieces * length + 7, seed=n) for n in range(3))
-    return Sets(model, untrained, noise, real=sounds(13 * pieces, length, seed=3))
+def four_sets(length: int, *, segments: int) -> Sets:
+    """13 samples of some segments and a bit of one more."""
+    model, untrained, noise = (audio(13, segments * length + 7, seed=n) for n in range(3))
+    return Sets(model, untrained, noise, real=audio(13 * segments, length, seed=3))
 
 
 def asking(features: Features, gate: str, *, rate: int) -> Recipe:
@@ -43,7 +43,7 @@ def asking(features: Features, gate: str, *, rate: int) -> Recipe:
     return Recipe.model_validate(changed)
 
 
-def pieces_of(examples: NDArray[np.int16], length: int) -> list[list[NDArray[np.int16]]]:
+def segments_of(examples: NDArray[np.int16], length: int) -> list[list[NDArray[np.int16]]]:
     """By sample."""
     return [[one[start : start + length] for start in range(0, len(one) - length + 1, length)] for one in examples]
 
@@ -58,7 +58,7 @@ def frechet(real: Rows, generated: Rows) -> float:
 
 
 def kad(real: Rows, generated: Rows) -> float:
-    """100 times the squared MMD; within a set only over pairs of rows of different sounds."""
+    """100 times the squared MMD; within a set only over pairs of rows of different audio."""
     rows = real.reshape(-1, real.shape[-1])
     apart = sorted(math.dist(rows[i], rows[j]) for i in range(len(rows)) for j in range(i))
     square = apart[(len(apart) - 1) // 2] ** 2
@@ -85,19 +85,19 @@ def check(metrics: dict[str, Any], names: tuple[str, str], real: Rows, of: dict[
         assert (interval["high"] - interval["low"]) / 2 == pytest.approx(half, rel=1e-4)
 
 
-@pytest.mark.parametrize("pieces", [1, 3])
-def test_pieces_of_a_sample_are_compared_and_left_out_together(pieces: int) -> None:
-    reference, sets = sounds(110, LENGTH, seed=9), four_sets(LENGTH, pieces=pieces)
+@pytest.mark.parametrize("segments", [1, 3])
+def test_pieces_of_a_sample_are_compared_and_left_out_together(segments: int) -> None:
+    reference, sets = audio(110, LENGTH, seed=9), four_sets(LENGTH, segments=segments)
     metrics = _measure(asking("log_mel", "frechet_log_mel", rate=RATE), sets, reference, CPU, None)
 
     def described(examples: NDArray[np.int16]) -> Rows:
-        every = np.array(pieces_of(examples, LENGTH)) / 32768.0
+        every = np.array(segments_of(examples, LENGTH)) / 32768.0
         return np.array([log_mel(torch.from_numpy(parts), RATE).numpy() for parts in every])
 
     of = {name: described(examples) for name, examples in vars(sets).items()}
-    assert of["model"].shape == (13, pieces, 96)
+    assert of["model"].shape == (13, segments, 96)
     check(metrics, ("frechet_log_mel", "kernel_log_mel"), described(reference), of)
-    assert metrics["counts"] == {"reference": 110} | dict.fromkeys(vars(sets), 13 * pieces)
+    assert metrics["counts"] == {"reference": 110} | dict.fromkeys(vars(sets), 13 * segments)
 
 
 class Loudness(nn.Module):
@@ -109,14 +109,14 @@ class Loudness(nn.Module):
 
 
 def test_fad_and_kad_pool_the_patches_of_all_pieces() -> None:
-    """Reference sounds of two patches, samples of two such pieces: four rows of each."""
+    """Reference audio of two patches, samples of two such segments: four rows of each."""
     length = 2 * PATCH_SAMPLES + 5
-    reference, sets = sounds(20, length, seed=9), four_sets(length, pieces=2)
+    reference, sets = audio(20, length, seed=9), four_sets(length, segments=2)
     network = Embedding(Loudness(), "vggish", "10086976" + "0" * 56)
     metrics = _measure(asking("vggish", "fad", rate=16_000), sets, reference, CPU, network)
 
     def described(examples: NDArray[np.int16]) -> Rows:
-        every = np.array(pieces_of(examples, length))[..., :-5].reshape(len(examples), -1, PATCH_SAMPLES) / 32768.0
+        every = np.array(segments_of(examples, length))[..., :-5].reshape(len(examples), -1, PATCH_SAMPLES) / 32768.0
         return np.stack([np.sqrt((every**2).mean(axis=-1)), np.abs(every).max(axis=-1)], axis=-1)
 
     of = {name: described(examples) for name, examples in vars(sets).items()}

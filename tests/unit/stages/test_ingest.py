@@ -68,7 +68,7 @@ def test_the_synthetic_birds_are_drawn_once(
     monkeypatch.setitem(make_birds.__kwdefaults__, "per_species", 3)  # seconds less
     out = tmp_path / "birds"
     run("synthetic", out)
-    assert f"{out}: 24 pictures of {len(SPECIES)} classes from synthetic" in capsys.readouterr().err
+    assert f"{out}: 24 images of {len(SPECIES)} classes from synthetic" in capsys.readouterr().err
     make_birds(tmp_path / "again")
     assert Raw.content_hash(out) == Raw.content_hash(tmp_path / "again")
     origin = {"kind": "synthetic", "version": 1, "content_hash": Raw.content_hash(out)}
@@ -99,7 +99,7 @@ def test_without_a_source_what_ingest_brought_stays(
     before = snapshot(out)
     ingest.run(BIRDS, source=None, out=out, work=tmp_path / "work")
     assert snapshot(out) == before
-    assert f"{out}: 16 pictures of 8 classes from what was there\n" in capsys.readouterr().err
+    assert f"{out}: 16 images of 8 classes from what was there\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["CUB_200_2011/images.txt", "CUB_200_2011", "notes.txt"])

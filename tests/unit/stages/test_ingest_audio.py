@@ -1,4 +1,4 @@
-"""ingest for sound: whatever the source, the same verified audiofolder; nothing is done twice, nothing is left half."""
+"""ingest for audio: whatever the source, the same verified audiofolder; nothing is done twice, nothing is left half."""
 
 import io
 import json
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from linnet.artifacts import Raw
-from linnet.data.layouts.audio_folder import find_folder, read_songs
+from linnet.data.layouts.audio_folder import find_folder, read_recordings
 from linnet.data.raw import RawDataError
 from linnet.data.sources.download import ArchiveError, DownloadError
 from linnet.data.synthetic.music import make_music
@@ -41,7 +41,7 @@ BIRDS = CaltechBirds(
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made") / "music"
-    make_music(folder, num_songs=3, seconds=0.3)
+    make_music(folder, num_recordings=3, seconds=0.3)
     return folder
 
 
@@ -74,12 +74,12 @@ def test_the_built_in_set_of_the_recipe_is_made_once(
     builtin: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make: Callable[[Path], None] = make_music if builtin == "music" else make_voices
-    count = {"music": "num_songs", "voices": "num_utterances"}[builtin]
+    count = {"music": "num_recordings", "voices": "num_utterances"}[builtin]
     defaults: dict[str, Any] = getattr(make, "__kwdefaults__")  # noqa: B009
     monkeypatch.setitem(defaults, count, 2)  # seconds less
     data, out = SOUND.model_copy(update={"builtin": builtin}), tmp_path / "out"
     run(None, out, data)
-    assert f"{out}: 2 songs with " in (said := capsys.readouterr().err)
+    assert f"{out}: 2 recordings with " in (said := capsys.readouterr().err)
     assert said.rstrip().endswith(" from synthetic")
     make(tmp_path / "again")
     assert Raw.content_hash(out) == Raw.content_hash(tmp_path / "again")
@@ -96,7 +96,7 @@ def test_the_built_in_set_of_the_recipe_is_made_once(
 @pytest.mark.parametrize("kind", ["tar", "gztar", "zip"])
 @pytest.mark.parametrize("base", [".", "music"])
 def test_archives_and_folders_give_the_same_content(made: Path, tmp_path: Path, kind: str, base: str) -> None:
-    archive = shutil.make_archive(str(tmp_path / "songs"), kind, made if base == "." else made.parent, base)
+    archive = shutil.make_archive(str(tmp_path / "recordings"), kind, made if base == "." else made.parent, base)
     for source, out in ((archive, tmp_path / "unpacked"), (made, tmp_path / "copied")):
         run(source, out)
         assert Raw.content_hash(out) == Raw.content_hash(made)
@@ -131,7 +131,7 @@ def test_a_wrong_folder_is_refused_before_anything_is_copied(made: Path, tmp_pat
     shutil.copytree(made, wrong)
     with pytest.raises(RawDataError, match=r"data\.labels_column = 'genre'.*there is: labels, caption"):
         run(wrong, out, SOUND.model_copy(update={"labels_column": "genre"}))
-    (wrong / "metadata.csv").write_text("file_name,labels\nsong_000.wav\n")
+    (wrong / "metadata.csv").write_text("file_name,labels\nrecording_000.wav\n")
     with pytest.raises(RawDataError, match=r"wrong/metadata\.csv, line 2: 1 cells, the header has 2"):
         run(wrong, out)
     assert not out.parent.exists()
@@ -143,20 +143,20 @@ def test_a_wrong_folder_is_refused_before_anything_is_copied(made: Path, tmp_pat
 
 
 def test_a_folder_of_parquet_files(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    songs = [path.read_bytes() for path in sorted(made.glob("*.wav"))]
+    recordings = [path.read_bytes() for path in sorted(made.glob("*.wav"))]
     source, out = tmp_path / "source", tmp_path / "out"
     (source / "data").mkdir(parents=True)
-    for split, part in (("train", songs[:2]), ("validation", songs[2:])):
-        rows = {"audio": [{"bytes": song, "path": ""} for song in part], "labels": [["a", "b"]] * len(part)}
+    for split, part in (("train", recordings[:2]), ("validation", recordings[2:])):
+        rows = {"audio": [{"bytes": recording, "path": ""} for recording in part], "labels": [["a", "b"]] * len(part)}
         pq.write_table(pa.table(rows), source / "data" / f"{split}-00000-of-00001.parquet")
     data = SOUND.model_copy(update={"split": OfficialSplit(kind="official")})
     run(source, out, data)
     said = capsys.readouterr().err
-    assert f"{out}: 3 songs with 2 labels, 0.0 MB from {source}\n" in said
+    assert f"{out}: 3 recordings with 2 labels, 0.0 MB from {source}\n" in said
     assert "  1 of them: split 'validation' counts as test\n" in said
-    index = read_songs(out, data)
-    assert [(out / song.file_name).read_bytes() for song in index.songs] == songs
-    assert [song.split for song in index.songs] == ["train", "train", "test"]
+    index = read_recordings(out, data)
+    assert [(out / recording.file_name).read_bytes() for recording in index.recordings] == recordings
+    assert [recording.split for recording in index.recordings] == ["train", "train", "test"]
     before = snapshot(out)
     run(source, out, data)
     assert snapshot(out) == before
@@ -172,14 +172,14 @@ def hostile(path: Path, made: Path) -> None:
 
 def of_something_else(path: Path, made: Path) -> None:
     with tarfile.open(path, "w") as tar:
-        tar.add(made / "song_000.wav", "picture.png")
+        tar.add(made / "song_000.wav", "image.png")
 
 
 def with_a_bad_line(path: Path, made: Path) -> None:
-    content = b"file_name,labels\nsong_000.wav,a\nsong_000.wav,b\n"
+    content = b"file_name,labels\nrecording_000.wav,a\nrecording_000.wav,b\n"
     with tarfile.open(path, "w") as tar:
-        tar.add(made / "song_000.wav", "songs/song_000.wav")
-        member = tarfile.TarInfo("songs/metadata.csv")
+        tar.add(made / "song_000.wav", "recordings/song_000.wav")
+        member = tarfile.TarInfo("recordings/metadata.csv")
         member.size = len(content)
         tar.addfile(member, io.BytesIO(content))
 
@@ -189,7 +189,7 @@ def with_a_bad_line(path: Path, made: Path) -> None:
     [
         (hostile, ArchiveError, r"member '\.\./escaped\.wav' would land outside the folder; nothing is kept"),
         (of_something_else, RawDataError, r"/bad\.tar: neither metadata\.csv nor audio files"),
-        (with_a_bad_line, RawDataError, r"/bad\.tar/songs/metadata\.csv: lines 2 and 3 both name song_000\.wav"),
+        (with_a_bad_line, RawDataError, r"/bad\.tar/recordings/metadata\.csv: lines 2 and 3 both name song_000\.wav"),
     ],
 )
 def test_a_bad_archive_leaves_nothing(
@@ -221,7 +221,7 @@ def test_a_dvc_repository(made: Path, tmp_path: Path, monkeypatch: pytest.Monkey
         [dvc, "init", "--quiet"],
         [dvc, "add", "--quiet", "data"],
         ["git", "add", "."],
-        ["git", "commit", "--quiet", "--message", "songs"],
+        ["git", "commit", "--quiet", "--message", "recordings"],
     ):
         subprocess.run(command, cwd=repository, check=True, capture_output=True)
     run(f"dvc:{repository}@main", out)
@@ -304,8 +304,8 @@ def test_a_wrong_recipe_does_not_cost_the_download(hub: Hub, made: Path, tmp_pat
 @pytest.mark.parametrize(
     ("source", "data", "message"),
     [
-        ("caltech", SOUND, "brings pictures of birds, and the recipe's data.kind is 'sound'; give 'synthetic', hf:OWN"),
-        (f"hf:{REPOSITORY}@main", BIRDS, "brings sound, and the recipe's data.kind is 'caltech_birds'; give 'synthet"),
+        ("caltech", SOUND, "brings images of birds, and the recipe's data.kind is 'audio'; give 'synthetic', hf:OWN"),
+        (f"hf:{REPOSITORY}@main", BIRDS, "brings audio, and the recipe's data.kind is 'caltech_birds'; give 'synthet"),
     ],
 )
 def test_a_source_of_another_kind(source: str, data: DataSection, message: str, tmp_path: Path) -> None:

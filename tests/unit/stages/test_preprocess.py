@@ -1,4 +1,4 @@
-"""preprocess: arrays, labels, manifest, statistics and page tell the same story as the raw pictures."""
+"""preprocess: arrays, labels, manifest, statistics and page tell the same story as the raw images."""
 
 import json
 import re
@@ -38,7 +38,7 @@ OFFICIAL = OfficialSplit(kind="official")
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """48 pictures of 8 species, one of them grey, some boxes past the edge."""
+    """48 images of 8 species, one of them grey, some boxes past the edge."""
     folder = tmp_path_factory.mktemp("raw")
     make_birds(folder, per_species=6)
     return folder
@@ -56,9 +56,9 @@ def images(dataset: Path, split: str) -> NDArray[np.uint8]:
     return array
 
 
-def reference_crop(picture: Path, box: tuple[float, float, float, float], size: int) -> NDArray[np.float64]:
-    """An independent reading: the whole picture padded by its edges, a square around the box, plain bicubic."""
-    with Image.open(picture) as image:
+def reference_crop(path: Path, box: tuple[float, float, float, float], size: int) -> NDArray[np.float64]:
+    """An independent reading: the whole image padded by its edges, a square around the box, plain bicubic."""
+    with Image.open(path) as image:
         pixels = np.asarray(image.convert("RGB"))
     height, width, _ = pixels.shape
     side = max(box[2], box[3])
@@ -87,7 +87,7 @@ def test_manifest_arrays_and_labels_agree_with_the_index(raw: Path, dataset: Pat
         assert rows["class_name"].tolist() == [name.split("/")[0] for name in rows["name"]]
 
 
-def test_each_row_holds_the_picture_that_the_manifest_names(raw: Path, dataset: Path) -> None:
+def test_each_row_holds_the_image_that_the_manifest_names(raw: Path, dataset: Path) -> None:
     manifest = pd.read_parquet(dataset / Dataset.manifest)
     expected, found = [], []
     for row in manifest.to_dict("records"):
@@ -95,7 +95,7 @@ def test_each_row_holds_the_picture_that_the_manifest_names(raw: Path, dataset: 
         expected.append(reference_crop(raw / FOLDER / "images" / row["name"], box, SIZE))
         found.append(images(dataset, row["split"])[row["row"]])
         with Image.open(raw / FOLDER / "images" / row["name"]) as image:
-            assert image.size == (row["picture_width"], row["picture_height"])
+            assert image.size == (row["image_width"], row["image_height"])
     distances = np.abs(np.array(found)[:, None].astype(float) - np.array(expected)).mean(axis=(2, 3, 4))
     assert distances.diagonal().max() < 3
     assert (distances.argmin(axis=1) == np.arange(len(manifest))).all()
@@ -123,9 +123,9 @@ def test_statistics_are_those_of_the_arrays(raw: Path, dataset: Path) -> None:
     assert statistics["grey_count"] == 1  # number 47
     right, bottom = manifest.box_left + manifest.box_width, manifest.box_top + manifest.box_height
     past = (manifest.box_left < 0) | (manifest.box_top < 0)
-    past |= (right > manifest.picture_width) | (bottom > manifest.picture_height)
+    past |= (right > manifest.image_width) | (bottom > manifest.image_height)
     assert statistics["past_edge_count"] == past.sum()
-    side, room = manifest[["box_width", "box_height"]].max(axis=1), manifest[["picture_width", "picture_height"]]
+    side, room = manifest[["box_width", "box_height"]].max(axis=1), manifest[["image_width", "image_height"]]
     assert statistics["padded_count"] == (side > room.min(axis=1)).sum()
 
 
@@ -151,7 +151,7 @@ def test_the_page_shows_the_numbers_and_refers_to_nothing_outside(dataset: Path)
     assert all(address.startswith("data:image/png;base64,") for address in addresses)
     assert not re.search(r"https?:|@import|url\(|<script|<link", page)
     text = unescape(re.sub(r"<[^>]+>|\s+", " ", page))
-    assert "24 pictures to train on, 24 to test on, 0 rejected, 8 classes, 32 x 32 pixels" in re.sub(" +", " ", text)
+    assert "24 images to train on, 24 to test on, 0 rejected, 8 classes, 32 x 32 pixels" in re.sub(" +", " ", text)
 
 
 def test_an_empty_split_is_an_error_and_leaves_nothing(raw: Path, tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_real_birds(tmp_path: Path) -> None:
     for row in manifest[manifest["split"] == "test"].to_dict("records"):
         box = (row["box_left"], row["box_top"], row["box_width"], row["box_height"])
         expected = reference_crop(tmp_path / "raw" / FOLDER / "images" / row["name"], box, 64)
-        if max(box[2:]) <= min(row["picture_width"], row["picture_height"]):  # no padding of either decode's edge
+        if max(box[2:]) <= min(row["image_width"], row["image_height"]):  # no padding of either decode's edge
             differences.append(np.abs(images(tmp_path / "out", "test")[row["row"]] - expected).mean())
     assert len(differences) > 10
     assert max(differences) < 2.5

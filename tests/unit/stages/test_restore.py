@@ -13,9 +13,9 @@ from linnet.diffusion.schedule import NoiseSchedule, build_schedule
 from linnet.files import ArtifactError
 from linnet.hashes import folder_hash
 from linnet.inference.degradations import Problem, build_problem, noise_rows
-from linnet.inference.diffusion_model import Painter
+from linnet.inference.diffusion_model import DiffusionModel
 from linnet.inference.restoration_scores import measure_restorations
-from linnet.modalities.codec import SoundCodec
+from linnet.modalities.codec import AudioCodec
 from linnet.recipe import (
     BlindDereverberation,
     ComplexSpectrogram,
@@ -27,7 +27,7 @@ from linnet.recipe import (
 )
 from linnet.stages import restore
 from support.audio_models import CPU, Made, made
-from support.tiny import tiny_sound_recipe
+from support.tiny import tiny_audio_recipe
 
 BAND = InpaintBins(name="band", kind="inpaint_bins", low_hz=1000.0, high_hz=2000.0, noise_std=0.0)
 NOISY = Denoise(name="noisy", kind="denoise", noise_std=0.02)
@@ -56,11 +56,11 @@ def solved(
     one: Made, task: RestorationTask, clean: Tensor, numbers: list[int], *, num_draws: int = 1
 ) -> tuple[Problem, Tensor]:
     """The restoration of these rows of `clean`, told apart by their numbers."""
-    painter = one.painter()
+    diffusion_model = one.diffusion_model()
     section = one.recipe.restore.model_copy(update={"num_draws": num_draws})
-    problem = build_problem(task, painter.codec, one.sound.shape, seed=section.seed, device=CPU)
+    problem = build_problem(task, diffusion_model.codec, one.audio.shape, seed=section.seed, device=CPU)
     y = restore.damage(problem, clean, seed=section.seed)
-    return problem, restore.solve(task, section, painter, problem, y[numbers], numbers)
+    return problem, restore.solve(task, section, diffusion_model, problem, y[numbers], numbers)
 
 
 def test_what_was_observed_without_noise_stays_to_the_bit(either: Made) -> None:
@@ -113,11 +113,11 @@ class Oracle(nn.Module):
 
 
 class WhiteWaveforms(nn.Module):
-    """The exact answer where sound is white noise of a known loudness: Wiener's filter on the waveform."""
+    """The exact answer where audio is white noise of a known loudness: Wiener's filter on the waveform."""
 
     noise_level = "timestep"
 
-    def __init__(self, codec: SoundCodec, schedule: NoiseSchedule, loudness: float) -> None:
+    def __init__(self, codec: AudioCodec, schedule: NoiseSchedule, loudness: float) -> None:
         super().__init__()
         self.codec, self.schedule, self.loudness = codec, schedule, loudness
 
@@ -135,18 +135,18 @@ def test_noise_on_samples_is_taken_off_as_wiener_does(voices: Made) -> None:
     Scales are equal here, so that what no waveform has is at right angles to what some have.
     """
     loudness = 0.8 * NOISY.noise_std
-    ones = [1.0] * voices.sound.stft.num_bins
+    ones = [1.0] * voices.audio.stft.num_bins
     statistics = voices.statistics | {"scale": ones, "peak": [1e9] * len(ones)}
-    recipe = tiny_sound_recipe("diffusion.prediction=x0").training()
-    codec = SoundCodec(voices.sound, statistics, CPU)
+    recipe = tiny_audio_recipe("diffusion.prediction=x0").training()
+    codec = AudioCodec(voices.audio, statistics, CPU)
     network = WhiteWaveforms(codec, build_schedule(recipe.diffusion.schedule), loudness)
-    painter = Painter.of(network, recipe, statistics, CPU)
+    diffusion_model = DiffusionModel.of(network, recipe, statistics, CPU)
     generator = torch.Generator().manual_seed(0)
-    clean = codec.channels_of(loudness * torch.randn(8, voices.sound.window_samples, generator=generator))
-    problem = build_problem(NOISY, codec, voices.sound.shape, seed=0, device=CPU)
+    clean = codec.channels_of(loudness * torch.randn(8, voices.audio.window_samples, generator=generator))
+    problem = build_problem(NOISY, codec, voices.audio.shape, seed=0, device=CPU)
     y = restore.damage(problem, clean, seed=0)
     section = voices.recipe.restore.model_copy(update={"num_steps": 60, "num_draws": 24, "below_noise": "matched"})
-    restored = restore.solve(NOISY, section, painter, problem, y, list(range(8)))
+    restored = restore.solve(NOISY, section, diffusion_model, problem, y, list(range(8)))
     heard, given = (codec.waveform(x)[:, 64:-64].double() for x in (restored, problem.as_observed(y)))
     kept = float((heard * given).sum() / given.square().sum())
     assert kept == pytest.approx(0.64 / 1.64, abs=0.03)
@@ -171,15 +171,15 @@ def test_a_prior_that_predicts_noise_works_on_a_cosine_schedule(voices: Made) ->
 
     x_0 is at first the noise's error over a signal rate near 0, and no later step makes up for it.
     """
-    recipe = tiny_sound_recipe(
+    recipe = tiny_audio_recipe(
         "diffusion.prediction=epsilon", "diffusion.schedule.num_timesteps=4000", "sample.clip_x0=true"
     ).training()
-    statistics = voices.statistics | {"peak": [4.0] * voices.sound.stft.num_bins}
-    painter = Painter.of(Normalising(build_schedule(recipe.diffusion.schedule)), recipe, statistics, CPU)
-    clean = torch.randn(1, *voices.sound.shape, generator=torch.Generator().manual_seed(0))
-    problem = build_problem(BAND, painter.codec, voices.sound.shape, seed=0, device=CPU)
+    statistics = voices.statistics | {"peak": [4.0] * voices.audio.stft.num_bins}
+    diffusion_model = DiffusionModel.of(Normalising(build_schedule(recipe.diffusion.schedule)), recipe, statistics, CPU)
+    clean = torch.randn(1, *voices.audio.shape, generator=torch.Generator().manual_seed(0))
+    problem = build_problem(BAND, diffusion_model.codec, voices.audio.shape, seed=0, device=CPU)
     section = voices.recipe.restore.model_copy(update={"num_steps": 20})
-    restored = restore.solve(BAND, section, painter, problem, restore.damage(problem, clean, seed=0), [0])
+    restored = restore.solve(BAND, section, diffusion_model, problem, restore.damage(problem, clean, seed=0), [0])
     found = restored[problem.missing.expand_as(clean)]
     assert 0.5 < float(found.square().mean().sqrt()) < 2
 
@@ -187,13 +187,13 @@ def test_a_prior_that_predicts_noise_works_on_a_cosine_schedule(voices: Made) ->
 def test_noise_is_taken_off_by_a_prior_that_knows_the_answer(voices: Made) -> None:
     """The solver believes the prior below the noise of the observation."""
     clean = held_out(voices, 1)
-    recipe = tiny_sound_recipe("diffusion.prediction=x0").training()
-    painter = Painter.of(Oracle(clean), recipe, voices.statistics, CPU)
-    problem = build_problem(NOISY, painter.codec, voices.sound.shape, seed=0, device=CPU)
+    recipe = tiny_audio_recipe("diffusion.prediction=x0").training()
+    diffusion_model = DiffusionModel.of(Oracle(clean), recipe, voices.statistics, CPU)
+    problem = build_problem(NOISY, diffusion_model.codec, voices.audio.shape, seed=0, device=CPU)
     y = restore.damage(problem, clean, seed=0)
     section = voices.recipe.restore.model_copy(update={"num_steps": 40})
     before = problem.operator.pseudo_inverse(y) - clean
-    after = restore.solve(NOISY, section, painter, problem, y, [0]) - clean
+    after = restore.solve(NOISY, section, diffusion_model, problem, y, [0]) - clean
     left, put = ((x.double().square().mean(dim=(0, 1, 3)).sqrt()) for x in (after, before))
     assert bool((left < 0.3 * put).all())
 
@@ -214,7 +214,7 @@ def test_every_task_leaves_its_five_arrays(either: Made, results: tuple[Recipe, 
             torch.tensor(open_array(folder / name))
             for name in (Restored.clean, Restored.observed, Restored.restored, Restored.baseline, Restored.missing)
         )
-        assert clean.shape == observed.shape == restored.shape == baseline.shape == (2, *either.sound.shape)
+        assert clean.shape == observed.shape == restored.shape == baseline.shape == (2, *either.audio.shape)
         gone = missing.expand_as(clean)
         if task.noise_std == 0:
             for name, found in (("observed", observed), ("restored", restored), ("baseline", baseline)):
@@ -255,7 +255,7 @@ def test_a_repeat_does_nothing_and_another_model_is_refused(
 def test_scores_say_how_near_each_came(either: Made, results: tuple[Recipe, Path]) -> None:
     recipe, out = results
     scores = measure_restorations(recipe, out)
-    is_complex = isinstance(either.sound.representation, ComplexSpectrogram)
+    is_complex = isinstance(either.audio.representation, ComplexSpectrogram)
     assert set(scores) == {task.name for task in recipe.restore.tasks}
     for found in scores.values():
         assert set(found) == ({"lsd", "si_sdr"} if is_complex else {"lsd"})

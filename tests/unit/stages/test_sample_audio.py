@@ -1,4 +1,4 @@
-"""sample and evaluate with sound: files that play, tables that are true, pieces longer than a training example."""
+"""sample and evaluate with audio: files that play, tables that are true, segments longer than a training example."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ import torch
 
 from linnet.artifacts import Dataset, Report, Samples
 from linnet.data.arrays import open_array
-from linnet.diffusion.samplers import NoiseStreams
+from linnet.diffusion.samplers import PerSampleNoise
 from linnet.hashes import folder_hash
 from linnet.modalities.conditions import known_conditions
 from linnet.recipe import DPMSolver, Recipe
@@ -62,9 +62,9 @@ def test_files_play_what_the_array_holds(either: Made, samples: Path) -> None:
 
 def test_the_table_says_how_loud_each_one_is(samples: Path) -> None:
     array = np.load(samples / Samples.examples) / 32767
-    for row, sound in zip(table(samples), array, strict=True):
-        assert float(row["peak_dbfs"]) == pytest.approx(20 * np.log10(np.abs(sound).max()), abs=0.006)
-        assert float(row["rms_dbfs"]) == pytest.approx(10 * np.log10(np.square(sound).mean()), abs=0.006)
+    for row, audio in zip(table(samples), array, strict=True):
+        assert float(row["peak_dbfs"]) == pytest.approx(20 * np.log10(np.abs(audio).max()), abs=0.006)
+        assert float(row["rms_dbfs"]) == pytest.approx(10 * np.log10(np.square(audio).mean()), abs=0.006)
 
 
 def test_the_table_says_what_was_asked_for(either: Made, samples: Path) -> None:
@@ -72,7 +72,10 @@ def test_the_table_says_what_was_asked_for(either: Made, samples: Path) -> None:
     if either.recipe.name == "vocals-tiny":
         assert set(prompts) == {""}
         return
-    known, counts = known_conditions(either.recipe.conditioning, either.statistics), either.statistics["song_counts"]
+    known, counts = (
+        known_conditions(either.recipe.conditioning, either.statistics),
+        either.statistics["recording_counts"],
+    )
     assert set(prompts) <= {text for text, count in zip(known, counts, strict=True) if count}
     assert len(set(prompts)) > 2
 
@@ -97,7 +100,7 @@ def test_parts_make_the_bytes_of_the_whole(either: Made, samples: Path, tmp_path
 
 def test_a_longer_piece_is_the_weighted_mean_of_overlapping_windows(music: Made) -> None:
     """Drawn in one step, which is one prediction: windows at 0, 8 and 16 of 32 frames, with weights sin^2."""
-    painter = music.painter()
+    diffusion_model = music.diffusion_model()
     common: dict[str, Any] = {
         "seed": 0,
         "conditions": None,
@@ -106,11 +109,11 @@ def test_a_longer_piece_is_the_weighted_mean_of_overlapping_windows(music: Made)
         "precision": "fp32",
     }
     once = DPMSolver(kind="dpm_solver_pp_2m", num_steps=1)
-    found = painter.draw(once, **common, numbers=[0], frames=32, overlap_fraction=0.5)
-    noise = NoiseStreams(0, [0], (1, 32, 32), CPU).next()
+    found = diffusion_model.sample(once, **common, numbers=[0], frames=32, overlap_fraction=0.5)
+    noise = PerSampleNoise(0, [0], (1, 32, 32), CPU).next()
     windows = torch.cat([noise[..., start : start + 16] for start in (0, 8, 16)])
-    (first, *_) = painter.schedule.sampling_timesteps(1)
-    predict = painter.predictor(None, 1.0, clip_x0=True, precision="fp32", overlap_fraction=0.5)
+    (first, *_) = diffusion_model.schedule.sampling_timesteps(1)
+    predict = diffusion_model.predictor(None, 1.0, clip_x0=True, precision="fp32", overlap_fraction=0.5)
     with torch.inference_mode():
         predicted = predict(windows, first).double().numpy()
     weights = np.sin(np.pi * (np.arange(16) + 0.5) / 16) ** 2
@@ -121,19 +124,20 @@ def test_a_longer_piece_is_the_weighted_mean_of_overlapping_windows(music: Made)
     np.testing.assert_allclose(found.numpy(), blend / total, rtol=0, atol=1e-5 * np.abs(blend).max())
     apart = np.concatenate([predicted[0], predicted[2]], axis=-1)
     assert np.abs(blend / total - apart).max() > 0.01 * np.abs(blend).max(), "the windows do not agree"
-    assert len(painter.codec.decode(found)[0]) == 31 * 16
+    assert len(diffusion_model.codec.decode(found)[0]) == 31 * 16
 
 
 def test_a_longer_piece_of_two_examples_keeps_their_conditions_apart(music: Made) -> None:
     """The windows of a batch come in turns: each must be told the words of its own example."""
-    painter, section = music.painter(), music.recipe.sample
+    diffusion_model, section = music.diffusion_model(), music.recipe.sample
     words = ["flute, minor, fast, melody", "bell, major, slow, drums"]
     common: dict[str, Any] = {"seed": 0, "guidance_scale": 2.0, "clip_x0": True, "precision": "fp32", "frames": 40}
-    both = painter.draw(section.sampler, numbers=[0, 1], conditions=words, **common)
+    both = diffusion_model.sample(section.sampler, numbers=[0, 1], conditions=words, **common)
     alone = [
-        painter.draw(section.sampler, numbers=[number], conditions=[words[number]], **common) for number in range(2)
+        diffusion_model.sample(section.sampler, numbers=[number], conditions=[words[number]], **common)
+        for number in range(2)
     ]
-    swapped = painter.draw(section.sampler, numbers=[0, 1], conditions=words[::-1], **common)
+    swapped = diffusion_model.sample(section.sampler, numbers=[0, 1], conditions=words[::-1], **common)
     assert (both - torch.cat(alone)).norm() < 0.05 * (both - swapped).norm(), "rounding, and no other words"
 
 
@@ -200,12 +204,12 @@ def test_as_many_real_windows_as_the_samples_have_pieces(music: Made, tmp_path: 
             longer.recipe, dataset=music.dataset, model=music.model, out=folder / "restored", device=CPU, batch_size=2
         )
         metrics = measure(longer, folder / "samples", folder / "restored", folder / "report")
-        pieces = 3 * num_samples
+        segments = 3 * num_samples
         assert metrics["counts"] == {
             "reference": music.statistics["test_count"],
-            "model": pieces,
-            "untrained": pieces,
-            "noise": pieces,
+            "model": segments,
+            "untrained": segments,
+            "noise": segments,
             "real": wanted,
         }
 

@@ -84,10 +84,10 @@ def test_parts_that_do_not_fit_are_refused(recipe: Recipe, model: Path, tmp_path
     other = tiny_recipe("sample.precision=bf16", "sample.seed=3")
     with pytest.raises(ArtifactError, match="made with other settings"):
         sample.collect(other, model=model, parts=made, out=out)
-    pictures = made[1] / "samples.npy"
-    data = bytearray(pictures.read_bytes())
+    images = made[1] / "samples.npy"
+    data = bytearray(images.read_bytes())
     data[-1] ^= 1
-    pictures.write_bytes(data)
+    images.write_bytes(data)
     with pytest.raises(ArtifactError, match="part1 is damaged"):
         sample.collect(recipe, model=model, parts=made, out=out)
     assert not out.exists()

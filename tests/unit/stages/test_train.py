@@ -5,8 +5,8 @@ from torch import Tensor
 
 from linnet.inference.diffusion_model import build_network
 from linnet.recipe import TrainingRecipe
-from linnet.training.distributed import Ranks
-from linnet.training.loss import LossComputer
+from linnet.training.distributed import DistributedContext
+from linnet.training.loss import DiffusionLoss
 from support.tiny import tiny_recipe
 
 CPU = torch.device("cpu")
@@ -30,7 +30,7 @@ def losses(recipe: TrainingRecipe, steps: range, *, empty_classes: int = 0) -> l
     with torch.no_grad():
         for parameter in network.parameters():  # the head starts at zero and would hide the rest
             parameter.add_(0.02)
-    compute = LossComputer(recipe, statistics, images, labels, Ranks.alone(CPU), start_step=steps.start)
+    compute = DiffusionLoss(recipe, statistics, images, labels, DistributedContext.alone(CPU), start_step=steps.start)
     return [compute(network, step).detach() for step in steps]
 
 
@@ -59,6 +59,6 @@ def test_another_seed_is_another_run() -> None:
 
 
 def test_classes_without_examples_need_no_room() -> None:
-    """The data set names eleven, its train split has pictures of the eight that the recipe makes room for."""
+    """The data set names eleven, its train split has images of the eight that the recipe makes room for."""
     recipe = tiny_recipe().training()
     assert losses(recipe, range(2), empty_classes=3) == losses(recipe, range(2))

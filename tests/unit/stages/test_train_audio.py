@@ -1,4 +1,4 @@
-"""How windows of sound are stored changes the size of the dataset, and not one bit of what is trained."""
+"""How windows of audio are stored changes the size of the dataset, and not one bit of what is trained."""
 
 import numpy as np
 import pytest
@@ -12,8 +12,8 @@ from linnet.diffusion.schedule import build_schedule
 from linnet.inference.diffusion_model import build_network
 from linnet.models import NoiseLevel
 from linnet.stages import preprocess
-from linnet.training.distributed import Ranks
-from linnet.training.loss import LossComputer
+from linnet.training.distributed import DistributedContext
+from linnet.training.loss import DiffusionLoss
 from support.audio_models import CPU, Made, made, train_on
 
 PREDICTIONS: list[Prediction] = ["epsilon", "x0", "v"]
@@ -28,7 +28,7 @@ def waveform(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def spectrogram(waveform: Made, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """The same recipe with finished spectrograms stored."""
     folder = tmp_path_factory.mktemp("spectrogram")
-    data = waveform.sound.model_copy(update={"storage": "spectrogram"})
+    data = waveform.audio.model_copy(update={"storage": "spectrogram"})
     recipe = waveform.recipe.model_copy(update={"data": data})
     preprocess.run(data, raw=waveform.raw, out=folder / "dataset", workers=1)
     train_on(recipe, folder / "dataset", folder / "model")
@@ -41,7 +41,7 @@ def test_both_storages_train_the_same_bits(waveform: Made, spectrogram: Made) ->
     losses = (waveform.model / Model.history).read_text().splitlines()
     assert len(losses) == 3, "a head and two rows: 8 steps, one row for 4"
     untrained = build_network(waveform.recipe.training()).state_dict()
-    trained = waveform.painter().network.state_dict()
+    trained = waveform.diffusion_model().network.state_dict()
     assert any(not torch.equal(trained[name], value) for name, value in untrained.items())
 
 
@@ -52,22 +52,22 @@ def test_a_waveform_takes_a_quarter_or_an_eighth_of_the_bytes(waveform: Made, sp
     window cost a sixteenth. Without them it is 2 * hop against 4 * bins * channels a frame: a quarter, an eighth.
     """
     small, large = (
-        np.load(one.dataset / Dataset.training_examples(one.sound), mmap_mode="r") for one in (waveform, spectrogram)
+        np.load(one.dataset / Dataset.training_examples(one.audio), mmap_mode="r") for one in (waveform, spectrogram)
     )
     assert len(small) == len(large) == waveform.statistics["train_count"]
-    channels, _, frames = waveform.sound.shape
+    channels, _, frames = waveform.audio.shape
     assert large.nbytes / small.nbytes == 4 * channels * frames / (frames - 1)
-    hop, bins = waveform.sound.stft.hop_samples, waveform.sound.stft.num_bins
+    hop, bins = waveform.audio.stft.hop_samples, waveform.audio.stft.num_bins
     assert (2 * hop) / (4 * bins * channels) == {1: 1 / 4, 2: 1 / 8}[channels]
     others = {path.name for path in waveform.dataset.iterdir()} ^ {path.name for path in spectrogram.dataset.iterdir()}
     assert others == {Dataset.spectrograms("train")}
 
 
-def loss_computer(one: Made, *, ranks: Ranks, start_step: int = 0) -> LossComputer:
-    return LossComputer(
+def loss_computer(one: Made, *, ranks: DistributedContext, start_step: int = 0) -> DiffusionLoss:
+    return DiffusionLoss(
         one.recipe.training(),
         one.statistics,
-        np.asarray(open_array(one.dataset / Dataset.training_examples(one.sound))),
+        np.asarray(open_array(one.dataset / Dataset.training_examples(one.audio))),
         np.asarray(open_array(one.dataset / Dataset.labels("train"))),
         ranks,
         start_step=start_step,
@@ -76,7 +76,7 @@ def loss_computer(one: Made, *, ranks: Ranks, start_step: int = 0) -> LossComput
 
 def test_a_stored_spectrogram_is_trained_on_as_its_waveform_is(waveform: Made, spectrogram: Made) -> None:
     small, large = (
-        torch.from_numpy(np.array(open_array(one.dataset / Dataset.training_examples(one.sound))[:5]))
+        torch.from_numpy(np.array(open_array(one.dataset / Dataset.training_examples(one.audio))[:5]))
         for one in (waveform, spectrogram)
     )
     assert (small.dtype, large.dtype) == (torch.int16, torch.float32)
@@ -112,7 +112,9 @@ def test_the_loss_is_zero_for_the_answer_that_the_recipe_asks_for(waveform: Made
     examples, labels = np.repeat(loudest, 8, axis=0), np.zeros(8, dtype=np.int64)
     x0, schedule = waveform.codec.encode(torch.from_numpy(loudest)), build_schedule(recipe.diffusion.schedule)
     for answer in PREDICTIONS:
-        compute = LossComputer(recipe, waveform.statistics, examples, labels, Ranks.alone(CPU), start_step=0)
+        compute = DiffusionLoss(
+            recipe, waveform.statistics, examples, labels, DistributedContext.alone(CPU), start_step=0
+        )
         loss = float(compute(Knowing(answer, x0, schedule.alpha_bar), 0))
         assert loss < 1e-6 if answer == prediction else loss > 0.1, (answer, loss)
 
@@ -120,7 +122,7 @@ def test_the_loss_is_zero_for_the_answer_that_the_recipe_asks_for(waveform: Made
 def test_the_untrained_loss_is_the_mean_square_of_a_target(waveform: Made) -> None:
     """An output of zero costs 1, whichever is asked for: examples, noise and velocities have that mean square."""
     network = build_network(waveform.recipe.training())
-    compute = loss_computer(waveform, ranks=Ranks.alone(CPU))
+    compute = loss_computer(waveform, ranks=DistributedContext.alone(CPU))
     with torch.no_grad():
         losses = [float(compute(network, step)) for step in range(48)]
     assert np.mean(losses) == pytest.approx(1, abs=0.15)
@@ -128,18 +130,18 @@ def test_the_untrained_loss_is_the_mean_square_of_a_target(waveform: Made) -> No
 
 def test_a_step_depends_on_its_number_alone(waveform: Made) -> None:
     """So a run that was stopped goes on to the same bits."""
-    network = waveform.painter().network
-    whole = loss_computer(waveform, ranks=Ranks.alone(CPU))
+    network = waveform.diffusion_model().network
+    whole = loss_computer(waveform, ranks=DistributedContext.alone(CPU))
     losses = [float(whole(network, step)) for step in range(3)]
-    assert float(loss_computer(waveform, ranks=Ranks.alone(CPU), start_step=2)(network, 2)) == losses[2]
+    assert float(loss_computer(waveform, ranks=DistributedContext.alone(CPU), start_step=2)(network, 2)) == losses[2]
     assert len(set(losses)) == 3
 
 
 def test_two_ranks_see_the_words_and_the_noise_of_one(waveform: Made) -> None:
     """Each draws for the whole batch and takes its rows, so the mean of their losses is that of one rank."""
-    network = waveform.painter().network
-    alone = loss_computer(waveform, ranks=Ranks.alone(CPU))
-    pair = [loss_computer(waveform, ranks=Ranks(rank, 2, CPU)) for rank in range(2)]
+    network = waveform.diffusion_model().network
+    alone = loss_computer(waveform, ranks=DistributedContext.alone(CPU))
+    pair = [loss_computer(waveform, ranks=DistributedContext(rank, 2, CPU)) for rank in range(2)]
     for step in range(4):
         shares = [float(compute(network, step)) for compute in pair]
         assert np.mean(shares) == pytest.approx(float(alone(network, step)), rel=1e-5)

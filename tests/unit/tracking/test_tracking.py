@@ -28,7 +28,7 @@ def test_a_run_holds_what_was_logged_and_is_taken_up_again(workspace: Path) -> N
         first.dataset("birds", "d" * 64, "data/birds", '{"num_rows": 3}')
         first.metrics({"loss": 2.0}, step=1)
         first.metrics({"loss": 1.0}, step=2)
-        first.picture("samples", np.zeros((8, 8, 3), dtype=np.uint8), step=2)
+        first.image("samples", np.zeros((8, 8, 3), dtype=np.uint8), step=2)
     with tracker("key-1") as second:
         second.metrics({"loss": 0.5}, step=3)
     with tracker("key-2") as other:

@@ -17,7 +17,7 @@ from linnet.hashes import folder_hash
 from linnet.launch import torchrun
 from linnet.launch.torchrun import LaunchError
 from linnet.stages import preprocess, train
-from linnet.training.distributed import DistributedError, Ranks, joined
+from linnet.training.distributed import DistributedContext, DistributedError, joined
 from support.tiny import tiny_raw_data, tiny_recipe
 
 CPU = torch.device("cpu")
@@ -120,7 +120,7 @@ def _kill_rank_1() -> None:
 
 
 def test_rows_of_all_ranks_are_the_whole_batch() -> None:
-    rows = [Ranks(rank, 3, CPU).rows(12) for rank in range(3)]
+    rows = [DistributedContext(rank, 3, CPU).rows(12) for rank in range(3)]
     assert [list(range(12))[part] for part in rows] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
 
 
@@ -136,8 +136,8 @@ def test_alone_nothing_is_wrapped_or_sent(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_batch_norm_on_a_gpu_is_synchronised() -> None:
-    ranks = Ranks(0, 2, torch.device("cuda", 0))
+    ranks = DistributedContext(0, 2, torch.device("cuda", 0))
     converted = ranks.synchronised(nn.Sequential(nn.BatchNorm2d(4, affine=False)))
     assert isinstance(converted[0], nn.SyncBatchNorm)  # type: ignore[index]
     with pytest.raises(DistributedError):
-        Ranks(0, 2, CPU).synchronised(nn.BatchNorm2d(4))
+        DistributedContext(0, 2, CPU).synchronised(nn.BatchNorm2d(4))

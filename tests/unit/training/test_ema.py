@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from linnet.training.ema import AveragedWeights
+from linnet.training.ema import EMA
 
 
 def test_average_follows_the_closed_form() -> None:
@@ -9,7 +9,7 @@ def test_average_follows_the_closed_form() -> None:
     network = nn.Linear(1, 1, bias=False)
     with torch.no_grad():
         network.weight.fill_(0.0)
-    averaged = AveragedWeights(network, 0.9)
+    averaged = EMA(network, 0.9)
     wanted = 0.0
     for step in range(200):
         with torch.no_grad():
@@ -23,7 +23,7 @@ def test_average_follows_the_closed_form() -> None:
 
 def test_batch_norm_statistics_are_averaged_and_the_copy_is_its_own() -> None:
     network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
-    averaged = AveragedWeights(network, 0.5)
+    averaged = EMA(network, 0.5)
     network(torch.randn(16, 3) * 5 + 2)
     before = averaged.network.state_dict()["1.running_mean"].clone()
     averaged.update(10**6)

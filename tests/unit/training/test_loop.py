@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from linnet.errors import Stopped
 from linnet.recipe import Adam, AdamW, TrainSection
 from linnet.training.checkpoint import CheckpointStore
-from linnet.training.distributed import Ranks
+from linnet.training.distributed import DistributedContext
 from linnet.training.loop import (
     HistoryRow,
     NonFiniteLossError,
@@ -22,7 +22,7 @@ from linnet.training.stopping import StopRequest
 from support.tiny import tiny_recipe
 
 CPU = torch.device("cpu")
-ALONE = Ranks.alone(CPU)
+ALONE = DistributedContext.alone(CPU)
 Loss = Callable[[nn.Module, int], Tensor]
 
 

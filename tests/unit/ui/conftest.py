@@ -6,7 +6,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 import linnet.ui
-from support.tiny import tiny_music_recipe, tiny_raw_data, tiny_recipe, tiny_sound_data
+from support.tiny import tiny_audio_data, tiny_music_recipe, tiny_raw_data, tiny_recipe
 from support.ui import SHORT, train_tiny, write_section
 
 LABELS = "conditioning={ kind = 'multi_label', num_labels = 16, dropout = 0.1 }"
@@ -27,7 +27,7 @@ def birds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A build folder with a text model and one that knows labels."""
     folder = tmp_path_factory.mktemp("music")
-    raw = tiny_sound_data(folder / "raw", "music")
+    raw = tiny_audio_data(folder / "raw", "music")
     recipe = tiny_music_recipe(*SHORT)
     write_section(train_tiny(folder / "build", recipe, raw), recipe)
     train_tiny(folder / "build", tiny_music_recipe("name=album", LABELS, *SHORT), raw)

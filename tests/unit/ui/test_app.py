@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:User
 Page = Callable[..., AppTest]
 
 
-def test_a_class_model_draws_pictures(birds: Path, open_page: Page) -> None:
+def test_a_class_model_draws_images(birds: Path, open_page: Page) -> None:
     page = open_page("--build", birds)
     assert not page.exception
     assert not page.radio  # no registry to choose
@@ -52,7 +52,7 @@ def test_an_unconditional_model_takes_no_prompt(birds: Path, open_page: Page) ->
     assert not page.main.selectbox
 
 
-def test_a_text_model_makes_sounds(music: Path, open_page: Page) -> None:
+def test_a_text_model_makes_audio(music: Path, open_page: Page) -> None:
     page = open_page("--build", music)
     page.sidebar.selectbox[0].set_value(Built(music / "music-tiny" / "model")).run()
     for word in ("bell", "fast"):
@@ -72,7 +72,7 @@ def test_a_model_of_labels_offers_them(music: Path, open_page: Page) -> None:
     assert [title.value for title in page.subheader] == [r"album\: bell, fast"]
 
 
-def test_a_recipe_of_very_long_sound_has_a_page(music: Path, tmp_path: Path, open_page: Page) -> None:
+def test_a_recipe_of_very_long_audio_has_a_page(music: Path, tmp_path: Path, open_page: Page) -> None:
     shutil.copytree(music / "music-tiny", tmp_path / "build" / "music-tiny")
     long = {"length": Longer(kind="longer", duration_seconds=900.0, overlap_fraction=0.5)}
     section = tiny_music_recipe().sample.model_copy(update=long)
@@ -114,7 +114,7 @@ def test_a_damaged_model_is_one_sentence(birds: Path, tmp_path: Path, open_page:
     assert "Traceback" not in page.error[0].value
 
 
-def test_sound_that_is_no_number_is_one_sentence(music: Path, tmp_path: Path, open_page: Page) -> None:
+def test_audio_that_is_no_number_is_one_sentence(music: Path, tmp_path: Path, open_page: Page) -> None:
     shutil.copytree(music / "album", tmp_path / "build" / "album")
     ema = tmp_path / "build" / "album" / "model" / Model.ema_weights
     save_file({name: value * torch.nan for name, value in load_file(ema).items()}, ema)
@@ -122,7 +122,7 @@ def test_sound_that_is_no_number_is_one_sentence(music: Path, tmp_path: Path, op
     page = open_page("--build", tmp_path / "build")
     page.button(key="draw").click().run()
     assert not page.exception
-    assert page.error[0].value.startswith("the model made infinite or undefined sound")
+    assert page.error[0].value.startswith("the model made infinite or undefined audio")
     assert page.session_state["drawn"] == []
     page.button(key="denoise").click().run()
     assert len(page.error) == 1

@@ -18,7 +18,7 @@ from linnet.ui.models import TrainedModel
 from support.ui import CPU, asked, built, nothing
 
 
-def test_pictures_are_those_of_the_command_line(birds: Path, tmp_path: Path) -> None:
+def test_images_are_those_of_the_command_line(birds: Path, tmp_path: Path) -> None:
     model = built(birds, "birds-tiny")
     fractions: list[float] = []
     drawn = generation.draw(model, asked(model, 4), fractions.append)
@@ -34,23 +34,23 @@ def test_pictures_are_those_of_the_command_line(birds: Path, tmp_path: Path) -> 
     assert [shown.file_name for shown in drawn.examples] == ["seed3-00.png", "seed3-01.png"]
     for number, shown in enumerate(drawn.examples):
         assert shown.content == (tmp_path / "drawn" / f"{number:06d}.png").read_bytes()
-        picture = np.asarray(Image.open(io.BytesIO(shown.content)))
-        assert shown.picture.shape == (256, 256, 3)
-        assert np.array_equal(shown.picture[8::16, 8::16], picture)
+        image = np.asarray(Image.open(io.BytesIO(shown.content)))
+        assert shown.image.shape == (256, 256, 3)
+        assert np.array_equal(shown.image[8::16, 8::16], image)
 
 
 @pytest.mark.parametrize(
     ("name", "prompt", "seconds", "samples"),
     [("music-tiny", "bell, fast", 0.0811, 649), ("album", "bell", 0.08, 640), ("album", "bell", 0.01, 80)],
 )
-def test_sounds_are_those_of_the_command_line(
+def test_audio_are_those_of_the_command_line(
     music: Path, tmp_path: Path, name: str, prompt: str, seconds: float, samples: int
 ) -> None:
     model = built(music, name)
     condition: Condition = prompt if name == "music-tiny" else (prompt,)
     drawn = generation.draw(model, replace(asked(model, condition), seconds=seconds), nothing)
     assert drawn.title == f"{name}: {prompt}"
-    assert drawn.settings == f"seed 3, 5 steps of {model.section.sampler.kind}, guidance 1.5, {seconds:g} s of sound"
+    assert drawn.settings == f"seed 3, 5 steps of {model.section.sampler.kind}, guidance 1.5, {seconds:g} s of audio"
     wish = draw_stage.Wish(3, 5, 1.5, seconds, prompts=(prompt,), count=2)
     draw_stage.run(model.section, wish, model=music / name / "model", out=tmp_path / "drawn", device=CPU, batch_size=8)
     for number, shown in enumerate(drawn.examples):
@@ -70,7 +70,7 @@ def test_many_examples_are_drawn_in_batches(birds: Path, monkeypatch: pytest.Mon
     assert len(fractions) == 10
     assert fractions[-1] == 1
     for one, other in zip(whole.examples, parts.examples, strict=True):
-        assert np.abs(one.picture.astype(int) - other.picture).max() <= 1  # sums of floats differ with the batch
+        assert np.abs(one.image.astype(int) - other.image).max() <= 1  # sums of floats differ with the batch
 
 
 @pytest.mark.parametrize(
@@ -88,14 +88,14 @@ def test_denoising_goes_from_noise_to_the_example(birds: Path, steps: int, times
     assert noise[0] > 0.99
     assert noise[-1] == 0
     finished = generation.draw(model, wish, nothing).examples[1]
-    assert np.abs(snapshots[-1].shown.picture.astype(int) - finished.picture).max() <= 1
+    assert np.abs(snapshots[-1].shown.image.astype(int) - finished.image).max() <= 1
     start = np.random.default_rng([3, 1]).standard_normal((3, 16, 16), dtype=np.float32).transpose(1, 2, 0)
     pixels = np.clip(np.round(255 * (start * model.statistics["std"] + model.statistics["mean"])), 0, 255)
-    assert np.abs(snapshots[0].shown.picture[8::16, 8::16] - pixels).max() <= 1
+    assert np.abs(snapshots[0].shown.image[8::16, 8::16] - pixels).max() <= 1
     assert generation.strip(snapshots).shape == (256, 256 * len(snapshots) + 2 * (len(snapshots) - 1), 3)
 
 
-def test_long_sounds_are_denoised_too(music: Path) -> None:
+def test_long_audio_are_denoised_too(music: Path) -> None:
     model = built(music, "music-tiny")
     snapshots = generation.denoise(model, asked(model, "bell"), 0, nothing).snapshots
     finished = generation.draw(model, asked(model, "bell", count=1), nothing).examples[0]
@@ -108,17 +108,17 @@ def test_suggestions_are_labels_of_the_training_data(birds: Path, music: Path) -
     model = built(music, "music-tiny")
     statistics = {
         "label_names": ["a", "b", "c", "d"],
-        "songs": [{"labels": ["a", "b"]}, {"labels": ["b", "c"]}, {"labels": ["d"]}],
-        "song_counts": [1, 4, 0],
+        "recordings": [{"labels": ["a", "b"]}, {"labels": ["b", "c"]}, {"labels": ["d"]}],
+        "recording_counts": [1, 4, 0],
     }
-    known = TrainedModel(model.title, model.key, model.painter, model.section, statistics, "")
+    known = TrainedModel(model.title, model.key, model.diffusion_model, model.section, statistics, "")
     assert generation.suggestions(known) == ["b", "c", "a"]
     assert set(generation.suggestions(model)) <= set(model.statistics["label_names"])
-    pictures = built(birds, "birds-tiny")
-    assert sorted(generation.suggestions(pictures)) == pictures.statistics["class_names"]
-    assert generation.example_prompt(model) == ", ".join(model.statistics["songs"][0]["labels"])
+    images = built(birds, "birds-tiny")
+    assert sorted(generation.suggestions(images)) == images.statistics["class_names"]
+    assert generation.example_prompt(model) == ", ".join(model.statistics["recordings"][0]["labels"])
 
 
 def test_seconds_start_at_the_recipe_s(birds: Path, music: Path) -> None:
     models = (built(birds, "free"), built(music, "music-tiny"), built(music, "album"))
-    assert [usual_seconds(model.painter.recipe, model.section) for model in models] == [None, 0.05, 0.03]
+    assert [usual_seconds(model.diffusion_model.recipe, model.section) for model in models] == [None, 0.05, 0.03]

@@ -1,9 +1,9 @@
-"""The raw layout of sound, Hugging Face's audiofolder: metadata.csv with a line for each song, and the audio files.
+"""The raw layout of audio, Hugging Face's audiofolder: metadata.csv with a line for each recording, and the audio files.
 
     file_name,labels,caption,split        <- `file_name` is the one column that must be there
     flute/0001.ogg,flute|slow,a slow flute,train
 
-Without a metadata.csv every file with a suffix of sound is a song; its folder's name is its one label, in a column
+Without a metadata.csv every file with a suffix of audio is a recording; its folder's name is its one label, in a column
 called `label`. Where no column `split` says it, a folder called train, test, validation, valid or dev does.
 """
 
@@ -18,12 +18,12 @@ from typing import Literal
 
 from linnet.artifacts import Raw
 from linnet.data.raw import RawDataError
-from linnet.recipe import OfficialSplit, Sound
+from linnet.recipe import Audio, OfficialSplit
 
 METADATA, JSON_METADATA = "metadata.csv", "metadata.jsonl"
 FILE_NAME, SPLIT, FOLDER_LABEL = "file_name", "split", "label"  # columns
 # The formats of libsndfile and their other suffixes. Not there: .raw and .sd2, which do not say how their samples are
-# stored, and .mat, which seldom is sound. What metadata names may have any suffix: a file's content decides.
+# stored, and .mat, which seldom is audio. What metadata names may have any suffix: a file's content decides.
 AUDIO_SUFFIXES = frozenset(
     {".wav", ".wave", ".wavex", ".bwf", ".rf64", ".w64", ".nist", ".sph"}
     | {".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2"}
@@ -43,7 +43,7 @@ SPLITS: dict[str, SplitName] = {
 
 
 @dataclass(frozen=True)
-class Song:
+class Recording:
     """One line of the metadata. The file that it names may still be missing or damaged."""
 
     number: int  # 0-based place in metadata.csv, or in the sorted names where there is none
@@ -54,10 +54,10 @@ class Song:
 
 
 @dataclass(frozen=True)
-class SongIndex:
-    """All songs in the order of their numbers, and what was odd: (file_name, what) each."""
+class RecordingIndex:
+    """All recordings in the order of their numbers, and what was odd: (file_name, what) each."""
 
-    songs: tuple[Song, ...]
+    recordings: tuple[Recording, ...]
     notes: tuple[tuple[str, str], ...]
 
 
@@ -69,12 +69,12 @@ class Line:
     cells: dict[str, str]
 
 
-def read_songs(folder: Path, data: Sound) -> SongIndex:
-    """The songs below `folder`, which holds metadata.csv or audio files, or one inner folder that holds metadata.csv.
+def read_recordings(folder: Path, data: Audio) -> RecordingIndex:
+    """The recordings below `folder`, which holds metadata.csv or audio files, or one inner folder that holds metadata.csv.
 
     Raises:
         RawDataError: nothing usable is there, a line or a column makes no sense, or the official split is wanted and
-            some song has none; the message names the line, or the columns that exist.
+            some recording has none; the message names the line, or the columns that exist.
     """
     base = find_folder(folder)
     files = visible_files(base)
@@ -86,13 +86,15 @@ def read_songs(folder: Path, data: Sound) -> SongIndex:
         lines = [Line(0, folder_row(name, data, base)) for name in files if _is_audio(name)]
     check_columns(columns, data, where=path)
     notes: list[tuple[str, str]] = []
-    songs = tuple(_song(number, line, data, notes, path) for number, line in enumerate(lines))
-    _check_names(songs, lines, path)
-    if not any(song.file_name in files for song in songs):
-        raise RawDataError(f"{path} lists {len(songs)} songs, and none of the files is there; ingest the source again")
-    names = {song.file_name for song in songs}
+    recordings = tuple(_recording(number, line, data, notes, path) for number, line in enumerate(lines))
+    _check_names(recordings, lines, path)
+    if not any(recording.file_name in files for recording in recordings):
+        raise RawDataError(
+            f"{path} lists {len(recordings)} recordings, and none of the files is there; ingest the source again"
+        )
+    names = {recording.file_name for recording in recordings}
     notes += [(_in_utf_8(name), _why_left_out(name)) for name in files if name not in names and name != METADATA]
-    return SongIndex(songs, tuple(notes))
+    return RecordingIndex(recordings, tuple(notes))
 
 
 def find_folder(folder: Path) -> Path:
@@ -115,15 +117,15 @@ def find_folder(folder: Path) -> Path:
     if not (base / METADATA).is_file() and not audio_files(base):
         raise RawDataError(
             f"{folder}: neither {METADATA} nor audio files (.wav .flac .ogg .opus .mp3 .aiff ...) there. A --source is "
-            "a folder or an archive in the layout of docs/sound.md; below data/ `linnet ingest` (or `dvc pull`) brings "
+            "a folder or an archive in the layout of docs/audio.md; below data/ `linnet ingest` (or `dvc pull`) brings "
             "it"
         )
     return base
 
 
-def song_path(folder: Path, song: Song) -> Path | None:
-    """Where the song lies below `folder` (what `find_folder` gave); None if its name or a link points out of it."""
-    name = PurePosixPath(song.file_name)
+def recording_path(folder: Path, recording: Recording) -> Path | None:
+    """Where the recording lies below `folder` (what `find_folder` gave); None if its name or a link points out of it."""
+    name = PurePosixPath(recording.file_name)
     if name.is_absolute() or ".." in name.parts:
         return None
     path = folder / name
@@ -140,7 +142,7 @@ def visible_files(folder: Path) -> dict[str, Path]:
 
 
 def audio_files(folder: Path) -> dict[str, Path]:
-    """The visible files with a suffix of sound."""
+    """The visible files with a suffix of audio."""
     return {name: path for name, path in visible_files(folder).items() if _is_audio(name)}
 
 
@@ -152,7 +154,7 @@ def _why_left_out(name: str) -> str:
     if _is_audio(name):
         return f"in the folder, not in {METADATA}"
     suffix = _in_utf_8(PurePosixPath(name).suffix.lower())
-    return f"left out: files {f'ending in {suffix}' if suffix else 'without a suffix'} are no songs"
+    return f"left out: files {f'ending in {suffix}' if suffix else 'without a suffix'} are no recordings"
 
 
 def _in_utf_8(name: str) -> str:
@@ -161,11 +163,11 @@ def _in_utf_8(name: str) -> str:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is the system's, not the data's: .DS_Store, ._song.wav, .git."""
+    """Whether a file or folder of this name is the system's, not the data's: .DS_Store, ._recording.wav, .git."""
     return name.startswith(".") or name == "__MACOSX"
 
 
-def check_columns(columns: Sequence[str], data: Sound, *, where: Path) -> None:
+def check_columns(columns: Sequence[str], data: Audio, *, where: Path) -> None:
     """Raises RawDataError where the recipe names a column that is not there."""
     for setting, column in (("labels_column", data.labels_column), ("caption_column", data.caption_column)):
         if column and column not in columns:
@@ -187,13 +189,13 @@ def folder_label(name: str) -> str:
     return "" if label in SPLITS else label
 
 
-def folder_row(name: str, data: Sound, folder: Path) -> dict[str, str]:
+def folder_row(name: str, data: Audio, folder: Path) -> dict[str, str]:
     """What metadata would say of the file `name` below `folder`. Raises RawDataError as `whole_label` does."""
     label = whole_label(folder_label(name), FOLDER_LABEL, data, where=str(folder / name))
     return {FILE_NAME: name, FOLDER_LABEL: label}
 
 
-def whole_label(text: str, column: str, data: Sound, *, where: str) -> str:
+def whole_label(text: str, column: str, data: Audio, *, where: str) -> str:
     """`text`, one entry of a list. Raises RawDataError if it is a label that the separator would tear."""
     if column == data.labels_column and data.label_separator in text:
         raise RawDataError(
@@ -230,7 +232,7 @@ def read_table(path: Path) -> tuple[list[str], list[Line]]:
     except csv.Error as reason:
         raise RawDataError(f"{path}, line {begin}: {reason}; correct the quotes or the cell there") from None
     if not lines:
-        raise RawDataError(f"{path} lists no songs")
+        raise RawDataError(f"{path} lists no recordings")
     return columns, lines
 
 
@@ -262,7 +264,7 @@ def _header(cells: Sequence[str], path: Path) -> list[str]:
     return columns
 
 
-def _song(number: int, line: Line, data: Sound, notes: list[tuple[str, str]], path: Path) -> Song:
+def _recording(number: int, line: Line, data: Audio, notes: list[tuple[str, str]], path: Path) -> Recording:
     where = f"{path}, line {line.number}" if line.number else str(path.parent)
     name = file_name_of(line.cells[FILE_NAME], where)
 
@@ -285,7 +287,7 @@ def _song(number: int, line: Line, data: Sound, notes: list[tuple[str, str]], pa
             f"{where}: {name} has no split{f' that we know ({given!r})' if given else ''}, and the recipe wants the "
             'official one; add a column split with train or test, or set data.split to {kind = "seeded", ...}'
         )
-    return Song(number, name, labels, text_of(data.caption_column) if data.caption_column else "", split)
+    return Recording(number, name, labels, text_of(data.caption_column) if data.caption_column else "", split)
 
 
 def file_name_of(cell: str, where: str) -> str:
@@ -310,11 +312,11 @@ def one_line(text: str) -> str:
     return " ".join(text.replace("\0", "\1").split())
 
 
-def _check_names(songs: Iterable[Song], lines: Sequence[Line], path: Path) -> None:
+def _check_names(recordings: Iterable[Recording], lines: Sequence[Line], path: Path) -> None:
     first: dict[str, int] = {}
-    for song, line in zip(songs, lines, strict=True):
-        if song.file_name in first:
+    for recording, line in zip(recordings, lines, strict=True):
+        if recording.file_name in first:
             raise RawDataError(
-                f"{path}: lines {first[song.file_name]} and {line.number} both name {song.file_name}; take one out"
+                f"{path}: lines {first[recording.file_name]} and {line.number} both name {recording.file_name}; take one out"
             )
-        first[song.file_name] = line.number
+        first[recording.file_name] = line.number

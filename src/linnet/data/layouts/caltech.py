@@ -1,4 +1,4 @@
-"""The Caltech-UCSD Birds-200-2011 layout (Wah et al. 2011): an index of text files and a folder of pictures."""
+"""The Caltech-UCSD Birds-200-2011 layout (Wah et al. 2011): an index of text files and a folder of images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ INDEX_FILES = (
 
 @dataclass(frozen=True)
 class Box:
-    """A bounding box in pixels; the origin is the picture's top left corner."""
+    """A bounding box in pixels; the origin is the image's top left corner."""
 
     left: float
     top: float
@@ -60,7 +60,7 @@ def read_index(raw: Path) -> Index:
     splits = _table(folder / "train_test_split.txt", columns=1)
     classes = _table(folder / "classes.txt", columns=1)
     if not names:
-        raise RawDataError(f"{folder / 'images.txt'} lists no pictures")
+        raise RawDataError(f"{folder / 'images.txt'} lists no images")
     records = []
     for image_id in sorted(names):
         try:
@@ -68,17 +68,17 @@ def read_index(raw: Path) -> Index:
             label, split = int(labels[image_id][0]), int(splits[image_id][0])
         except KeyError:
             raise RawDataError(
-                f"{folder}: picture {image_id} ({names[image_id][0]}) has no line in one of "
+                f"{folder}: image {image_id} ({names[image_id][0]}) has no line in one of "
                 "bounding_boxes.txt, image_class_labels.txt, train_test_split.txt"
             ) from None
         except ValueError as reason:
-            raise RawDataError(f"{folder}: picture {image_id}: {reason} in the index") from None
+            raise RawDataError(f"{folder}: image {image_id}: {reason} in the index") from None
         if label < 1:
-            raise RawDataError(f"{folder}: picture {image_id} has class {label}; classes are counted from 1")
+            raise RawDataError(f"{folder}: image {image_id} has class {label}; classes are counted from 1")
         if split not in (0, 1):
-            raise RawDataError(f"{folder}: picture {image_id} has split {split}; only 0 and 1 have a meaning")
+            raise RawDataError(f"{folder}: image {image_id} has split {split}; only 0 and 1 have a meaning")
         if label not in classes:
-            raise RawDataError(f"{folder}: picture {image_id} has class {label}, which classes.txt does not list")
+            raise RawDataError(f"{folder}: image {image_id} has class {label}, which classes.txt does not list")
         records.append(Record(image_id, names[image_id][0], Box(left, top, width, height), label - 1, split == 1))
     class_names = [classes[number][0] if number in classes else "" for number in range(1, max(classes) + 1)]
     return Index(tuple(records), tuple(class_names))
@@ -94,12 +94,12 @@ def find_folder(raw: Path) -> Path:
             return folder
     raise RawDataError(
         f"{raw}: neither images.txt nor {FOLDER}/images.txt is there. A --source is a folder or an archive in the "
-        "layout of docs/pictures.md; below data/ `linnet ingest` (or `dvc pull`) brings it"
+        "layout of docs/images.md; below data/ `linnet ingest` (or `dvc pull`) brings it"
     )
 
 
-def picture_path(folder: Path, record: Record) -> Path | None:
-    """Where the record's picture lies, None if its name points out of the images folder."""
+def image_path(folder: Path, record: Record) -> Path | None:
+    """Where the record's image lies, None if its name points out of the images folder."""
     name = PurePosixPath(record.name)
     if name.is_absolute() or ".." in name.parts:
         return None

@@ -1,4 +1,4 @@
-"""Published layouts of sound into ours: audiofolders as they are, several metadata files as one, parquet as files."""
+"""Published layouts of audio into ours: audiofolders as they are, several metadata files as one, parquet as files."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ from linnet.data.layouts.audio_folder import (
     folder_row,
     is_hidden,
     one_line,
-    read_songs,
+    read_recordings,
     read_table,
     visible_files,
     whole_label,
@@ -30,8 +30,8 @@ from linnet.data.layouts.audio_folder import (
 from linnet.data.layouts.parquet import write_rows
 from linnet.data.raw import RawDataError
 from linnet.data.sources.published import AUDIOFOLDER, PARQUET, Published, read_published
-from linnet.progress import say
-from linnet.recipe import Sound
+from linnet.progress import log
+from linnet.recipe import Audio
 
 
 @dataclass(frozen=True)
@@ -45,17 +45,17 @@ class Part:
 EVERYTHING = Part({}, frozenset())
 
 
-def check(source: Path, data: Sound) -> None:
+def check(source: Path, data: Audio) -> None:
     """Whether `source` can be brought into our layout, as far as that shows without copying anything.
 
     Raises:
         RawDataError: it cannot.
     """
     if not _is_parquet(source) and not _needs_gathering(source):
-        read_songs(source, data)
+        read_recordings(source, data)
 
 
-def arrange(source: Path, folder: Path, data: Sound) -> None:
+def arrange(source: Path, folder: Path, data: Audio) -> None:
     """Write what a local folder holds into the empty `folder`, in our layout.
 
     Raises:
@@ -69,7 +69,7 @@ def arrange(source: Path, folder: Path, data: Sound) -> None:
         _copy(find_folder(source), folder)
 
 
-def arrange_published(source: Path, published: Published, chosen: Published, folder: Path, data: Sound) -> None:
+def arrange_published(source: Path, published: Published, chosen: Published, folder: Path, data: Audio) -> None:
     """Write the `chosen` splits of a data set, whose files lie below `source`, into the empty `folder`."""
     if published.layout == PARQUET:
         arrange_parquet(source, chosen, folder, data)
@@ -85,13 +85,13 @@ def arrange_published(source: Path, published: Published, chosen: Published, fol
     gather(source, folder, data, Part(splits, frozenset(everything - wanted)))
 
 
-def arrange_parquet(source: Path, published: Published, folder: Path, data: Sound) -> None:
+def arrange_parquet(source: Path, published: Published, folder: Path, data: Audio) -> None:
     """Write the rows of the parquet files below `source` into the empty `folder`."""
     files = {split: [source / name for name in names] for split, names in published.splits.items()}
     write_rows(files, published.features, folder, data)
 
 
-def gather(source: Path, folder: Path, data: Sound, part: Part) -> None:
+def gather(source: Path, folder: Path, data: Audio, part: Part) -> None:
     """Write one metadata.csv of all metadata files below `source`, and copy the other files.
 
     Raises:
@@ -113,7 +113,7 @@ def gather(source: Path, folder: Path, data: Sound, part: Part) -> None:
             _copy_file(path, folder / name)
 
 
-def _metadata_rows(source: Path, data: Sound) -> Iterator[dict[str, str]]:
+def _metadata_rows(source: Path, data: Audio) -> Iterator[dict[str, str]]:
     for path in _metadata_files(source):
         below = path.parent.relative_to(source)
         for where, row in _csv_rows(path) if path.suffix == ".csv" else _json_rows(path, data):
@@ -126,7 +126,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
         yield f"{path}, line {line.number}", texts | {FILE_NAME: line.cells[FILE_NAME]}
 
 
-def _json_rows(path: Path, data: Sound) -> Iterator[tuple[str, dict[str, str]]]:
+def _json_rows(path: Path, data: Audio) -> Iterator[tuple[str, dict[str, str]]]:
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         where = f"{path}, line {number}"
         if not line.strip():
@@ -138,7 +138,7 @@ def _json_rows(path: Path, data: Sound) -> Iterator[tuple[str, dict[str, str]]]:
         yield where, row
 
 
-def _json_row(line: bytes, data: Sound, where: str) -> dict[str, str]:
+def _json_row(line: bytes, data: Audio, where: str) -> dict[str, str]:
     try:
         row = json.loads(line)
     except ValueError as reason:  # bytes that are no UTF-8 too
@@ -155,7 +155,7 @@ def _json_row(line: bytes, data: Sound, where: str) -> dict[str, str]:
     return texts
 
 
-def _text_of(value: Any, column: str, data: Sound, where: str) -> str:
+def _text_of(value: Any, column: str, data: Audio, where: str) -> str:
     if isinstance(value, str):
         return one_line(value)
     return data.label_separator.join(whole_label(entry, column, data, where=where) for entry in _entries(value))
@@ -195,7 +195,7 @@ def _copy(source: Path, folder: Path) -> None:
     for path in sorted(source.rglob("*")):
         name = path.relative_to(source)
         if not Path(os.path.realpath(path)).is_relative_to(top):
-            say(f"{path}: a link to a file outside of {source}; left out")
+            log(f"{path}: a link to a file outside of {source}; left out")
         elif path.is_file() and name.as_posix() != Raw.source and not any(map(is_hidden, name.parts)):
             _copy_file(path, folder / name)
 

@@ -1,4 +1,4 @@
-"""Parquet files of a Hugging Face data set into the raw layout of sound, one row after the other."""
+"""Parquet files of a Hugging Face data set into the raw layout of audio, one row after the other."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,8 +17,8 @@ from linnet.data.layouts.audio_folder import (
 )
 from linnet.data.raw import RawDataError
 from linnet.errors import first_line
-from linnet.progress import Meter, say
-from linnet.recipe import Sound
+from linnet.progress import ProgressBar, log
+from linnet.recipe import Audio
 
 READ_BYTES = 1 << 20  # without a buffer pyarrow reads a whole column of a row group, however small its pages
 SOURCE_NAME = "source_name"  # column: what the row called its file
@@ -28,7 +28,7 @@ LONGEST_TEXT = 100_000  # characters; below what Python's csv module reads back
 TEXT = ("string", "large_string", "string_view")  # types of columns
 
 
-def write_rows(files: Mapping[str, Sequence[Path]], features: Any, folder: Path, data: Sound) -> None:
+def write_rows(files: Mapping[str, Sequence[Path]], features: Any, folder: Path, data: Audio) -> None:
     """Write metadata.csv and `audio/` of all rows into the empty `folder`.
 
     Text, numbers, class labels (by name) and lists of texts or class labels become columns; there is a column `split`
@@ -36,7 +36,7 @@ def write_rows(files: Mapping[str, Sequence[Path]], features: Any, folder: Path,
     numbers for names: a path inside the data is not to be trusted. A row without audio bytes stays in the metadata,
     so that preprocess counts it as rejected.
 
-    Memory holds a page of a file: a few songs, or a whole row group where the writer made one page of it.
+    Memory holds a page of a file: a few recordings, or a whole row group where the writer made one page of it.
 
     Args:
         files: parquet files by split.
@@ -54,7 +54,7 @@ def write_rows(files: Mapping[str, Sequence[Path]], features: Any, folder: Path,
     columns = {name: _renamed(name, has_splits=len(files) > 1) for name in features if _is_text(features[name])}
     check_columns(list(columns.values()), data, where=places[0][1])
     (folder / AUDIO_FOLDER).mkdir(parents=True)
-    with (folder / METADATA).open("w", encoding="utf-8", newline="") as file, Meter("ingest: rows", 0) as meter:
+    with (folder / METADATA).open("w", encoding="utf-8", newline="") as file, ProgressBar("ingest: rows", 0) as bar:
         writer = csv.writer(file, lineterminator="\n")
         split_column = [SPLIT] if len(files) > 1 else []
         writer.writerow([FILE_NAME, *columns.values(), SOURCE_NAME, *split_column])
@@ -67,9 +67,9 @@ def write_rows(files: Mapping[str, Sequence[Path]], features: Any, folder: Path,
                 cells = [cell[:LONGEST_TEXT] for cell in cells]
                 writer.writerow([name, *cells, source_name, *([split] if split_column else [])])
                 number += 1
-                meter.advance()
+                bar.advance()
     if cut:
-        say(f"{cut} texts of more than {LONGEST_TEXT} characters were cut to that")
+        log(f"{cut} texts of more than {LONGEST_TEXT} characters were cut to that")
 
 
 def _rows(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
@@ -141,7 +141,7 @@ def _is_text(feature: Any) -> bool:
             return False
 
 
-def _cell(value: Any, feature: Any, column: str, data: Sound, path: Path) -> str:
+def _cell(value: Any, feature: Any, column: str, data: Audio, path: Path) -> str:
     import datasets
 
     if value is None:

@@ -11,10 +11,10 @@ from linnet.data.layouts import audio_folder, caltech, gathering
 from linnet.data.raw import RawDataError
 from linnet.data.sources.download import unpack
 from linnet.data.synthetic import birds, music, voices
-from linnet.errors import public
+from linnet.errors import redact_credentials
 from linnet.files import copy_folder, new_folder, write_json
-from linnet.progress import Meter
-from linnet.recipe import CaltechBirds, DataSection, Sound
+from linnet.progress import ProgressBar
+from linnet.recipe import Audio, CaltechBirds, DataSection
 
 SYNTHETIC = "synthetic"
 MEGABYTE = 1_000_000
@@ -26,9 +26,9 @@ def builtin_origin(data: DataSection) -> dict[str, Any]:
     match data:
         case CaltechBirds():
             return {"kind": SYNTHETIC, "version": birds.VERSION}
-        case Sound(builtin="music"):
+        case Audio(builtin="music"):
             return {"kind": SYNTHETIC, "set": data.builtin, "version": music.VERSION}
-        case Sound():
+        case Audio():
             return {"kind": SYNTHETIC, "set": data.builtin, "version": voices.VERSION}
         case _:
             assert_never(data)
@@ -39,9 +39,9 @@ def make_builtin(data: DataSection, folder: Path) -> None:
     match data:
         case CaltechBirds():
             birds.make_birds(folder)
-        case Sound(builtin="music"):
+        case Audio(builtin="music"):
             music.make_music(folder)
-        case Sound():
+        case Audio():
             voices.make_voices(folder)
         case _:
             assert_never(data)
@@ -52,7 +52,7 @@ def origin_of(data: DataSection, **facts: str) -> dict[str, Any]:
     match data:
         case CaltechBirds():
             return dict(facts)
-        case Sound():  # lists of labels become text
+        case Audio():  # lists of labels become text
             return facts | {"label_separator": data.label_separator}
         case _:
             assert_never(data)
@@ -63,7 +63,7 @@ def check(data: DataSection, folder: Path) -> None:
     match data:
         case CaltechBirds():
             caltech.read_index(folder)
-        case Sound():
+        case Audio():
             gathering.check(folder, data)
         case _:
             assert_never(data)
@@ -79,7 +79,7 @@ def copy(data: DataSection, source: Path, out: Path, origin: dict[str, Any]) -> 
                 for path in folder.rglob("*"):
                     path.chmod(path.stat().st_mode | 0o200)  # a read-only source must not make a read-only copy
                 finish(data, folder, origin)
-        case Sound():
+        case Audio():
             with new_folder(out) as folder:
                 gathering.arrange(source, folder, data)
                 finish(data, folder, origin)
@@ -89,20 +89,20 @@ def copy(data: DataSection, source: Path, out: Path, origin: dict[str, Any]) -> 
 
 def unpack_archive(data: DataSection, archive: Path, out: Path, origin: dict[str, Any]) -> None:
     """Make `out` from an archive, whole or not at all. Raises ArchiveError or RawDataError."""
-    with new_folder(out) as folder, Meter("ingest: files", 0) as meter:
+    with new_folder(out) as folder, ProgressBar("ingest: files", 0) as bar:
         match data:
             case CaltechBirds():
-                unpack(archive, folder, advance=meter.advance)
-            case Sound():
+                unpack(archive, folder, advance=bar.advance)
+            case Audio():
                 unpacked = folder / ".unpacked"
-                _unpack_sound(data, archive, unpacked, folder, meter.advance)
+                _unpack_audio(data, archive, unpacked, folder, bar.advance)
                 shutil.rmtree(unpacked)
             case _:
                 assert_never(data)
         finish(data, folder, origin)
 
 
-def _unpack_sound(data: Sound, archive: Path, unpacked: Path, folder: Path, advance: Callable[[int], None]) -> None:
+def _unpack_audio(data: Audio, archive: Path, unpacked: Path, folder: Path, advance: Callable[[int], None]) -> None:
     unpack(archive, unpacked, advance=advance)
     try:
         gathering.check(unpacked, data)
@@ -116,8 +116,8 @@ def finish(data: DataSection, folder: Path, origin: dict[str, Any]) -> None:
     match data:
         case CaltechBirds():
             caltech.read_index(folder)
-        case Sound():
-            audio_folder.read_songs(folder, data)
+        case Audio():
+            audio_folder.read_recordings(folder, data)
         case _:
             assert_never(data)
     write_json(folder / Raw.source, origin | {"content_hash": Raw.content_hash(folder)})
@@ -129,15 +129,15 @@ def summary(data: DataSection, out: Path, source: str) -> list[str]:
         case CaltechBirds():
             index = caltech.read_index(out)
             classes = {record.label for record in index.records}
-            return [f"{out}: {len(index.records)} pictures of {len(classes)} classes from {public(source)}"]
-        case Sound():
-            songs = audio_folder.read_songs(out, data)
-            labels = {label for song in songs.songs for label in song.labels}
+            return [f"{out}: {len(index.records)} images of {len(classes)} classes from {redact_credentials(source)}"]
+        case Audio():
+            recordings = audio_folder.read_recordings(out, data)
+            labels = {label for recording in recordings.recordings for label in recording.labels}
             files = audio_folder.visible_files(audio_folder.find_folder(out))
             total = f"{sum(path.stat().st_size for path in files.values()) / MEGABYTE:.1f} MB"
-            odd = collections.Counter(what for _, what in songs.notes).most_common(MOST_NOTES)
+            odd = collections.Counter(what for _, what in recordings.notes).most_common(MOST_NOTES)
             return [
-                f"{out}: {len(songs.songs)} songs with {len(labels)} labels, {total} from {public(source)}",
+                f"{out}: {len(recordings.recordings)} recordings with {len(labels)} labels, {total} from {redact_credentials(source)}",
                 *(f"  {count} of them: {what}" for what, count in odd),
             ]
         case _:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from linnet.data.raw import RawDataError
 from linnet.data.sources.download import DownloadError
-from linnet.errors import public
+from linnet.errors import redact_credentials
 
 DVC = "dvc:"
 
@@ -20,10 +20,10 @@ def split_revision(source: str) -> tuple[str, str]:
     is_user = ":" in revision or re.fullmatch(r"[^/]+://[^/]*", repository) is not None
     if not repository or not revision or is_user:
         raise RawDataError(
-            f"--source {public(source)}: no revision; give {DVC}REPOSITORY@REVISION with a commit, tag or branch"
+            f"--source {redact_credentials(source)}: no revision; give {DVC}REPOSITORY@REVISION with a commit, tag or branch"
         )
     if repository.startswith("-") or revision.startswith("-"):  # git and dvc would take it for an option
-        raise RawDataError(f"--source {public(source)}: neither repository nor revision can begin with '-'")
+        raise RawDataError(f"--source {redact_credentials(source)}: neither repository nor revision can begin with '-'")
     return repository, revision
 
 
@@ -40,7 +40,7 @@ def commit_of(source: str, repository: str, revision: str) -> str:
         if name in found:
             return found[name]
     raise RawDataError(
-        f"--source {public(source)}: the repository has no tag or branch {revision!r}; give one, or a full commit"
+        f"--source {redact_credentials(source)}: the repository has no tag or branch {revision!r}; give one, or a full commit"
     )
 
 
@@ -50,14 +50,16 @@ def call(source: str, program: str, *arguments: str) -> str:
     path = shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", os.defpath), beside_python]))
     if path is None:
         remedy = "pip install 'dvc[s3]'" if program == "dvc" else "install git"
-        raise DownloadError(f"--source {public(source)}: needs the command `{program}`, which is not here; {remedy}")
+        raise DownloadError(
+            f"--source {redact_credentials(source)}: needs the command `{program}`, which is not here; {remedy}"
+        )
     never_ask = os.environ | {"GIT_TERMINAL_PROMPT": "0", "DVC_NO_ANALYTICS": "1"}
     done = subprocess.run([path, *arguments], stdin=subprocess.DEVNULL, capture_output=True, check=False, env=never_ask)
     if done.returncode:
         lines = [line.strip() for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
         useful = [line for line in lines if line.startswith(("ERROR:", "fatal:"))] or lines or ["no reason given"]
         raise DownloadError(
-            f"--source {public(source)}: `{program}` failed ({public(useful[-1])[:300]}); check the repository, the "
+            f"--source {redact_credentials(source)}: `{program}` failed ({redact_credentials(useful[-1])[:300]}); check the repository, the "
             "revision, and the access to both it and its DVC remote"
         )
     return done.stdout.decode()

@@ -24,8 +24,8 @@ from linnet.data.sources.download import DownloadError
 from linnet.data.sources.published import AUDIOFOLDER, Published, read_published
 from linnet.errors import first_line
 from linnet.hashes import file_hash
-from linnet.progress import Meter
-from linnet.recipe import Sound
+from linnet.progress import ProgressBar
+from linnet.recipe import Audio
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -131,8 +131,8 @@ def download(address: Address, commit: str, cache: Path) -> Snapshot:
     return Snapshot(folder, published, chosen)
 
 
-def write(snapshot: Snapshot, folder: Path, data: Sound) -> None:
-    """Write the snapshot into the empty `folder` in the raw layout of sound. Raises RawDataError."""
+def write(snapshot: Snapshot, folder: Path, data: Audio) -> None:
+    """Write the snapshot into the empty `folder` in the raw layout of audio. Raises RawDataError."""
     arrange_published(snapshot.folder, snapshot.published, snapshot.chosen, folder, data)
 
 
@@ -179,10 +179,10 @@ def _fetch(address: Address, commit: str, files: list[RemoteFile], folder: Path)
         return
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    disable_progress_bars("huggingface_hub.http_get")  # the meter below tells
+    disable_progress_bars("huggingface_hub.http_get")  # the bar below tells
     total = sum(file.size for file in missing) // MEGABYTE
-    with Meter("ingest: megabytes", max(total, 1)) as meter, ThreadPoolExecutor(PARALLEL) as pool:
-        count = _Count(meter)
+    with ProgressBar("ingest: megabytes", max(total, 1)) as bar, ThreadPoolExecutor(PARALLEL) as pool:
+        count = _Count(bar)
         for _ in pool.map(lambda file: _fetch_file(address, commit, file, folder, count), missing):
             pass  # the first that fails ends it; those that have not begun are not begun
 
@@ -215,10 +215,10 @@ def _fetch_file(address: Address, commit: str, file: RemoteFile, folder: Path, c
 
 
 class _Count:
-    """Bytes of all threads into whole megabytes of one meter."""
+    """Bytes of all threads into whole megabytes of one bar."""
 
-    def __init__(self, meter: Meter) -> None:
-        self._meter, self._bytes, self._lock = meter, 0, threading.Lock()
+    def __init__(self, bar: ProgressBar) -> None:
+        self._meter, self._bytes, self._lock = bar, 0, threading.Lock()
 
     def add(self, count: int) -> None:
         with self._lock:

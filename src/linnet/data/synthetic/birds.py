@@ -1,6 +1,6 @@
 """Drawn birds in exactly the Caltech layout: a small data set that every machine can make, byte for byte the same.
 
-It holds what makes the real set hard: grey pictures, boxes that reach past the edge, boxes that are not square, and
+It holds what makes the real set hard: grey images, boxes that reach past the edge, boxes that are not square, and
 several poses, sizes and backgrounds for each species.
 """
 
@@ -31,7 +31,7 @@ Colour = tuple[int, int, int]
 
 
 def make_birds(folder: Path, *, per_species: int = PICTURES_PER_SPECIES, seed: int = 0) -> None:
-    """Write `CUB_200_2011/` below `folder`: the index, and `per_species` JPEG pictures of each species."""
+    """Write `CUB_200_2011/` below `folder`: the index, and `per_species` JPEG images of each species."""
     base = folder / FOLDER
     class_names = tuple(f"{number:03d}.{name}" for number, name in enumerate(SPECIES, start=1))
     records = []
@@ -40,17 +40,17 @@ def make_birds(folder: Path, *, per_species: int = PICTURES_PER_SPECIES, seed: i
         for place in range(per_species):
             image_id = label * per_species + place + 1
             rng = np.random.default_rng([seed, label, place])
-            picture, box = draw_bird(rng, label)
+            image, box = draw_bird(rng, label)
             if image_id % GREY_EVERY == 0:
-                picture = picture.convert("L")
+                image = image.convert("L")
             name = f"{class_name}/{SPECIES[label]}_{place + 1:04d}.jpg"
-            picture.save(base / "images" / name, quality=90)
+            image.save(base / "images" / name, quality=90)
             records.append(Record(image_id, name, box, label, official_train=bool(place % 2)))
     write_index(base, Index(tuple(records), class_names))
 
 
 def draw_bird(rng: np.random.Generator, label: int) -> tuple[Image.Image, Box]:
-    """A picture of one bird of species `label` and the bird's bounding box in pixels."""
+    """An image of one bird of species `label` and the bird's bounding box in pixels."""
     width, height = (int(value) for value in rng.integers(110, 190, size=2))
     scale = float(rng.uniform(0.13, 0.2)) * min(width, height)
     aspect = 1.15 + 0.12 * (label % 4)
@@ -63,11 +63,11 @@ def draw_bird(rng: np.random.Generator, label: int) -> tuple[Image.Image, Box]:
     pen = _Pen(canvas, centre, scale, facing, tilt)
     _draw_perch(pen, rng)
     _draw_body(pen, _palette(label, rng), aspect, label)
-    picture = canvas.resize((width, height), Image.Resampling.BOX)
+    image = canvas.resize((width, height), Image.Resampling.BOX)
 
     lows, highs = np.min(pen.extent, axis=0), np.max(pen.extent, axis=0)
     left, top, right, bottom = (round(float(value), 1) for value in (*lows, *highs))
-    return picture, Box(left, top, round(right - left, 1), round(bottom - top, 1))
+    return image, Box(left, top, round(right - left, 1), round(bottom - top, 1))
 
 
 class _Pen:

@@ -1,7 +1,7 @@
 """Made-up music in the audiofolder layout: a small data set that every machine can make, byte for byte the same.
 
-Every song has four labels that can be heard: what plays, in which mode, how fast, and in which texture. As in
-collections of real music, a few songs are stereo, a few have other sample rates, and several labels hold at once.
+Every recording has four labels that can be heard: what plays, in which mode, how fast, and in which texture. As in
+collections of real music, a few recordings are stereo, a few have other sample rates, and several labels hold at once.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ VERSION = 1  # one more for every change of what is played; a test knows the con
 NUM_SONGS = 48
 SECONDS = 6.0
 RATE_HZ = 16_000
-OTHER_RATES_HZ = {5: 22_050, 8: 8_000}  # of a few songs, by their number modulo 11
+OTHER_RATES_HZ = {5: 22_050, 8: 8_000}  # of a few recordings, by their number modulo 11
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}  # semitones above the key note
 BEATS_PER_MINUTE = {"slow": (66, 84), "fast": (150, 180)}
 TEXTURES = ("chords", "melody", "drums")  # drums: chords with a beat below them
@@ -35,7 +35,7 @@ PROGRESSIONS = ((0, 3, 4, 0), (0, 5, 3, 4), (0, 4, 5, 3))  # steps of the scale;
 
 @dataclass(frozen=True)
 class Instrument:
-    """How a note sounds."""
+    """How a note audio."""
 
     name: str  # as captions say it
     attack_seconds: float
@@ -58,7 +58,7 @@ INSTRUMENTS = {
 
 @dataclass(frozen=True)
 class Style:
-    """What a song's labels say."""
+    """What a recording's labels say."""
 
     timbre: str
     mode: str
@@ -83,11 +83,11 @@ class Style:
                 return f"{self.tempo} {self.mode} chords on {where}"
 
 
-def make_music(folder: Path, *, num_songs: int = NUM_SONGS, seconds: float = SECONDS, seed: int = 0) -> None:
-    """Write `num_songs` WAV files of `seconds` each and metadata.csv (file_name, labels, caption) into `folder`."""
+def make_music(folder: Path, *, num_recordings: int = NUM_SONGS, seconds: float = SECONDS, seed: int = 0) -> None:
+    """Write `num_recordings` WAV files of `seconds` each and metadata.csv (file_name, labels, caption) into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
-    for number in range(num_songs):
+    for number in range(num_recordings):
         style, rng = style_of(number), np.random.default_rng([seed, number])
         rate = OTHER_RATES_HZ.get(number % 11, RATE_HZ)  # a prime, so that it does not go with a label
         signal = play(style, rng, samples=int(seconds * rate), rate_hz=rate)
@@ -100,13 +100,13 @@ def make_music(folder: Path, *, num_songs: int = NUM_SONGS, seconds: float = SEC
 
 
 def style_of(number: int) -> Style:
-    """The style of a song: each of the 48 once in 48 songs, every label among any eight in a row."""
+    """The style of a recording: each of the 48 once in 48 recordings, every label among any eight in a row."""
     tempo = ("slow", "fast")[(number // 8 + number) % 2]
     return Style(tuple(INSTRUMENTS)[number % 4], ("major", "minor")[number // 4 % 2], tempo, TEXTURES[number % 3])
 
 
 def play(style: Style, rng: np.random.Generator, *, samples: int, rate_hz: int) -> Signal:
-    """A song [samples] in this style; key, speed and notes come from `rng`."""
+    """A recording [samples] in this style; key, speed and notes come from `rng`."""
     low, high = BEATS_PER_MINUTE[style.tempo]
     beat = round(60 * rate_hz / int(rng.integers(low, high)))
     key = int(rng.integers(53, 63))  # MIDI number of the key note

@@ -1,4 +1,4 @@
-"""Sound made of numbers, byte for byte the same on every machine.
+"""Audio made of numbers, byte for byte the same on every machine.
 
 NumPy's sine, exponential and sums differ in the last bit between processors. So frequencies are whole phase steps, the
 sine is a table rounded far above that bit, decays are repeated products, and all else is additions and products.

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from linnet.data.audio_files import read_sound
-from linnet.data.layouts.audio_folder import Song, find_folder, read_songs, song_path
+from linnet.data.audio_files import read_audio
+from linnet.data.layouts.audio_folder import Recording, find_folder, read_recordings, recording_path
 from linnet.data.raw import RawDataError
-from linnet.recipe import OfficialSplit, Sound
+from linnet.recipe import Audio, OfficialSplit
 from support.audio_section import SOUND
 
 NO_LABELS = SOUND.model_copy(update={"labels_column": ""})
@@ -35,16 +35,16 @@ def test_every_column_is_read(tmp_path: Path) -> None:
     )
     names = ("b, c.wav", "sub/a.ogg", "z.flac", "other/UNLISTED.MP3", "notes.txt", ".hidden.wav", "__MACOSX/._a.ogg")
     changes = {"labels_column": "mood;", "label_separator": ";", "caption_column": "words"}
-    index = read_songs(folder_of(tmp_path, text, *names), SOUND.model_copy(update=changes))
-    assert index.songs == (
-        Song(0, "b, c.wav", ("slow", "sad"), 'He said "go" and went', "train"),
-        Song(1, "sub/a.ogg", (), "", "test"),
-        Song(2, "z.flac", ("\u00e9t\u00e9",), "\u00fc", ""),
+    index = read_recordings(folder_of(tmp_path, text, *names), SOUND.model_copy(update=changes))
+    assert index.recordings == (
+        Recording(0, "b, c.wav", ("slow", "sad"), 'He said "go" and went', "train"),
+        Recording(1, "sub/a.ogg", (), "", "test"),
+        Recording(2, "z.flac", ("\u00e9t\u00e9",), "\u00fc", ""),
     )
     assert index.notes == (
         ("sub/a.ogg", "no labels"),
         ("sub/a.ogg", "split 'validation' counts as test"),
-        ("notes.txt", "left out: files ending in .txt are no songs"),
+        ("notes.txt", "left out: files ending in .txt are no recordings"),
         ("other/UNLISTED.MP3", "in the folder, not in metadata.csv"),
     )
 
@@ -63,8 +63,8 @@ def test_every_column_is_read(tmp_path: Path) -> None:
 )
 def test_splits(tmp_path: Path, given: str, split: str, note: str | None) -> None:
     folder = folder_of(tmp_path, f"file_name,split\na.wav,{given}\n", "a.wav")
-    index = read_songs(folder, NO_LABELS)
-    assert index.songs[0].split == split
+    index = read_recordings(folder, NO_LABELS)
+    assert index.recordings[0].split == split
     assert [what for _, what in index.notes] == ([note] if note else [])
 
 
@@ -72,63 +72,63 @@ def test_the_official_split_must_be_there(tmp_path: Path) -> None:
     official = NO_LABELS.model_copy(update={"split": OfficialSplit(kind="official")})
     folder = folder_of(tmp_path, "file_name,split\na.wav,train\nb.wav,extra\n", "a.wav", "b.wav")
     with pytest.raises(RawDataError, match=r"metadata\.csv, line 3: b\.wav has no split that we know \('extra'\), and"):
-        read_songs(folder, official)
+        read_recordings(folder, official)
     folder_of(tmp_path, "file_name\ntrain/a.wav\nx/dev/b.wav\n", "train/a.wav", "x/dev/b.wav")
-    assert [song.split for song in read_songs(folder, official).songs] == ["train", "test"]
+    assert [recording.split for recording in read_recordings(folder, official).recordings] == ["train", "test"]
     folder_of(tmp_path, "file_name\na.wav\n")
     with pytest.raises(
         RawDataError, match=r"line 2: a\.wav has no split, and the recipe wants the official one; add a"
     ):
-        read_songs(folder, official)
+        read_recordings(folder, official)
 
 
 def test_without_metadata_folders_are_labels(tmp_path: Path) -> None:
     names = ("train/rock/b.WAV", "train/rock/a.ogg", "test/folk/c.mp3", "d.flac", "test/e.aiff", "rock/notes.txt")
     folder = folder_of(tmp_path, None, *names)
     data = SOUND.model_copy(update={"labels_column": "label"})
-    index = read_songs(folder, data)
-    assert index.songs == (
-        Song(0, "d.flac", (), "", ""),
-        Song(1, "test/e.aiff", (), "", "test"),
-        Song(2, "test/folk/c.mp3", ("folk",), "", "test"),
-        Song(3, "train/rock/a.ogg", ("rock",), "", "train"),
-        Song(4, "train/rock/b.WAV", ("rock",), "", "train"),
+    index = read_recordings(folder, data)
+    assert index.recordings == (
+        Recording(0, "d.flac", (), "", ""),
+        Recording(1, "test/e.aiff", (), "", "test"),
+        Recording(2, "test/folk/c.mp3", ("folk",), "", "test"),
+        Recording(3, "train/rock/a.ogg", ("rock",), "", "train"),
+        Recording(4, "train/rock/b.WAV", ("rock",), "", "train"),
     )
     assert index.notes == (
         ("d.flac", "no labels"),
         ("test/e.aiff", "no labels"),
-        ("rock/notes.txt", "left out: files ending in .txt are no songs"),
+        ("rock/notes.txt", "left out: files ending in .txt are no recordings"),
     )
     with pytest.raises(RawDataError, match=r"data\.labels_column = 'labels', but .* \(there is: label\)\. Set"):
-        read_songs(folder, SOUND)
+        read_recordings(folder, SOUND)
 
 
-def test_all_that_libsndfile_reads_is_a_song_and_all_else_gets_a_note(tmp_path: Path) -> None:
-    no_sound = {"RAW", "SD2", "MAT4", "MAT5"}  # of no known encoding, or seldom sound
-    kinds = {f"a.{kind.lower()}": kind for kind in soundfile.available_formats() if kind not in no_sound}
+def test_all_that_libsndfile_reads_is_a_recording_and_all_else_gets_a_note(tmp_path: Path) -> None:
+    no_audio = {"RAW", "SD2", "MAT4", "MAT5"}  # of no known encoding, or seldom audio
+    kinds = {f"a.{kind.lower()}": kind for kind in soundfile.available_formats() if kind not in no_audio}
     assert len(kinds) > 20
     for name, kind in kinds.items():
         soundfile.write(tmp_path / name, np.linspace(-0.5, 0.5, 4000), 8000, format=kind)
     soundfile.write(tmp_path / "A.OPUS", np.linspace(-0.5, 0.5, 4000), 8000, format="OGG", subtype="OPUS")
     folder_of(tmp_path, None, "b.m4a", "c.m4a", "LICENSE", "source.json", ".DS_Store")
-    index = read_songs(tmp_path, NO_LABELS)
-    assert {song.file_name for song in index.songs} == kinds.keys() | {"A.OPUS"}
-    for song in index.songs:
-        assert len(read_sound(tmp_path / song.file_name, sample_rate_hz=8000).samples) > 500
+    index = read_recordings(tmp_path, NO_LABELS)
+    assert {recording.file_name for recording in index.recordings} == kinds.keys() | {"A.OPUS"}
+    for recording in index.recordings:
+        assert len(read_audio(tmp_path / recording.file_name, sample_rate_hz=8000).samples) > 500
     assert index.notes == (
-        ("LICENSE", "left out: files without a suffix are no songs"),
-        ("b.m4a", "left out: files ending in .m4a are no songs"),
-        ("c.m4a", "left out: files ending in .m4a are no songs"),
+        ("LICENSE", "left out: files without a suffix are no recordings"),
+        ("b.m4a", "left out: files ending in .m4a are no recordings"),
+        ("c.m4a", "left out: files ending in .m4a are no recordings"),
     )
 
 
-def test_what_metadata_names_is_a_song_whatever_its_suffix(tmp_path: Path) -> None:
+def test_what_metadata_names_is_a_recording_whatever_its_suffix(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, "file_name\na.opus\nb.bin\n", "a.opus", "b.bin")
-    index = read_songs(folder, NO_LABELS)
-    assert [song.file_name for song in index.songs] == ["a.opus", "b.bin"]
+    index = read_recordings(folder, NO_LABELS)
+    assert [recording.file_name for recording in index.recordings] == ["a.opus", "b.bin"]
     assert index.notes == ()
     (folder / "a.opus").unlink()
-    assert len(read_songs(folder, NO_LABELS).songs) == 2  # preprocess rejects the other, and says so
+    assert len(read_recordings(folder, NO_LABELS).recordings) == 2  # preprocess rejects the other, and says so
 
 
 def test_a_folder_whose_name_would_become_two_labels(tmp_path: Path) -> None:
@@ -136,35 +136,35 @@ def test_a_folder_whose_name_would_become_two_labels(tmp_path: Path) -> None:
     with pytest.raises(
         RawDataError, match=r"rock\|pop/a\.wav: label 'rock\|pop' holds '\|', which would make two labels"
     ):
-        read_songs(folder, SOUND.model_copy(update={"labels_column": "label"}))
+        read_recordings(folder, SOUND.model_copy(update={"labels_column": "label"}))
     data = SOUND.model_copy(update={"labels_column": "label", "label_separator": ";"})
-    assert read_songs(folder, data).songs[0].labels == ("rock|pop",)
-    assert read_songs(folder, NO_LABELS).songs[0].labels == ()
+    assert read_recordings(folder, data).recordings[0].labels == ("rock|pop",)
+    assert read_recordings(folder, NO_LABELS).recordings[0].labels == ()
 
 
 def test_names_on_the_disk_that_are_no_utf_8(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, "file_name\na.wav\n", "a.wav", os.fsdecode(b"caf\xe9.wav"), os.fsdecode(b"x.\xe9"))
-    assert read_songs(folder, NO_LABELS).notes == (
+    assert read_recordings(folder, NO_LABELS).notes == (
         ("caf?.wav", "in the folder, not in metadata.csv"),
-        ("x.?", "left out: files ending in .? are no songs"),
+        ("x.?", "left out: files ending in .? are no recordings"),
     )
     (folder / "metadata.csv").unlink()
     with pytest.raises(RawDataError, match=r"'caf\\udce9\.wav' is no file name; correct the line or take it out"):
-        read_songs(folder, NO_LABELS)
+        read_recordings(folder, NO_LABELS)
 
 
 def test_the_only_folder_is_a_label_too(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, None, "train/rock/a.wav")
     assert find_folder(folder) == folder
-    song = read_songs(folder, SOUND.model_copy(update={"labels_column": "label"})).songs[0]
-    assert (song.file_name, song.labels, song.split) == ("train/rock/a.wav", ("rock",), "train")
+    recording = read_recordings(folder, SOUND.model_copy(update={"labels_column": "label"})).recordings[0]
+    assert (recording.file_name, recording.labels, recording.split) == ("train/rock/a.wav", ("rock",), "train")
 
 
 def test_an_inner_folder_is_found_if_it_is_the_only_one(tmp_path: Path) -> None:
     folder_of(tmp_path / "deep" / "music", "file_name\na.wav\n", "a.wav")
     folder_of(tmp_path, None, ".DS_Store", "source.json")
     assert find_folder(tmp_path) == tmp_path / "deep" / "music"
-    assert read_songs(tmp_path, NO_LABELS).songs[0].file_name == "a.wav"
+    assert read_recordings(tmp_path, NO_LABELS).recordings[0].file_name == "a.wav"
     folder_of(tmp_path, None, "other/b.wav")
     assert find_folder(tmp_path) == tmp_path
 
@@ -172,12 +172,12 @@ def test_an_inner_folder_is_found_if_it_is_the_only_one(tmp_path: Path) -> None:
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(RawDataError, match="no such folder; run `linnet ingest`"):
         find_folder(tmp_path / "absent")
-    folder_of(tmp_path, None, "a/picture.png", "b/.wav")
+    folder_of(tmp_path, None, "a/image.png", "b/.wav")
     with pytest.raises(RawDataError, match=r"neither metadata\.csv nor audio files \(\.wav .*\) there\. A --source is"):
         find_folder(tmp_path)
 
 
-def test_where_a_song_lies(tmp_path: Path) -> None:
+def test_where_a_recording_lies(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "music", None, "in/a.wav")
     outside = folder_of(tmp_path, None, "secret.wav") / "secret.wav"
     (folder / "link.wav").symlink_to(outside)
@@ -185,7 +185,7 @@ def test_where_a_song_lies(tmp_path: Path) -> None:
     (folder / "inner.wav").symlink_to(folder / "in" / "a.wav")
 
     def place(name: str) -> Path | None:
-        return song_path(folder, Song(0, name, (), "", ""))
+        return recording_path(folder, Recording(0, name, (), "", ""))
 
     assert place("in/a.wav") == folder / "in" / "a.wav"
     assert place("absent.wav") == folder / "absent.wav"
@@ -199,16 +199,16 @@ def test_columns_that_are_not_there_are_named(tmp_path: Path) -> None:
     with pytest.raises(
         RawDataError, match=r"data\.labels_column = 'labels', .* \(there is: genre, who\)\. Set .* to \"\""
     ):
-        read_songs(folder, SOUND)
+        read_recordings(folder, SOUND)
     with pytest.raises(RawDataError, match=r"data\.caption_column = 'text', but there is no such column"):
-        read_songs(folder, NO_LABELS.model_copy(update={"caption_column": "text"}))
+        read_recordings(folder, NO_LABELS.model_copy(update={"caption_column": "text"}))
 
 
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        (b"", "lists no songs"),
-        (b"file_name,labels\n", "lists no songs"),
+        (b"", "lists no recordings"),
+        (b"file_name,labels\n", "lists no recordings"),
         (b"name,labels\na.wav,x\n", r"no column 'file_name' in its first line, only: name, labels"),
         (b"file_name,labels,labels\na.wav,x,y\n", "column 'labels' stands twice"),
         (b"file_name,labels\na.wav,x\n\na.wav,y\n", r"lines 2 and 4 both name a\.wav; take one out"),
@@ -224,13 +224,13 @@ def test_columns_that_are_not_there_are_named(tmp_path: Path) -> None:
         (b'file_name,labels\na.wav,"x\n', r"line 2: unexpected end of data; correct the quotes"),
         (b'file_name,labels\na.wav,"x"y\n', r"line 2: ',' expected after '\"'"),
         (b"file_name,labels\na.wav," + b"x" * 1_000_000 + b"\n", r"line 2: field larger than field limit"),
-        (b"file_name,labels\nb.wav,x\n../a.wav,y\n", "lists 2 songs, and none of the files is there"),
+        (b"file_name,labels\nb.wav,x\n../a.wav,y\n", "lists 2 recordings, and none of the files is there"),
     ],
 )
 def test_hostile_metadata_is_one_sentence(tmp_path: Path, metadata: bytes, message: str) -> None:
     folder = folder_of(tmp_path, metadata, "a.wav")
     with pytest.raises(RawDataError, match=message) as caught:
-        read_songs(folder, SOUND)
+        read_recordings(folder, SOUND)
     assert str(folder / "metadata.csv") in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < len(str(folder)) + 300
@@ -238,14 +238,14 @@ def test_hostile_metadata_is_one_sentence(tmp_path: Path, metadata: bytes, messa
 
 def test_control_characters_become_spaces_and_are_noted(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, "file_name,labels\na.wav,\x1b[31mred|\x07\n", "a.wav")
-    index = read_songs(folder, SOUND)
-    assert index.songs[0].labels == ("[31mred",)
+    index = read_recordings(folder, SOUND)
+    assert index.recordings[0].labels == ("[31mred",)
     assert index.notes == (("a.wav", "control characters in labels became spaces"),)
 
 
 def test_the_order_is_the_one_of_the_metadata(tmp_path: Path) -> None:
-    def names(data: Sound) -> list[str]:
-        return [song.file_name for song in read_songs(tmp_path, data).songs]
+    def names(data: Audio) -> list[str]:
+        return [recording.file_name for recording in read_recordings(tmp_path, data).recordings]
 
     folder_of(tmp_path, "file_name\nb.wav\nc.wav\na.wav\n", "a.wav", "b.wav", "c.wav")
     assert names(NO_LABELS) == ["b.wav", "c.wav", "a.wav"]

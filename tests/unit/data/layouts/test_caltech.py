@@ -11,7 +11,7 @@ from linnet.data.layouts.caltech import (
     Index,
     Record,
     find_folder,
-    picture_path,
+    image_path,
     read_index,
     write_index,
 )
@@ -73,7 +73,7 @@ def test_an_index_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     [
         ("images.txt", "2 a.jpg\n7\n", "F/images.txt, line 2: expected an id and 1 value(s), found '7'"),
         ("images.txt", "two a.jpg\n", "F/images.txt, line 1: expected an id and 1 value(s), found 'two a.jpg'"),
-        ("images.txt", "\n\n", "F/images.txt lists no pictures"),
+        ("images.txt", "\n\n", "F/images.txt lists no images"),
         ("images.txt", "2 a.jpg\n2 b.jpg\n", "F/images.txt, line 2: id 2 stands there twice"),
         (
             "bounding_boxes.txt",
@@ -81,14 +81,14 @@ def test_an_index_is_read_back_as_it_was_written(tmp_path: Path) -> None:
             "F/bounding_boxes.txt, line 1: expected an id and 4 value(s), found '2 1 2",
         ),
         ("bounding_boxes.txt", "2 1 2 3 4 5\n", "F/bounding_boxes.txt, line 1: expected an id and 4 value(s)"),
-        ("bounding_boxes.txt", "2 1 2 3 x\n7 1 2 3 4\n", "F: picture 2: could not convert string to float: 'x' in the"),
-        ("bounding_boxes.txt", "2 1 2 3 4\n", "F: picture 7 (001.Linnet/a.jpg) has no line in one of bounding_boxes"),
-        ("image_class_labels.txt", "2 2\n", "F: picture 7 (001.Linnet/a.jpg) has no line in one of"),
-        ("train_test_split.txt", "7 1\n", "F: picture 2 (002.Wren/b c.jpg) has no line in one of"),
-        ("image_class_labels.txt", "2 2\n7 3\n", "F: picture 7 has class 3, which classes.txt does not list"),
-        ("image_class_labels.txt", "2 2\n7 one\n", "F: picture 7: invalid literal for int()"),
-        ("classes.txt", "", "F: picture 2 has class 2, which classes.txt does not list"),
-        ("train_test_split.txt", "2 0\n7 yes\n", "F: picture 7: invalid literal for int()"),
+        ("bounding_boxes.txt", "2 1 2 3 x\n7 1 2 3 4\n", "F: image 2: could not convert string to float: 'x' in the"),
+        ("bounding_boxes.txt", "2 1 2 3 4\n", "F: image 7 (001.Linnet/a.jpg) has no line in one of bounding_boxes"),
+        ("image_class_labels.txt", "2 2\n", "F: image 7 (001.Linnet/a.jpg) has no line in one of"),
+        ("train_test_split.txt", "7 1\n", "F: image 2 (002.Wren/b c.jpg) has no line in one of"),
+        ("image_class_labels.txt", "2 2\n7 3\n", "F: image 7 has class 3, which classes.txt does not list"),
+        ("image_class_labels.txt", "2 2\n7 one\n", "F: image 7: invalid literal for int()"),
+        ("classes.txt", "", "F: image 2 has class 2, which classes.txt does not list"),
+        ("train_test_split.txt", "2 0\n7 yes\n", "F: image 7: invalid literal for int()"),
     ],
 )
 def test_a_line_that_makes_no_sense_is_named(raw: Path, name: str, text: str, message: str) -> None:
@@ -102,7 +102,7 @@ def test_a_class_below_one_is_no_class(raw: Path) -> None:
 
 
 def test_a_split_is_zero_or_one(raw: Path) -> None:
-    assert "picture 7" in error_of(raw, "train_test_split.txt", "2 0\n7 2\n")
+    assert "image 7" in error_of(raw, "train_test_split.txt", "2 0\n7 2\n")
 
 
 @pytest.mark.parametrize("name", INDEX_FILES[1:])
@@ -122,10 +122,10 @@ def test_a_folder_that_is_none_of_it(raw: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../secret.jpg", "a/../../secret.jpg", "/etc/passwd", ".."])
 def test_a_name_that_points_out_of_the_folder_has_no_path(name: str) -> None:
-    assert picture_path(Path("raw"), Record(1, name, Box(0, 0, 1, 1), 0, official_train=True)) is None
+    assert image_path(Path("raw"), Record(1, name, Box(0, 0, 1, 1), 0, official_train=True)) is None
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "001.Linnet/a b.jpg", "..a/b..jpg"])
 def test_any_other_name_lies_below_the_images(name: str) -> None:
     record = Record(1, name, Box(0, 0, 1, 1), 0, official_train=True)
-    assert picture_path(Path("raw"), record) == Path("raw/images") / name
+    assert image_path(Path("raw"), record) == Path("raw/images") / name

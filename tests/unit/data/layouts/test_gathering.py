@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from linnet.data.layouts.audio_folder import Song, read_songs
+from linnet.data.layouts.audio_folder import Recording, read_recordings
 from linnet.data.layouts.gathering import arrange
 from linnet.data.raw import RawDataError
-from linnet.recipe import Sound
+from linnet.recipe import Audio
 from support.audio_section import SOUND
 
 DATA = SOUND.model_copy(update={"caption_column": "caption"})
@@ -24,7 +24,7 @@ def source_of(folder: Path, *names: str, **metadata: bytes) -> Path:
     return folder
 
 
-def gathered(source: Path, data: Sound = DATA) -> Path:
+def gathered(source: Path, data: Audio = DATA) -> Path:
     out = source.with_name("out")
     out.mkdir()
     arrange(source, out, data)
@@ -38,7 +38,9 @@ def line(**values: object) -> bytes:
 def test_values_of_every_kind_become_text(tmp_path: Path) -> None:
     content = line(labels=["slow", ["sad"], None, 4, True], caption="two\n lines", more={"b": "c|d"})
     out = gathered(source_of(tmp_path / "in", "sub/a.wav", jsonl=content))
-    assert read_songs(out, DATA).songs == (Song(0, "sub/a.wav", ("slow", "sad", "4", "true"), "two lines", ""),)
+    assert read_recordings(out, DATA).recordings == (
+        Recording(0, "sub/a.wav", ("slow", "sad", "4", "true"), "two lines", ""),
+    )
     assert (out / "metadata.csv").read_text().splitlines()[
         1
     ] == 'sub/a.wav,slow|sad||4|true,two lines,"{""b"": ""c|d""}"'
@@ -52,13 +54,13 @@ def test_a_label_that_would_become_two(tmp_path: Path, labels: object) -> None:
     ):
         gathered(source)
     out = gathered(source_of(tmp_path / "more" / "in", "sub/a.wav", jsonl=line(labels="a|b", tags=["c|d"])))
-    assert read_songs(out, DATA).songs[0].labels == ("a", "b")  # a text, which may hold several
+    assert read_recordings(out, DATA).recordings[0].labels == ("a", "b")  # a text, which may hold several
 
 
 def test_control_characters_of_json_are_noted_too(tmp_path: Path) -> None:
     content = line(labels=["\x07red"], caption="a\0b\r\nc")
-    index = read_songs(gathered(source_of(tmp_path / "in", "sub/a.wav", jsonl=content)), DATA)
-    assert index.songs == (Song(0, "sub/a.wav", ("red",), "a b c", ""),)
+    index = read_recordings(gathered(source_of(tmp_path / "in", "sub/a.wav", jsonl=content)), DATA)
+    assert index.recordings == (Recording(0, "sub/a.wav", ("red",), "a b c", ""),)
     assert index.notes == (
         ("sub/a.wav", "control characters in labels became spaces"),
         ("sub/a.wav", "control characters in caption became spaces"),
@@ -68,8 +70,11 @@ def test_control_characters_of_json_are_noted_too(tmp_path: Path) -> None:
 def test_a_lone_carriage_return_in_a_cell_does_not_tear_the_line(tmp_path: Path) -> None:
     """csv writes it without quotes, and reads it as the end of the line."""
     content = b'file_name,labels,caption\na.wav,x,"one\rtwo"\nb.wav,y,\n'
-    index = read_songs(gathered(source_of(tmp_path / "in", "sub/a.wav", "sub/b.wav", "c.wav", csv=content)), DATA)
-    assert [(song.file_name, song.caption) for song in index.songs] == [("sub/a.wav", "one two"), ("sub/b.wav", "")]
+    index = read_recordings(gathered(source_of(tmp_path / "in", "sub/a.wav", "sub/b.wav", "c.wav", csv=content)), DATA)
+    assert [(recording.file_name, recording.caption) for recording in index.recordings] == [
+        ("sub/a.wav", "one two"),
+        ("sub/b.wav", ""),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +107,7 @@ def test_a_hostile_line_is_one_sentence(tmp_path: Path, content: bytes, message:
 def test_whole_characters_beyond_sixteen_bits_are_kept(tmp_path: Path) -> None:
     content = b'{"file_name": "a.wav", "labels": "x", "caption": "\\ud83d\\ude00"}'
     out = gathered(source_of(tmp_path / "in", "sub/a.wav", jsonl=content))
-    assert read_songs(out, DATA).songs[0].caption == "\U0001f600"
+    assert read_recordings(out, DATA).recordings[0].caption == "\U0001f600"
 
 
 def test_all_files_come_along(tmp_path: Path) -> None:
@@ -112,9 +117,9 @@ def test_all_files_come_along(tmp_path: Path) -> None:
     out = gathered(source_of(tmp_path / "in", *names, jsonl=content))
     found = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     assert found == {"metadata.csv", "sub/a.wav", "sub/b.opus", "sub/c.bin", "LICENSE", "d.m4a"}
-    index = read_songs(out, DATA)
-    assert [song.file_name for song in index.songs] == ["sub/a.wav", "sub/b.opus", "sub/c.bin"]
+    index = read_recordings(out, DATA)
+    assert [recording.file_name for recording in index.recordings] == ["sub/a.wav", "sub/b.opus", "sub/c.bin"]
     assert index.notes == (
-        ("LICENSE", "left out: files without a suffix are no songs"),
-        ("d.m4a", "left out: files ending in .m4a are no songs"),
+        ("LICENSE", "left out: files without a suffix are no recordings"),
+        ("d.m4a", "left out: files ending in .m4a are no recordings"),
     )

@@ -128,7 +128,7 @@ def test_a_truncated_archive_is_an_error(folder: Path, tmp_path: Path, kind: str
 @pytest.mark.parametrize("kind", ["tgz", "tbz", "txz", "zip"])
 @pytest.mark.parametrize("seed", range(4))
 def test_a_flipped_byte_is_an_error(folder: Path, tmp_path: Path, kind: str, seed: int) -> None:
-    """All these formats carry checksums, so that a damaged picture can't slip into the data."""
+    """All these formats carry checksums, so that a damaged image can't slip into the data."""
     path = make_archive(tmp_path / "archive", kind)
     content = bytearray(path.read_bytes())
     content[int(np.random.default_rng(seed).integers(len(content) // 4, len(content) // 2))] ^= 0x10

@@ -16,7 +16,7 @@ from linnet.artifacts import Raw
 from linnet.data.layouts import caltech
 from linnet.data.sources.download import CHUNK_BYTES, TRIES, DownloadError, download
 from linnet.data.synthetic.birds import make_birds
-from linnet.files import ArtifactError, exclusive
+from linnet.files import ArtifactError, folder_lock
 from linnet.recipe import CaltechBirds, OfficialSplit
 from linnet.stages import ingest
 
@@ -107,7 +107,7 @@ def test_a_broken_download_goes_on_where_it_stopped(server: Server, tmp_path: Pa
     assert server.ranges[0] is None
     starts = [int(re.fullmatch(r"bytes=(\d+)-", wanted or "")[1]) for wanted in server.ranges[1:]]  # type: ignore[index]
     assert len(starts) == 2
-    assert starts[0] >= 2 * CHUNK_BYTES  # only an unfinished piece is fetched twice
+    assert starts[0] >= 2 * CHUNK_BYTES  # only an unfinished segment is fetched twice
 
 
 def test_what_an_earlier_run_left_is_kept(server: Server, tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_an_interrupted_archive_goes_on_and_no_two_runs_write_it(
     out, work = tmp_path / "out", tmp_path / "work"
     (work / "caltech").mkdir(parents=True)
     (work / "caltech" / "CUB_200_2011.tgz").write_bytes(server.content[:1000])  # as a killed run leaves it
-    with exclusive(work / "caltech", what=out), pytest.raises(ArtifactError, match="out: another run is making it"):
+    with folder_lock(work / "caltech", what=out), pytest.raises(ArtifactError, match="out: another run is making it"):
         ingest.run(BIRDS, source="caltech", out=out, work=work)
     assert server.ranges == []
     ingest.run(BIRDS, source="caltech", out=out, work=work)

@@ -14,14 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import constants
 
-from linnet.data.layouts.audio_folder import read_songs
+from linnet.data.layouts.audio_folder import read_recordings
 from linnet.data.layouts.gathering import arrange
 from linnet.data.raw import RawDataError
 from linnet.data.sources import hub as hub_source
 from linnet.data.sources.download import DownloadError
 from linnet.data.sources.hub import Address, parse
 from linnet.errors import LinnetError
-from linnet.recipe import Sound
+from linnet.recipe import Audio
 from support.audio_section import SOUND
 from support.hub import COMMIT, REPOSITORY, Hub, serve
 
@@ -52,8 +52,8 @@ def wav(number: int, samples: int = 200) -> bytes:
 
 def row(number: int) -> dict[str, Any]:
     return {
-        "text": f"song {number}\nof \x07 many",
-        "audio": {"bytes": wav(number), "path": f"../../etc/song {number}.wav"},
+        "text": f"recording {number}\nof \x07 many",
+        "audio": {"bytes": wav(number), "path": f"../../etc/recording {number}.wav"},
         "genre": number % 2,
         "tags": ["slow", "sad"] if number % 2 else ["fast"],
         "moods": [0, 1],
@@ -79,7 +79,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
         yield server
 
 
-def fetch(source: str, folder: Path, cache: Path, data: Sound = TAGS) -> Path:
+def fetch(source: str, folder: Path, cache: Path, data: Audio = TAGS) -> Path:
     address = parse(source)
     commit = hub_source.commit_of(address)
     assert commit == COMMIT
@@ -100,7 +100,7 @@ def table(folder: Path) -> list[dict[str, str]]:
 @pytest.mark.parametrize(
     ("source", "address"),
     [
-        ("hf:someone/songs@main", Address("someone/songs", "main", "", "")),
+        ("hf:someone/recordings@main", Address("someone/recordings", "main", "", "")),
         ("hf:some.one/so_ngs-2@refs/convert/parquet", Address("some.one/so_ngs-2", "refs/convert/parquet", "", "")),
         ("hf:a/b@v1.0#full set:train.clean", Address("a/b", "v1.0", "full set", "train.clean")),
         ("hf:a/b@main:test", Address("a/b", "main", "", "test")),
@@ -134,7 +134,7 @@ def test_a_full_commit_is_not_asked_for(hub: Hub) -> None:
 
 def test_every_row_becomes_a_file_and_a_line(hub: Hub, tmp_path: Path) -> None:
     hub.files = {
-        "README.md": b"# Songs\n",
+        "README.md": b"# Recordings\n",
         "data/train-00000-of-00002.parquet": parquet([row(0), row(1), row(2)]),
         "data/train-00001-of-00002.parquet": parquet([row(3)]),
         "data/test-00000-of-00001.parquet": parquet([row(4)]),
@@ -143,12 +143,12 @@ def test_every_row_becomes_a_file_and_a_line(hub: Hub, tmp_path: Path) -> None:
     assert table(folder) == [
         {
             "file_name": f"audio/{number:07d}.wav",
-            "text": f"song {number} of \x07 many",
+            "text": f"recording {number} of \x07 many",
             "genre": ["folk", "jazz"][number % 2],
             "tags": "slow|sad" if number % 2 else "fast",
             "moods": "calm|wild",
             "year": str(1990 + number),
-            "source_name": f"song {number}.wav",
+            "source_name": f"recording {number}.wav",
             "split": "test" if number == 4 else "train",
         }
         for number in range(5)
@@ -156,10 +156,12 @@ def test_every_row_becomes_a_file_and_a_line(hub: Hub, tmp_path: Path) -> None:
     for number in range(5):
         assert (folder / "audio" / f"{number:07d}.wav").read_bytes() == wav(number)
     assert {path.name for path in folder.iterdir()} == {"audio", "metadata.csv"}
-    index = read_songs(folder, TAGS)
-    assert [song.labels for song in index.songs[:2]] == [("fast",), ("slow", "sad")]
-    assert [song.split for song in index.songs] == ["train"] * 4 + ["test"]
-    assert [song.caption for song in index.songs] == [f"song {number} of many" for number in range(5)]
+    index = read_recordings(folder, TAGS)
+    assert [recording.labels for recording in index.recordings[:2]] == [("fast",), ("slow", "sad")]
+    assert [recording.split for recording in index.recordings] == ["train"] * 4 + ["test"]
+    assert [recording.caption for recording in index.recordings] == [
+        f"recording {number} of many" for number in range(5)
+    ]
     assert index.notes == tuple(
         (f"audio/{number:07d}.wav", "control characters in text became spaces") for number in range(5)
     )
@@ -186,14 +188,14 @@ configs:
     assert [line["year"] for line in table(folder)] == ["1991"]
     assert "split" not in table(folder)[0]
     with pytest.raises(
-        RawDataError, match=r"^--source hf:someone/songs@main#small:dev: no split 'dev'; there is train"
+        RawDataError, match=r"^--source hf:someone/recordings@main#small:dev: no split 'dev'; there is train"
     ):
         fetch(f"hf:{REPOSITORY}@main#small:dev", tmp_path / "other", tmp_path / "cache")
     with pytest.raises(RawDataError, match=r"#large: .*'large' not found\. Available: \['whole', 'small'\]"):
         fetch(f"hf:{REPOSITORY}@main#large", tmp_path / "other", tmp_path / "cache")
 
 
-def one_file(tmp_path: Path, rows: list[dict[str, Any]], features: datasets.Features, data: Sound) -> Path:
+def one_file(tmp_path: Path, rows: list[dict[str, Any]], features: datasets.Features, data: Audio) -> Path:
     source, folder = tmp_path / "source", tmp_path / "out"
     for path in (source, folder):
         path.mkdir()
@@ -220,7 +222,7 @@ def test_a_row_without_audio_stays_in_the_list_and_no_path_is_followed(tmp_path:
     source, folder = tmp_path / "source", tmp_path / "out"
     for path in (source, folder):
         path.mkdir()
-    pq.write_table(pa.table({"sound": pa.array(rows, bare), "split": ["a", "b", None]}), source / "x.parquet")
+    pq.write_table(pa.table({"audio": pa.array(rows, bare), "split": ["a", "b", None]}), source / "x.parquet")
     arrange(source, folder, SOUND.model_copy(update={"labels_column": ""}))
     assert [line["file_name"] for line in table(folder)] == [f"audio/{number:07d}.wav" for number in range(3)]
     assert [line["split"] for line in table(folder)] == ["a", "b", ""]  # with one split the column is the source's
@@ -247,23 +249,25 @@ def test_what_a_parquet_file_cannot_say(tmp_path: Path, change: dict[str, Any], 
 def test_an_endless_text_is_cut_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     features = datasets.Features({name: FEATURES[name] for name in ("audio", "text", "tags")})
     rows = [{"audio": row(0)["audio"], "text": "x" * 200_000, "tags": ["a"]}]
-    assert len(read_songs(one_file(tmp_path, rows, features, TAGS), TAGS).songs[0].caption) == 100_000
+    assert len(read_recordings(one_file(tmp_path, rows, features, TAGS), TAGS).recordings[0].caption) == 100_000
     assert "1 texts of more than 100000 characters were cut to that\n" in capsys.readouterr().err
 
 
 def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "songs.parquet").write_bytes(parquet([row(0)])[:-20])
-    with pytest.raises(RawDataError, match=r"songs\.parquet: not a whole parquet file \(.*\); fetch it again"):
+    (tmp_path / "recordings.parquet").write_bytes(parquet([row(0)])[:-20])
+    with pytest.raises(RawDataError, match=r"recordings\.parquet: not a whole parquet file \(.*\); fetch it again"):
         arrange(tmp_path, tmp_path / "out", TAGS)
 
 
 def test_a_text_that_is_no_utf_8_is_refused(tmp_path: Path) -> None:
-    sounds = pa.array([{"bytes": wav(0), "path": ""}])
+    audio = pa.array([{"bytes": wav(0), "path": ""}])
     text = pa.Array.from_buffers(pa.string(), 1, pa.array([b"caf\xe9"]).buffers())
     (tmp_path / "out").mkdir()
-    pq.write_table(pa.table({"audio": sounds, "text": text}), tmp_path / "songs.parquet")
-    with pytest.raises(RawDataError, match=r"songs\.parquet: not a whole parquet file like the others \('utf-8' codec"):
+    pq.write_table(pa.table({"audio": audio, "text": text}), tmp_path / "recordings.parquet")
+    with pytest.raises(
+        RawDataError, match=r"recordings\.parquet: not a whole parquet file like the others \('utf-8' codec"
+    ):
         arrange(tmp_path, tmp_path / "out", SOUND.model_copy(update={"labels_column": ""}))
 
 
@@ -280,20 +284,20 @@ def test_the_card_says_what_the_numbers_of_a_bare_file_mean(hub: Hub, tmp_path: 
     card = """---
 dataset_info:
   features:
-  - name: sound
+  - name: audio
     dtype: audio
   - name: genre
     dtype: {class_label: {names: {'0': folk, '1': jazz}}}
 ---
 """
-    sounds = pa.array([{"bytes": wav(0), "path": ""}] * 3)
+    audio = pa.array([{"bytes": wav(0), "path": ""}] * 3)
     stream = io.BytesIO()
-    pq.write_table(pa.table({"sound": sounds, "genre": pa.array([1, -1, None], pa.int64())}), stream)
+    pq.write_table(pa.table({"audio": audio, "genre": pa.array([1, -1, None], pa.int64())}), stream)
     hub.files = {"README.md": card.encode(), "a.parquet": stream.getvalue()}
     data = SOUND.model_copy(update={"labels_column": "genre"})
     folder = fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache", data)
     assert [line["genre"] for line in table(folder)] == ["jazz", "", ""]
-    hub.files["a.parquet"] = parquet([{"sound": row(0)["audio"]}], datasets.Features({"sound": datasets.Audio()}))
+    hub.files["a.parquet"] = parquet([{"audio": row(0)["audio"]}], datasets.Features({"audio": datasets.Audio()}))
     with pytest.raises(RawDataError, match=r"a\.parquet: no column 'genre', which the others or README\.md have"):
         fetch(f"hf:{REPOSITORY}@main", tmp_path / "bare", tmp_path / "fresh", data)
 
@@ -310,26 +314,29 @@ def test_an_audiofolder_with_metadata_in_each_split(hub: Hub, tmp_path: Path) ->
         "test/1.wav": wav(3),
     }
     folder = fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache", SOUND)
-    songs = read_songs(folder, SOUND).songs
-    assert [(song.file_name, song.labels, song.split) for song in songs] == [
+    recordings = read_recordings(folder, SOUND).recordings
+    assert [(recording.file_name, recording.labels, recording.split) for recording in recordings] == [
         ("test/1.wav", ("a", "d"), "test"),
         ("train/1.wav", ("a", "b"), "train"),
         ("train/sub/2.wav", ("c",), "train"),
     ]
-    assert [(folder / song.file_name).read_bytes() for song in songs] == [wav(3), wav(1), wav(2)]
+    assert [(folder / recording.file_name).read_bytes() for recording in recordings] == [wav(3), wav(1), wav(2)]
     before = len(hub.fetched)
     only = fetch(f"hf:{REPOSITORY}@main:train", tmp_path / "train", tmp_path / "other", SOUND)
-    assert [song.file_name for song in read_songs(only, SOUND).songs] == ["train/1.wav", "train/sub/2.wav"]
+    assert [recording.file_name for recording in read_recordings(only, SOUND).recordings] == [
+        "train/1.wav",
+        "train/sub/2.wav",
+    ]
     assert ("test/1.wav", "") not in hub.fetched[before:]
 
 
 def test_an_audiofolder_with_metadata_at_the_top_is_taken_as_it_is(hub: Hub, tmp_path: Path) -> None:
-    metadata = b"\xef\xbb\xbffile_name,labels\r\nsongs/1.wav,a\r\n"
-    hub.files = {"metadata.csv": metadata, "songs/1.wav": wav(1), ".gitattributes": b"*.wav filter=lfs\n"}
+    metadata = b"\xef\xbb\xbffile_name,labels\r\nrecordings/1.wav,a\r\n"
+    hub.files = {"metadata.csv": metadata, "recordings/1.wav": wav(1), ".gitattributes": b"*.wav filter=lfs\n"}
     folder = fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache", SOUND)
     assert (folder / "metadata.csv").read_bytes() == metadata
-    assert {path.name for path in folder.iterdir()} == {"metadata.csv", "songs"}
-    assert read_songs(folder, SOUND).songs[0].labels == ("a",)
+    assert {path.name for path in folder.iterdir()} == {"metadata.csv", "recordings"}
+    assert read_recordings(folder, SOUND).recordings[0].labels == ("a",)
 
 
 def test_data_in_another_form(hub: Hub, tmp_path: Path) -> None:
@@ -367,7 +374,7 @@ def test_a_broken_download_goes_on_where_it_ended(hub: Hub, tmp_path: Path, monk
 
 @pytest.mark.parametrize("name", ["README.md", "a.parquet"])  # git's sha1 and sha256
 def test_a_damaged_file_is_not_kept(hub: Hub, tmp_path: Path, name: str) -> None:
-    hub.files = {"README.md": b"# Songs\n", "a.parquet": parquet([row(0)])}
+    hub.files = {"README.md": b"# Recordings\n", "a.parquet": parquet([row(0)])}
     hub.damaged = name
     with pytest.raises(DownloadError, match=rf"{name} arrived damaged .* was deleted; repeat the command"):
         fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache")
@@ -389,7 +396,7 @@ def test_a_name_that_leaves_the_folder(hub: Hub, tmp_path: Path) -> None:
         (
             f"hf:{REPOSITORY}@main",
             (403, "GatedRepo"),
-            r"asks for consent: give it on .*/someone/songs, then set HF_TOK",
+            r"asks for consent: give it on .*/someone/recordings, then set HF_TOK",
         ),
         ("hf:nobody/nothing@main", None, r"/datasets/nobody/nothing is not there, or not for everybody: .*HF_TOKEN"),
         (f"hf:{REPOSITORY}@v7", None, r"has no revision 'v7'; give a branch, a tag or a full commit"),

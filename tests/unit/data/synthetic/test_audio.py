@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from linnet.data.layouts.audio_folder import read_songs, song_path
+from linnet.data.layouts.audio_folder import read_recordings, recording_path
 from linnet.data.synthetic import music as music_module
 from linnet.data.synthetic import voices as voices_module
 from linnet.data.synthetic.music import INSTRUMENTS, Style, make_music, note, play, style_of
@@ -49,7 +49,7 @@ def loudest_hz(signal: NDArray[np.float64], rate_hz: int = RATE_HZ) -> float:
 
 
 def test_each_version_has_one_content(music: Path, voices: Path) -> None:
-    """Whoever changes a sound raises its VERSION and adds a line here."""
+    """Whoever changes an audio raises its VERSION and adds a line here."""
     known_music = {1: "3113380dea3e1c597488b4706a53e7170de90974b33c9895dd968abae1856a0e"}
     known_voices = {1: "8bd303d739182a8175077077af8f82be14f3d23d284baa9546ca770f054d3a54"}
     assert folder_hash(music) == known_music[music_module.VERSION]
@@ -58,7 +58,7 @@ def test_each_version_has_one_content(music: Path, voices: Path) -> None:
 
 def test_a_seed_decides_everything(tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("again", 1), ("other", 2)):
-        make_music(tmp_path / "music" / name, num_songs=2, seconds=0.5, seed=seed)
+        make_music(tmp_path / "music" / name, num_recordings=2, seconds=0.5, seed=seed)
         make_voices(tmp_path / "voices" / name, num_utterances=2, seed=seed)
     for kind in ("music", "voices"):
         first, again, other = (folder_hash(tmp_path / kind / name) for name in ("a", "again", "other"))
@@ -66,23 +66,23 @@ def test_a_seed_decides_everything(tmp_path: Path) -> None:
 
 
 def test_music_holds_every_style_once_and_every_label_early(music: Path) -> None:
-    songs = read_songs(music, WITH_CAPTIONS).songs
-    assert len({song.labels for song in songs}) == len(songs) == 4 * 2 * 2 * 3
-    labels = {label for song in songs for label in song.labels}
+    recordings = read_recordings(music, WITH_CAPTIONS).recordings
+    assert len({recording.labels for recording in recordings}) == len(recordings) == 4 * 2 * 2 * 3
+    labels = {label for recording in recordings for label in recording.labels}
     assert len(labels) == 4 + 2 + 2 + 3
-    assert {label for song in songs[:8] for label in song.labels} == labels
-    assert songs[7].caption == "a fast minor melody on a bell"
-    assert songs[0].caption == "slow major chords on a flute"
-    assert songs[5].caption == "fast minor chords on an organ with drums"
+    assert {label for recording in recordings[:8] for label in recording.labels} == labels
+    assert recordings[7].caption == "a fast minor melody on a bell"
+    assert recordings[0].caption == "slow major chords on a flute"
+    assert recordings[5].caption == "fast minor chords on an organ with drums"
 
 
 def test_both_sets_mix_formats_and_fit_their_length(music: Path, voices: Path) -> None:
     formats: dict[str, list[tuple[int, int]]] = {"music": [], "voices": []}
     for name, folder in (("music", music), ("voices", voices)):
-        index = read_songs(folder, SOUND)
+        index = read_recordings(folder, SOUND)
         assert index.notes == ()
-        for song in index.songs:
-            path = song_path(folder, song)
+        for recording in index.recordings:
+            path = recording_path(folder, recording)
             assert path is not None
             rate, signal = read_wav(path)
             seconds = len(signal) / rate
@@ -125,19 +125,19 @@ def test_instruments_have_the_partials_that_make_them() -> None:
 
 
 def test_the_mode_is_heard_in_the_third() -> None:
-    """Four semitones above the key note in major, three in minor; a song holds one of them and not the other."""
+    """Four semitones above the key note in major, three in minor; a recording holds one of them and not the other."""
     for mode, third, other in (("major", 4, 3), ("minor", 3, 4)):
         style = Style("organ", mode, "slow", "chords")
         for seed in range(3):
             spectrum = magnitudes(play(style, np.random.default_rng(seed), samples=RATE_HZ, rate_hz=RATE_HZ))
             rng = np.random.default_rng(seed)
-            rng.integers(*music.BEATS_PER_MINUTE["slow"])
+            rng.integers(*music_module.BEATS_PER_MINUTE["slow"])
             key_hz = 440 * 2 ** ((int(rng.integers(53, 63)) - 69) / 12)
             heard, silent = (round(key_hz * 2 ** (step / 12)) for step in (third, other))
             assert spectrum[heard - 1 : heard + 2].max() > 4 * spectrum[silent - 1 : silent + 2].max()
 
 
-def test_fast_songs_have_more_onsets() -> None:
+def test_fast_recordings_have_more_onsets() -> None:
     def onsets(tempo: str) -> int:
         style = Style("plucked", "major", tempo, "melody")
         signal = play(style, np.random.default_rng(0), samples=4 * RATE_HZ, rate_hz=RATE_HZ)
@@ -150,11 +150,11 @@ def test_fast_songs_have_more_onsets() -> None:
 
 def test_drums_fill_the_band_that_chords_leave_empty(music: Path) -> None:
     above_6_khz = {}
-    for song in read_songs(music, SOUND).songs:
-        rate, signal = read_wav(music / song.file_name)
-        if rate == RATE_HZ and signal.shape[1] == 1 and "organ" in song.labels:
+    for recording in read_recordings(music, SOUND).recordings:
+        rate, signal = read_wav(music / recording.file_name)
+        if rate == RATE_HZ and signal.shape[1] == 1 and "organ" in recording.labels:
             spectrum = magnitudes(signal[:, 0])
-            above_6_khz[song.labels] = (spectrum[len(spectrum) * 3 // 4 :] ** 2).mean() / (spectrum**2).mean()
+            above_6_khz[recording.labels] = (spectrum[len(spectrum) * 3 // 4 :] ** 2).mean() / (spectrum**2).mean()
     drums = [share for labels, share in above_6_khz.items() if "drums" in labels]
     others = [share for labels, share in above_6_khz.items() if "drums" not in labels]
     assert min(drums) > 10 * max(others)
@@ -178,7 +178,7 @@ def test_a_vowel_rings_at_its_formants(vowel: str) -> None:
 
 
 @pytest.mark.parametrize("speaker", SPEAKERS, ids=lambda speaker: speaker.name)
-def test_a_voice_has_its_pitch(speaker: voices.Speaker) -> None:
+def test_a_voice_has_its_pitch(speaker: voices_module.Speaker) -> None:
     signal = voiced(speaker, "a", speaker.pitch_hz, RATE_HZ // 4, RATE_HZ)
     loudness = np.convolve(np.abs(signal), np.ones(RATE_HZ // 500), "same")  # pulses without the formants' ringing
     loudness -= loudness.mean()
@@ -189,12 +189,12 @@ def test_a_voice_has_its_pitch(speaker: voices.Speaker) -> None:
 
 
 def test_utterances_are_dry_and_labelled_with_what_is_said(voices: Path) -> None:
-    songs = read_songs(voices, WITH_CAPTIONS).songs
-    assert [song.labels[0] for song in songs] == [SPEAKERS[place % 6].name for place in range(60)]
-    for song in songs:
-        said = song.caption.rpartition(" ")[2]
-        assert set(song.labels[1:]) == set(said) & set(FORMANTS_HZ)
-        rate, signal = read_wav(voices / song.file_name)
+    recordings = read_recordings(voices, WITH_CAPTIONS).recordings
+    assert [recording.labels[0] for recording in recordings] == [SPEAKERS[place % 6].name for place in range(60)]
+    for recording in recordings:
+        said = recording.caption.rpartition(" ")[2]
+        assert set(recording.labels[1:]) == set(said) & set(FORMANTS_HZ)
+        rate, signal = read_wav(voices / recording.file_name)
         assert np.abs(signal[: rate // 10]).max() == np.abs(signal[-rate // 10 :]).max() == 0
-    assert {label for song in songs for label in song.labels[1:]} == set(FORMANTS_HZ)
+    assert {label for recording in recordings for label in recording.labels[1:]} == set(FORMANTS_HZ)
     assert style_of(0).labels == ("flute", "major", "slow", "chords")

@@ -20,7 +20,7 @@ def birds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def picture_of(birds: Path, record: Record) -> Image.Image:
+def image_of(birds: Path, record: Record) -> Image.Image:
     with Image.open(birds / FOLDER / "images" / record.name) as image:
         image.load()
         return image
@@ -40,7 +40,7 @@ def test_two_runs_are_byte_identical_and_two_seeds_are_not(birds: Path, tmp_path
     assert folder_hash(tmp_path / "other") != folder_hash(birds)
 
 
-def test_the_index_lists_every_picture_of_every_species(birds: Path) -> None:
+def test_the_index_lists_every_image_of_every_species(birds: Path) -> None:
     index = read_index(birds)
     assert [record.image_id for record in index.records] == list(range(1, len(SPECIES) * PER_SPECIES + 1))
     assert index.class_names == tuple(f"{place:03d}.{name}" for place, name in enumerate(SPECIES, start=1))
@@ -51,17 +51,17 @@ def test_the_index_lists_every_picture_of_every_species(birds: Path) -> None:
     assert files == {record.name for record in index.records}
 
 
-def test_some_pictures_are_grey(birds: Path) -> None:
-    modes = {record.image_id: picture_of(birds, record).mode for record in read_index(birds).records}
+def test_some_images_are_grey(birds: Path) -> None:
+    modes = {record.image_id: image_of(birds, record).mode for record in read_index(birds).records}
     assert {image_id for image_id, mode in modes.items() if mode == "L"} == {GREY_EVERY, 2 * GREY_EVERY}
     assert set(modes.values()) == {"L", "RGB"}
 
 
-def test_boxes_have_area_touch_their_picture_and_some_reach_past_its_edge(birds: Path) -> None:
+def test_boxes_have_area_touch_their_image_and_some_reach_past_its_edge(birds: Path) -> None:
     past_edge = 0
     aspects = []
     for record in read_index(birds).records:
-        box, (width, height) = record.box, picture_of(birds, record).size
+        box, (width, height) = record.box, image_of(birds, record).size
         assert min(box.width, box.height) > 8
         assert box.left < width
         assert box.top < height
@@ -74,36 +74,36 @@ def test_boxes_have_area_touch_their_picture_and_some_reach_past_its_edge(birds:
 
 @pytest.mark.parametrize("label", range(len(SPECIES)))
 def test_the_box_lies_around_the_bird(label: int) -> None:
-    """Two species drawn from one seed differ in the bird alone, so their pictures differ in the boxes alone."""
+    """Two species drawn from one seed differ in the bird alone, so their images differ in the boxes alone."""
     for seed in range(3):
         other_label = (label + 4) % len(SPECIES)  # the same body shape, other colours
-        (picture, box), (other, other_box) = (
+        (image, box), (other, other_box) = (
             draw_bird(np.random.default_rng(seed), species) for species in (label, other_label)
         )
-        assert picture.size == other.size
-        change = np.abs(np.asarray(picture, dtype=int) - np.asarray(other, dtype=int)).max(axis=2)
+        assert image.size == other.size
+        change = np.abs(np.asarray(image, dtype=int) - np.asarray(other, dtype=int)).max(axis=2)
         rows, columns = np.nonzero(change > 8)
         left, top = min(box.left, other_box.left), min(box.top, other_box.top)
         right = max(box.left + box.width, other_box.left + other_box.width)
         bottom = max(box.top + box.height, other_box.top + other_box.height)
-        assert max(left, 0) - 2 <= columns.min() < columns.max() <= min(right, picture.width) + 2
-        assert max(top, 0) - 2 <= rows.min() < rows.max() <= min(bottom, picture.height) + 2
-        assert np.ptp(columns) > 0.6 * (min(right, picture.width) - max(left, 0))
-        assert np.ptp(rows) > 0.6 * (min(bottom, picture.height) - max(top, 0))
+        assert max(left, 0) - 2 <= columns.min() < columns.max() <= min(right, image.width) + 2
+        assert max(top, 0) - 2 <= rows.min() < rows.max() <= min(bottom, image.height) + 2
+        assert np.ptp(columns) > 0.6 * (min(right, image.width) - max(left, 0))
+        assert np.ptp(rows) > 0.6 * (min(bottom, image.height) - max(top, 0))
 
 
 def test_species_differ_in_colour(birds: Path) -> None:
     """The middle of the box tells the species: nearest mean colour is right far more often than one in eight."""
     centres, labels = [], []
     for record in read_index(birds).records:
-        box, picture = record.box, picture_of(birds, record).convert("RGB")
+        box, image = record.box, image_of(birds, record).convert("RGB")
         middle = (
             box.left + box.width * 0.3,
             box.top + box.height * 0.3,
             box.left + box.width * 0.7,
             box.top + box.height * 0.7,
         )
-        centres.append(np.asarray(picture.resize((1, 1), Image.Resampling.BOX, box=middle)).ravel().astype(float))
+        centres.append(np.asarray(image.resize((1, 1), Image.Resampling.BOX, box=middle)).ravel().astype(float))
         labels.append(record.label)
     colours, truth = np.array(centres), np.array(labels)
     means = np.stack([colours[truth == label].mean(axis=0) for label in range(len(SPECIES))])
