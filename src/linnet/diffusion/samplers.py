@@ -90,7 +90,7 @@ def ddim(
     eta: float,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """Implicit sampling (Recording et al. 2021, eq. 12 and 16); eta = 1 draws from the same posterior as `ddpm`."""
+    """Implicit sampling (Song et al. 2021, eq. 12 and 16); eta = 1 draws from the same posterior as `ddpm`."""
     for t, s in itertools.pairwise(timesteps):
         bar_t, bar_s = _alpha_bars(schedule, t, s)
         x0 = predict_x0(x, t)

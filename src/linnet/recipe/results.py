@@ -16,7 +16,7 @@ class DDPM(Section):
 
 
 class DDIM(Section):
-    """Implicit sampling (Recording et al. 2021); eta = 1 has the noise of DDPM, eta = 0 none."""
+    """Implicit sampling (Song et al. 2021); eta = 1 has the noise of DDPM, eta = 0 none."""
 
     kind: Literal["ddim"]
     num_steps: PositiveInt

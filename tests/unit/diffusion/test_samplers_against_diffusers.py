@@ -174,7 +174,7 @@ def test_sample_runs_the_recipes_sampler_from_the_first_draw() -> None:
 
 
 def test_ddim_with_eta_1_is_ancestral_sampling() -> None:
-    """Recording et al. 2021, section 4.1: the same posterior, so with the same noise the same path."""
+    """Song et al. 2021, section 4.1: the same posterior, so with the same noise the same path."""
     schedule = SCHEDULES["linear"]
     timesteps = schedule.sampling_timesteps(20)
     noise = streams()
