@@ -19,7 +19,8 @@ from linnet import storage
 from linnet.artifacts import Raw
 from linnet.data.layouts.caltech import FOLDER
 from linnet.data.raw import RawDataError
-from linnet.data.sources.download import ArchiveError, DownloadError
+from linnet.data.sources.archive import ArchiveError
+from linnet.data.sources.download import DownloadError
 from linnet.data.synthetic.birds import make_birds
 from linnet.files import PROVENANCE, write_json
 from linnet.hashes import folder_hash
