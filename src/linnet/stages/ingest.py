@@ -55,7 +55,7 @@ def run(data: DataSection, *, source: str | None, out: Path, work: Path) -> None
             _ingest_caltech(data, out, work)
         case _ if source.startswith(HUB):
             _ingest_hub(source, data, out, work)
-        case _ if storage.is_remote(source):
+        case _ if storage.is_s3_url(source):
             _ingest_s3(source, data, out, work)
         case _ if source.startswith(dvc.SCHEME):
             _ingest_dvc(source, data, out, work)
@@ -92,7 +92,7 @@ def check_source(source: str) -> None:
             pass
         case _ if source.startswith(HUB):
             hub.commit_of(hub.parse(source))
-        case _ if storage.is_remote(source):
+        case _ if storage.is_s3_url(source):
             storage.version(source)
         case _ if source.startswith(dvc.SCHEME):
             dvc.commit_of(dvc.parse(source))
