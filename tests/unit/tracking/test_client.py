@@ -1,4 +1,4 @@
-"""Which server is asked, what is printed of its address, and what it must be on a cluster."""
+"""Which server is used, what is printed of its address, and what it must be on a cluster."""
 
 from pathlib import Path
 

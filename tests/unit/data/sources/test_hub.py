@@ -138,7 +138,7 @@ configs:
     path: small/b.parquet
 ---
 """
-    hub.files = {"README.md": card.encode(), "whole.parquet": b"never asked for", "notes/data.txt": b""}
+    hub.files = {"README.md": card.encode(), "whole.parquet": b"never requested", "notes/data.txt": b""}
     hub.files |= {"small/a.parquet": parquet([row(0)]), "small/b.parquet": parquet([row(1)])}
     folder = fetch(f"hf:{REPOSITORY}@v1#small:test", tmp_path / "out", tmp_path / "cache")
     assert hub.downloaded == ["README.md", "small/b.parquet"]
