@@ -19,7 +19,8 @@ from linnet import storage
 from linnet.artifacts import Raw
 from linnet.data.layouts.caltech import FOLDER
 from linnet.data.raw import RawDataError
-from linnet.data.sources.download import ArchiveError, DownloadError
+from linnet.data.sources.archive import ArchiveError
+from linnet.data.sources.download import DownloadError
 from linnet.data.synthetic.birds import make_birds
 from linnet.files import PROVENANCE, write_json
 from linnet.hashes import folder_hash
@@ -27,6 +28,8 @@ from linnet.recipe import CaltechBirds, OfficialSplit
 from linnet.stages import ingest
 from linnet.storage import StorageError
 from linnet.storage.connection import new_client
+from linnet.storage.listing import PROBE, get_object
+from linnet.storage.transfers import download_objects
 
 ENDPOINT = os.environ.get("AWS_ENDPOINT_URL_S3", "")
 pytestmark = [
@@ -117,7 +120,7 @@ def test_uploading_makes_the_prefix_equal_and_sends_only_what_changed(client: An
     client.put_object(Bucket=bucket, Key="model-2/keep", Body=b"a neighbour")
     storage.upload_folder(made, url)
     before = {entry["Key"]: entry["LastModified"] for entry in entries(client, bucket)}
-    time.sleep(1.1)  # S3 tells seconds
+    time.sleep(1.1)  # S3's times are whole seconds
     (made / "grids" / "0.txt").write_text("1")  # same size, other content
     (made / "grids" / "1.txt").unlink()
     (made / "grids" / "new.txt").write_text("new")
@@ -206,7 +209,7 @@ def test_markers_of_empty_folders_and_left_probes_are_no_files(
     client: Any, bucket: str, made: Path, tmp_path: Path
 ) -> None:
     storage.upload_folder(made, f"s3://{bucket}/model")
-    for key in ("model/", "model/grids/", f"model/{storage.PROBE}killed"):
+    for key in ("model/", "model/grids/", f"model/{PROBE}killed"):
         client.put_object(Bucket=bucket, Key=key, Body=b"")
     storage.download_folder(f"s3://{bucket}/model/", tmp_path / "back")
     assert contents(tmp_path / "back") == contents(made)
@@ -283,9 +286,9 @@ def test_ctrl_c_leaves_nothing_half(bucket: str, tmp_path: Path, what: str) -> N
             time.sleep(0.001)
         process.send_signal(signal.SIGINT)
         started = time.monotonic()
-        _, said = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=60)
     assert time.monotonic() - started < 10
-    assert "KeyboardInterrupt" in said
+    assert "KeyboardInterrupt" in stderr
     assert process.returncode != 0
     assert list(new.iterdir()) == []
 
@@ -309,10 +312,10 @@ def test_an_object_that_is_replaced_while_it_is_read(bucket: str, made: Path, tm
 
     def replace_between_listing_and_reading() -> None:
         with new_client(url) as client:
-            found = storage._get(client, bucket, "weights", url)
+            found = get_object(client, bucket, "weights", url=url)
             (made / "weights").write_bytes(os.urandom(BIG))
             storage.upload_file(made / "weights", url)
-            storage._fetch(client, bucket, [found], tmp_path / "back")
+            download_objects(client, bucket, {found: str(tmp_path / "weights")}, description="download")
 
     with pytest.raises(StorageError, match="an object was replaced while it was read; repeat the command"):
         replace_between_listing_and_reading()
@@ -499,7 +502,7 @@ def test_remove_takes_a_folder_an_object_and_nothing_else(bucket: str, client: A
     storage.remove(f"s3://{bucket}/a/b/")
     assert keys(client, bucket) == ["a/bc", "a/c"]
     storage.remove(f"s3://{bucket}/nothing")
-    with pytest.raises(StorageError, match="names a folder where an object is wanted"):
+    with pytest.raises(StorageError, match="names a folder where an object is needed"):
         storage.remove(f"s3://{bucket}")
 
 
@@ -512,16 +515,16 @@ def test_two_nodes_train_through_s3_and_leave_no_checkpoint(bucket: str, client:
 
     recipe = tiny_recipe()
     preprocess.run(recipe.data, raw=tiny_raw_data(tmp_path / "raw"), out=tmp_path / "dataset", workers=1)
-    place = f"s3://{bucket}/work/nodes-0"
-    training.publish(recipe, tmp_path / "dataset", place)
-    start_nodes(place, tmp_path, count=2)
-    training.fetch(place, tmp_path / "model", job="linnet-train-0")
+    url = f"s3://{bucket}/work/nodes-0"
+    training.publish(recipe, tmp_path / "dataset", url)
+    start_nodes(url, tmp_path, count=2)
+    training.fetch(url, tmp_path / "model", job="linnet-train-0")
     left = keys(client, bucket)
     assert f"work/nodes-0/model/{PROVENANCE}" in left
     assert not [key for key in left if "checkpoint" in key]
     again = tmp_path / "again"
     again.mkdir()
-    start_nodes(place, again, count=2)  # a task that is repeated finds the model there
+    start_nodes(url, again, count=2)  # a task that is repeated finds the model there
 
 
 def test_a_checkpoint_in_s3_outlives_the_machine(bucket: str, client: Any, tmp_path: Path) -> None:
@@ -553,9 +556,9 @@ def test_a_checkpoint_in_s3_outlives_the_machine(bucket: str, client: Any, tmp_p
     first.communicate()
     assert not (tmp_path / "model-first").exists()
     second = start("second")
-    said = second.communicate(timeout=120)[1]
-    assert second.returncode == 0, said
-    assert "train: going on after step" in said
+    stderr = second.communicate(timeout=120)[1]
+    assert second.returncode == 0, stderr
+    assert "train: going on after step" in stderr
     assert keys(client, bucket) == []
     import torch
 

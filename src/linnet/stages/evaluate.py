@@ -261,6 +261,6 @@ def _log(folder: Path, metrics: dict[str, Any], model_key: str, run_name: str | 
             for task, found in metrics["restoration"].items()
             for metric, values in found.items()
         }
-        tracker.metrics(metrics["scores"] | restoration, step=0)
+        tracker.log_metrics(metrics["scores"] | restoration, step=0)
         for name in (Report.metrics, Report.page):
-            tracker.file(folder / name, "report")
+            tracker.log_artifact(folder / name, "report")

@@ -35,7 +35,7 @@ from linnet.recipe import (
     Unconditional,
     section_hash,
 )
-from linnet.tracking.client import GIT_COMMIT, RUN_KEY, connect, experiment_id, find_run, shown_uri
+from linnet.tracking.client import GIT_COMMIT, RUN_KEY, connect, experiment_id, find_run, display_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -140,7 +140,7 @@ def registry_errors(name: str) -> Iterator[None]:
         yield
     except (MlflowException, OSError) as reason:
         raise RegistryError(
-            f"the MLflow registry at {shown_uri()} did not take {name}: {first_line(reason)}. Nothing is lost: "
+            f"the MLflow registry at {display_uri()} did not take {name}: {first_line(reason)}. Nothing is lost: "
             "check MLFLOW_TRACKING_URI and the server, then repeat the command."
         ) from None
 

@@ -1,21 +1,17 @@
-"""Data sets by id: the real client of Hugging Face against a small hub; and parquet files with all that they hold."""
+"""Data sets by id: the real client of Hugging Face against a small hub."""
 
 import csv
 import io
-import wave
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from huggingface_hub import constants
 
 from linnet.data.layouts.audio_folder import read_recordings
-from linnet.data.layouts.gathering import arrange
 from linnet.data.raw import RawDataError
 from linnet.data.sources import hub as hub_source
 from linnet.data.sources.download import DownloadError
@@ -24,50 +20,9 @@ from linnet.errors import LinnetError
 from linnet.recipe import Audio
 from support.audio_section import SOUND
 from support.hub import COMMIT, REPOSITORY, Hub, serve
+from support.parquet import parquet, row, wav
 
-FEATURES = datasets.Features(
-    {
-        "text": datasets.Value("string"),
-        "audio": datasets.Audio(),
-        "genre": datasets.ClassLabel(names=["folk", "jazz"]),
-        "tags": datasets.List(datasets.Value("string")),
-        "moods": datasets.List(datasets.ClassLabel(names=["calm", "wild"])),
-        "year": datasets.Value("int32"),
-        "embedding": datasets.List(datasets.List(datasets.Value("float32"))),
-        "where": {"town": datasets.Value("string")},
-    }
-)
 TAGS = SOUND.model_copy(update={"labels_column": "tags", "caption_column": "text"})
-
-
-def wav(number: int, samples: int = 200) -> bytes:
-    stream = io.BytesIO()
-    with wave.open(stream, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(8000)
-        file.writeframes(np.random.default_rng(number).integers(-999, 999, samples).astype("<i2").tobytes())
-    return stream.getvalue()
-
-
-def row(number: int) -> dict[str, Any]:
-    return {
-        "text": f"recording {number}\nof \x07 many",
-        "audio": {"bytes": wav(number), "path": f"../../etc/recording {number}.wav"},
-        "genre": number % 2,
-        "tags": ["slow", "sad"] if number % 2 else ["fast"],
-        "moods": [0, 1],
-        "year": 1990 + number,
-        "embedding": [[0.5]],
-        "where": {"town": "Bonn"},
-    }
-
-
-def parquet(rows: list[dict[str, Any]], features: datasets.Features = FEATURES) -> bytes:
-    stream = io.BytesIO()
-    columns = {name: [one[name] for one in rows] for name in features}
-    pq.write_table(pa.table(columns, schema=features.arrow_schema), stream, row_group_size=2)
-    return stream.getvalue()
 
 
 @pytest.fixture
@@ -120,11 +75,13 @@ def test_what_is_no_address_is_taught(source: str) -> None:
 
 
 def test_a_revision_must_be_given() -> None:
-    with pytest.raises(RawDataError, match=r"hf:a/b: no revision; give .*without it nobody could bring the same data"):
+    with pytest.raises(
+        RawDataError, match=r"hf:a/b: no revision; give .*without it nobody could download the same data"
+    ):
         parse("hf:a/b")
 
 
-def test_a_full_commit_is_not_asked_for(hub: Hub) -> None:
+def test_a_full_commit_needs_no_request(hub: Hub) -> None:
     assert hub_source.commit_of(parse(f"hf:nobody/nothing@{'0' * 40}")) == "0" * 40
     assert hub.requests == []
 
@@ -181,10 +138,10 @@ configs:
     path: small/b.parquet
 ---
 """
-    hub.files = {"README.md": card.encode(), "whole.parquet": b"never asked for", "notes/data.txt": b""}
+    hub.files = {"README.md": card.encode(), "whole.parquet": b"never requested", "notes/data.txt": b""}
     hub.files |= {"small/a.parquet": parquet([row(0)]), "small/b.parquet": parquet([row(1)])}
     folder = fetch(f"hf:{REPOSITORY}@v1#small:test", tmp_path / "out", tmp_path / "cache")
-    assert hub.fetched == [("README.md", ""), ("small/b.parquet", "")]
+    assert hub.downloaded == ["README.md", "small/b.parquet"]
     assert [line["year"] for line in table(folder)] == ["1991"]
     assert "split" not in table(folder)[0]
     with pytest.raises(
@@ -193,91 +150,6 @@ configs:
         fetch(f"hf:{REPOSITORY}@main#small:dev", tmp_path / "other", tmp_path / "cache")
     with pytest.raises(RawDataError, match=r"#large: .*'large' not found\. Available: \['whole', 'small'\]"):
         fetch(f"hf:{REPOSITORY}@main#large", tmp_path / "other", tmp_path / "cache")
-
-
-def one_file(tmp_path: Path, rows: list[dict[str, Any]], features: datasets.Features, data: Audio) -> Path:
-    source, folder = tmp_path / "source", tmp_path / "out"
-    for path in (source, folder):
-        path.mkdir()
-    (source / "train.parquet").write_bytes(parquet(rows, features))
-    arrange(source, folder, data)
-    return folder
-
-
-def test_files_get_the_suffix_of_what_they_are_and_keep_their_bytes(tmp_path: Path) -> None:
-    contents = {b"fLaC.": "flac", b"OggS.": "ogg", b"ID3.": "mp3", b"\xff\xf3.": "mp3", b"FORM": "aiff", b"?": "wav"}
-    features = datasets.Features({"audio": datasets.Audio()})
-    rows = [{"audio": {"bytes": content, "path": "x.exe"}} for content in contents]
-    data = SOUND.model_copy(update={"labels_column": ""})
-    folder = one_file(tmp_path, rows, features, data)
-    names = [f"{number:07d}.{suffix}" for number, suffix in enumerate(contents.values())]
-    assert [(folder / "audio" / name).read_bytes() for name in names] == list(contents)
-
-
-def test_a_row_without_audio_stays_in_the_list_and_no_path_is_followed(tmp_path: Path) -> None:
-    secret = tmp_path / "secret.wav"
-    secret.write_bytes(b"RIFF secret")
-    bare = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # parquet of others than Hugging Face's library
-    rows = [{"bytes": None, "path": str(secret)}, None, {"bytes": wav(1), "path": None}]
-    source, folder = tmp_path / "source", tmp_path / "out"
-    for path in (source, folder):
-        path.mkdir()
-    pq.write_table(pa.table({"audio": pa.array(rows, bare), "split": ["a", "b", None]}), source / "x.parquet")
-    arrange(source, folder, SOUND.model_copy(update={"labels_column": ""}))
-    assert [line["file_name"] for line in table(folder)] == [f"audio/{number:07d}.wav" for number in range(3)]
-    assert [line["split"] for line in table(folder)] == ["a", "b", ""]  # with one split the column is the source's
-    assert [path.name for path in (folder / "audio").iterdir()] == ["0000002.wav"]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"tags": ["a|b"]}, r"label 'a\|b' holds '\|', which would make two labels of it; set data\.label_separator"),
-        ({"audio": None}, r"0 columns hold audio files \(all columns: text, tags\)"),
-        ({"other": {"bytes": b"", "path": ""}, "more": {"bytes": b"", "path": ""}, "audio": None}, "2 columns hold"),
-        ({"tags": None}, r"labels_column = 'tags', but there is no such column \(there is: text\)"),
-    ],
-)
-def test_what_a_parquet_file_cannot_say(tmp_path: Path, change: dict[str, Any], message: str) -> None:
-    values = {name: row(0)[name] for name in ("text", "audio", "tags")} | change
-    one = {name: value for name, value in values.items() if value is not None}
-    features = datasets.Features({name: FEATURES[name] if name in FEATURES else datasets.Audio() for name in one})
-    with pytest.raises(RawDataError, match=message):
-        one_file(tmp_path, [one], features, TAGS)
-
-
-def test_an_endless_text_is_cut_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    features = datasets.Features({name: FEATURES[name] for name in ("audio", "text", "tags")})
-    rows = [{"audio": row(0)["audio"], "text": "x" * 200_000, "tags": ["a"]}]
-    assert len(read_recordings(one_file(tmp_path, rows, features, TAGS), TAGS).recordings[0].caption) == 100_000
-    assert "1 texts of more than 100000 characters were cut to that\n" in capsys.readouterr().err
-
-
-def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "recordings.parquet").write_bytes(parquet([row(0)])[:-20])
-    with pytest.raises(RawDataError, match=r"recordings\.parquet: not a whole parquet file \(.*\); fetch it again"):
-        arrange(tmp_path, tmp_path / "out", TAGS)
-
-
-def test_a_text_that_is_no_utf_8_is_refused(tmp_path: Path) -> None:
-    audio = pa.array([{"bytes": wav(0), "path": ""}])
-    text = pa.Array.from_buffers(pa.string(), 1, pa.array([b"caf\xe9"]).buffers())
-    (tmp_path / "out").mkdir()
-    pq.write_table(pa.table({"audio": audio, "text": text}), tmp_path / "recordings.parquet")
-    with pytest.raises(
-        RawDataError, match=r"recordings\.parquet: not a whole parquet file like the others \('utf-8' codec"
-    ):
-        arrange(tmp_path, tmp_path / "out", SOUND.model_copy(update={"labels_column": ""}))
-
-
-def test_a_class_whose_name_would_become_two_labels(tmp_path: Path) -> None:
-    features = datasets.Features({"audio": datasets.Audio(), "genre": datasets.ClassLabel(names=["jazz", "r|b"])})
-    rows = [{"audio": row(0)["audio"], "genre": 1}]
-    with pytest.raises(
-        RawDataError, match=r"train\.parquet: label 'r\|b' holds '\|', which would make two labels of it"
-    ):
-        one_file(tmp_path, rows, features, SOUND.model_copy(update={"labels_column": "genre"}))
 
 
 def test_the_card_says_what_the_numbers_of_a_bare_file_mean(hub: Hub, tmp_path: Path) -> None:
@@ -321,13 +193,13 @@ def test_an_audiofolder_with_metadata_in_each_split(hub: Hub, tmp_path: Path) ->
         ("train/sub/2.wav", ("c",), "train"),
     ]
     assert [(folder / recording.file_name).read_bytes() for recording in recordings] == [wav(3), wav(1), wav(2)]
-    before = len(hub.fetched)
+    before = len(hub.downloaded)
     only = fetch(f"hf:{REPOSITORY}@main:train", tmp_path / "train", tmp_path / "other", SOUND)
     assert [recording.file_name for recording in read_recordings(only, SOUND).recordings] == [
         "train/1.wav",
         "train/sub/2.wav",
     ]
-    assert ("test/1.wav", "") not in hub.fetched[before:]
+    assert "test/1.wav" not in hub.downloaded[before:]
 
 
 def test_an_audiofolder_with_metadata_at_the_top_is_taken_as_it_is(hub: Hub, tmp_path: Path) -> None:
@@ -350,26 +222,41 @@ def test_data_in_another_form(hub: Hub, tmp_path: Path) -> None:
 # --- when the hub does not do as it should ----------------------------------------------------------------------------
 
 
-def test_a_broken_download_goes_on_where_it_ended(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client would begin the file again: it forgets unfinished files when it ends."""
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 16_384)  # it writes whole chunks, of ten megabytes
-    content = parquet([row(0) | {"audio": {"bytes": wav(0, samples=60_000), "path": ""}}])
-    hub.files = {"a.parquet": content}
+def test_a_broken_download_begins_the_file_again_and_keeps_the_others(hub: Hub, tmp_path: Path) -> None:
+    content = parquet([row(1) | {"audio": {"bytes": wav(1, samples=60_000), "path": ""}}])
+    hub.files = {"test.parquet": parquet([row(0)]), "train.parquet": content}
+    fetch(f"hf:{REPOSITORY}@main:test", tmp_path / "test", tmp_path / "cache")
     hub.bytes_until_break = 70_000
-    with pytest.raises(
-        DownloadError, match=r"answers 503; .*try again later\. (\d+) bytes of \.a\.parquet\.part are kept"
-    ):
+    with pytest.raises(DownloadError, match=r"answers 503; it is in trouble, try again later$"):
         fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache")
-    kept = (tmp_path / "cache" / "files" / ".a.parquet.part").read_bytes()
-    assert len(kept) == 70_000 // 16_384 * 16_384
-    assert content.startswith(kept)
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "cache" / "files" / ".cache" / "huggingface" / "download" / "x.incomplete").touch()  # of a killed run
     hub.bytes_until_break = -1
+    hub.requests.clear()
     folder = fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache")
-    assert hub.fetched[-1] == ("a.parquet", f"bytes={len(kept)}-")
-    assert (folder / "audio" / "0000000.wav").read_bytes() == wav(0, samples=60_000)
+    assert hub.downloaded == ["train.parquet"]
+    assert (folder / "audio" / "0000000.wav").read_bytes() == wav(1, samples=60_000)
+    assert not list((tmp_path / "cache").rglob("*.incomplete"))
     hub.requests.clear()
     hub_source.download(parse(f"hf:{REPOSITORY}@main"), COMMIT, tmp_path / "cache")
-    assert hub.fetched == []  # what is whole is not fetched again
+    assert hub.downloaded == []  # what is whole is not downloaded again
+
+
+def test_the_progress_is_told_in_megabytes(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    audio = [{"bytes": np.random.default_rng(number).bytes(1_500_000), "path": ""} for number in range(3)]
+    hub.files = {f"{number}.parquet": parquet([row(0) | {"audio": one}]) for number, one in enumerate(audio)}
+    fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache")
+    assert capsys.readouterr().err.startswith("ingest: megabytes: 5/5, ")
+
+
+def test_names_with_wildcards_mean_themselves(hub: Hub, tmp_path: Path) -> None:
+    hub.files = {name: wav(number) for number, name in enumerate(("train/[a]*.wav", "train/a.wav", "test/?.wav"))}
+    data = SOUND.model_copy(update={"labels_column": ""})
+    folder = fetch(f"hf:{REPOSITORY}@main:test", tmp_path / "out", tmp_path / "cache", data)
+    assert hub.downloaded == ["test/?.wav"]
+    assert (folder / "test" / "?.wav").read_bytes() == wav(2)
+    fetch(f"hf:{REPOSITORY}@main", tmp_path / "all", tmp_path / "cache", data)
+    assert sorted(hub.downloaded[1:]) == ["train/[a]*.wav", "train/a.wav"]
 
 
 @pytest.mark.parametrize("name", ["README.md", "a.parquet"])  # git's sha1 and sha256
@@ -378,7 +265,7 @@ def test_a_damaged_file_is_not_kept(hub: Hub, tmp_path: Path, name: str) -> None
     hub.damaged = name
     with pytest.raises(DownloadError, match=rf"{name} arrived damaged .* was deleted; repeat the command"):
         fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache")
-    assert not [path.name for path in (tmp_path / "cache" / "files").rglob(f"{name}*")]
+    assert not (tmp_path / "cache" / "files" / name).exists()
     hub.damaged = ""
     assert len(table(fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache"))) == 1
 
@@ -414,7 +301,7 @@ def test_a_refusal_is_one_sentence(
     assert "hf_of_the_test" not in str(caught.value)
 
 
-def test_the_token_is_brought_with_every_request(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_is_sent_with_every_request(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.files = {"a.parquet": parquet([row(0)])}
     hub.token = "hf_of_the_test"
     fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache")
