@@ -18,6 +18,14 @@ from linnet.recipe.data import (
     Split,
 )
 from linnet.recipe.diffusion import CosineSchedule, DiffusionSection, LinearSchedule
+from linnet.recipe.evaluate import (
+    AudioFeatures,
+    EvaluateSection,
+    Features,
+    ImageFeatures,
+    can_have_metric,
+    metric_names,
+)
 from linnet.recipe.model import (
     TDF,
     ClassLabel,
@@ -55,18 +63,12 @@ from linnet.recipe.results import (
     DDIM,
     DDPM,
     AsTrained,
-    AudioFeatures,
     DPMSolver,
-    EvaluateSection,
-    Features,
     GateSection,
-    ImageFeatures,
     Longer,
     RegisterSection,
     SamplerSection,
     SampleSection,
-    can_have_metric,
-    metric_names,
 )
 from linnet.recipe.section import Section, flatten, section_hash
 from linnet.recipe.train import Adam, AdamW, Precision, TrainSection
