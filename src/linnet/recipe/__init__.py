@@ -42,6 +42,7 @@ from linnet.recipe.model import (
     UNet,
 )
 from linnet.recipe.recipe import Recipe, TrainingRecipe
+from linnet.recipe.register import GateSection, RegisterSection
 from linnet.recipe.restore import (
     MAGNITUDE_TASKS,
     PICTURE_TASKS,
@@ -59,17 +60,7 @@ from linnet.recipe.restore import (
     Task,
     check_task,
 )
-from linnet.recipe.results import (
-    DDIM,
-    DDPM,
-    AsTrained,
-    DPMSolver,
-    GateSection,
-    Longer,
-    RegisterSection,
-    SamplerSection,
-    SampleSection,
-)
+from linnet.recipe.sample import DDIM, DDPM, AsTrained, DPMSolver, Longer, SamplerSection, SampleSection
 from linnet.recipe.section import Section, flatten, section_hash
 from linnet.recipe.train import Adam, AdamW, Precision, TrainSection
 

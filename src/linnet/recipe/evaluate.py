@@ -1,4 +1,4 @@
-"""[evaluate]: how the samples are measured."""
+"""[evaluate]: how the samples are compared with real examples."""
 
 from typing import Annotated, Literal
 

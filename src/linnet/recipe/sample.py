@@ -1,4 +1,4 @@
-"""[sample] and [register]: what is drawn, and where the model goes."""
+"""[sample]: what is generated from the trained model, and by which sampler."""
 
 from typing import Annotated, Literal, Self
 
@@ -65,19 +65,3 @@ class SampleSection(Section):
         if self.num_files > self.num_samples:
             raise ValueError(f"num_files = {self.num_files} is more than num_samples = {self.num_samples}.")
         return self
-
-
-class GateSection(Section):
-    """When a new version becomes the champion."""
-
-    metric: str  # a key of metrics.json, such as "frechet_thumbnail"; lower is better
-    max_ratio_to_noise: PositiveFloat  # of the distance that pure noise has
-    min_improvement: OpenFraction  # over the champion, as a fraction of its score
-    when_incomparable: Literal["promote", "keep"]  # the champion was measured on other data or by another protocol
-
-
-class RegisterSection(Section):
-    """Where the model goes in the registry."""
-
-    model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-    gate: GateSection
