@@ -116,7 +116,9 @@ class LearnedExtractor(FeatureExtractor):
         assert weights is not None, "find_weights gives them"
         self.weights = weights
         # In evaluation mode: what the network measures must not depend on the batch or on chance.
-        self.network = self.load(weights.path).to(device).eval().requires_grad_(False)
+        self.network = self.load(weights.path).to(device).eval()
+        for parameter in self.network.parameters():  # a ScriptModule has no requires_grad_ of its own
+            parameter.requires_grad_(False)
 
     @staticmethod
     @abstractmethod
