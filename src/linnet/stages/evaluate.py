@@ -131,16 +131,16 @@ def measure_samples(recipe: Recipe, extractors: Sequence[FeatureExtractor], sets
 
 
 def measure_restorations(recipe: Recipe, restored: Path) -> dict[str, dict[str, Comparison]]:
-    """Mean scores of each task of `recipe.restore`, by its name and the score's."""
+    """Mean scores of each degradation of `recipe.restore`, by its name and the score's."""
     scores = {}
-    for task in recipe.restore.tasks:
+    for degradation in recipe.restore.tasks:
         files = {"restored": Restored.restored, "baseline": Restored.baseline, "observed": Restored.observed}
-        clean, mask = (_tensor(restored / task.name / name) for name in (Restored.clean, Restored.missing))
+        clean, mask = (_tensor(restored / degradation.name / name) for name in (Restored.clean, Restored.missing))
         found = {
-            name: restoration_scores(recipe.data, _tensor(restored / task.name / file), clean, mask)
+            name: restoration_scores(recipe.data, _tensor(restored / degradation.name / file), clean, mask)
             for name, file in files.items()
         }
-        scores[task.name] = {
+        scores[degradation.name] = {
             metric: Comparison(**{name: values[metric] for name, values in found.items()})
             for metric in found["restored"]
         }
@@ -231,8 +231,8 @@ def _track(folder: Path, metrics: Metrics, model_key: str, run_name: str | None)
     if run_name is not None:
         tracker = RunTracker(model_key, run_name=run_name, params={}, tags={}, system_metrics=False)
     restoration = {
-        f"{metric}_{task}": scores.restored
-        for task, found in metrics.restoration.items()
+        f"{metric}_{degradation}": scores.restored
+        for degradation, found in metrics.restoration.items()
         for metric, scores in found.items()
     }
     with tracker:
