@@ -32,9 +32,9 @@ from linnet.commands.generate import DrawRequest, GenerationError, draw_batch, p
 from linnet.errors import LinnetError
 from linnet.files import read_json
 from linnet.inference.diffusion_model import DiffusionModel, NoUnconditionalModeError, chunks, pick_device
-from linnet.modalities.codec import Statistics
 from linnet.modalities.conditions import Condition, parse_prompt
 from linnet.modalities.preview import encode_example
+from linnet.modalities.statistics import Statistics
 from linnet.recipe import Audio, ClassLabel, DataSection, SampleSection, Unconditional
 
 MAX_SAMPLES = 4096

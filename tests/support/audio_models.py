@@ -11,7 +11,8 @@ import torch
 from linnet.artifacts import Model
 from linnet.files import read_json
 from linnet.inference.diffusion_model import DiffusionModel
-from linnet.modalities.codec import AudioCodec, Statistics
+from linnet.modalities.audio_codec import AudioCodec
+from linnet.modalities.statistics import Statistics
 from linnet.recipe import Audio, Recipe
 from linnet.stages import preprocess, train
 from support.tiny import tiny_audio_data, tiny_audio_recipe, tiny_music_recipe

@@ -16,7 +16,7 @@ from linnet.diffusion.samplers import OnStep
 from linnet.errors import LinnetError
 from linnet.files import new_folder, read_json, write_json
 from linnet.inference.diffusion_model import DiffusionModel, chunks
-from linnet.modalities.codec import Stored
+from linnet.modalities.base import Examples
 from linnet.modalities.conditions import Condition, parse_prompt
 from linnet.modalities.preview import write_example, write_page
 from linnet.progress import ProgressBar, log
@@ -109,7 +109,7 @@ def draw_batch(
     conditions: Sequence[Condition] | None,
     *,
     on_step: OnStep | None = None,
-) -> Stored:
+) -> Examples:
     """Decoded examples, one condition for each number; example n depends on the plan, on n and on its condition alone.
 
     Raises:
@@ -120,7 +120,7 @@ def draw_batch(
     )
 
 
-def decode(diffusion_model: DiffusionModel, planned: Plan, x: Tensor) -> Stored:
+def decode(diffusion_model: DiffusionModel, planned: Plan, x: Tensor) -> Examples:
     """Images, or waveforms of the length that was asked for: a model draws whole frames, and a window at least."""
     return diffusion_model.codec.decode(x)[:, : planned.length.samples]
 
@@ -159,7 +159,7 @@ def _check_out(out: Path) -> None:
 
 
 def _write(
-    folder: Path, diffusion_model: DiffusionModel, examples: Stored, prompts: list[str], section: SampleSection
+    folder: Path, diffusion_model: DiffusionModel, examples: Examples, prompts: list[str], section: SampleSection
 ) -> None:
     """Everything to look at and listen to."""
     data, sampler = diffusion_model.recipe.data, section.sampler
@@ -168,7 +168,7 @@ def _write(
         writer.writerow(["number", "seed", "condition", "file"])
         for number, (example, prompt) in enumerate(zip(examples, prompts, strict=True)):
             writer.writerow([number, section.seed, prompt, write_example(folder / f"{number:06d}", example, data)])
-    html.save_png(folder / Samples.grid, html.grid(diffusion_model.codec.images(examples)))
+    html.save_png(folder / Samples.grid, html.grid(diffusion_model.codec.preview(examples)))
     lead = f"{sampler.num_steps} steps of {sampler.kind}, seed {section.seed}, guidance {section.guidance_scale:g}."
     write_page(folder, diffusion_model.recipe, examples, prompts, title="Drawn on request", lead=lead)
 

@@ -20,7 +20,8 @@ from linnet.errors import LinnetError
 from linnet.files import new_folder, write_json
 from linnet.inference.degradations import build_problem
 from linnet.inference.diffusion_model import DiffusionModel
-from linnet.modalities.codec import AudioCodec, ImageCodec, to_samples
+from linnet.modalities.audio_codec import AudioCodec, to_int16
+from linnet.modalities.image_codec import ImageCodec
 from linnet.modalities.preview import write_example
 from linnet.progress import ProgressBar, log
 from linnet.recipe import (
@@ -116,7 +117,7 @@ def _repair_audio(
     missing = build_problem(task, codec, shape, seed=section.seed, device=diffusion_model.device).missing
     _check_missing(given, task, data, missing, len(samples))
     gain = _gain(codec, natural, missing)
-    x = codec.standardised(natural * gain)
+    x = codec.standardize(natural * gain)
     loud = task.model_copy(update={"noise_std": task.noise_std * gain})
     problem = build_problem(loud, codec, shape, seed=section.seed, device=diffusion_model.device)
     if isinstance(task, KnownReverb):
@@ -140,11 +141,11 @@ def _repair_audio(
     with ProgressBar(f"restore: {task.kind}", section.num_draws * section.num_steps) as bar:
         restored = solve(task, section, diffusion_model, problem, y, [0], on_step=lambda t, x: bar.advance())
     known = KnownBins(spectrum, ~missing[0])
-    waveform = codec.waveform(codec.natural(restored) / gain, known=known)[:, : len(samples)]
+    waveform = codec.waveform(codec.unstandardize(restored) / gain, known=known)[:, : len(samples)]
     if isinstance(task, InpaintFrames) and not task.noise_std:  # outside the gap the samples are known
         whole = torch.from_numpy(samples).to(waveform)
         waveform = torch.lerp(waveform, whole, _outside_gap(whole, task, data).to(waveform))
-    return to_samples(waveform)[0], notes
+    return to_int16(waveform)[0], notes
 
 
 def _outside_gap(samples: Tensor, task: InpaintFrames, data: Audio) -> Tensor:
@@ -186,7 +187,7 @@ def _gain(codec: AudioCodec, natural: Tensor, missing: Tensor) -> float:
     observed = (~missing).expand_as(natural)
     match codec.data.representation:
         case ComplexSpectrogram():
-            level = float(codec.standardised(natural)[observed].square().mean().sqrt())
+            level = float(codec.standardize(natural)[observed].square().mean().sqrt())
         case MagnitudeSpectrogram():
             level = float(natural[observed].mean() / codec.mean.expand_as(natural)[observed].mean())
         case _:

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from linnet.diffusion.operators import BlockAverage, FrequencyConvolution, Identity, LinearOperator, Mask, RowScaled
 from linnet.diffusion.reverb import exponential_filter
-from linnet.modalities.codec import AudioCodec, Codec, ImageCodec
+from linnet.modalities.audio_codec import AudioCodec
+from linnet.modalities.base import Codec
+from linnet.modalities.image_codec import ImageCodec
 from linnet.recipe import (
     Audio,
     BandwidthExtension,
@@ -61,7 +63,7 @@ class Problem:
             return y
         match self.codec:
             case AudioCodec():
-                in_x = self.codec.channels_of(self.amplitude * noise) / self.codec.scale
+                in_x = self.codec.spectrogram(self.amplitude * noise) / self.codec.scale
             case ImageCodec():
                 in_x = self.amplitude * noise / self.codec.std
             case _:
@@ -81,7 +83,7 @@ class Problem:
         if self.amplitude == 0 or not isinstance(self.codec, AudioCodec):
             return y
         drawn = self.noise_std / self.row_scale * self.codec.scale * noise
-        return y + self.row_scale * self.codec.inconsistent(drawn) / self.codec.scale
+        return y + self.row_scale * self.codec.inconsistency(drawn) / self.codec.scale
 
 
 def build_problem(task: RestorationTask, codec: Codec, shape: Shape, *, seed: int, device: torch.device) -> Problem:

@@ -20,8 +20,10 @@ from linnet.diffusion.samplers import OnStep, PerSampleNoise, PredictX0, sample
 from linnet.diffusion.schedule import NoiseSchedule, build_schedule
 from linnet.errors import LinnetError, first_line
 from linnet.files import ArtifactError, read_json
-from linnet.modalities.codec import Codec, Statistics, build_codec
+from linnet.modalities.base import Codec
 from linnet.modalities.conditions import Condition, build_encoder
+from linnet.modalities.dispatch import build_codec
+from linnet.modalities.statistics import Statistics
 from linnet.models import NoiseLevel
 from linnet.models.compact_unet import CompactUNet
 from linnet.models.conditioning import ConditionEncoder

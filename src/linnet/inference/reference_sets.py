@@ -10,7 +10,7 @@ from linnet.artifacts import Dataset, Model, Samples
 from linnet.data.arrays import open_array
 from linnet.files import read_json
 from linnet.inference.diffusion_model import DiffusionModel, chunks
-from linnet.modalities.codec import Stored
+from linnet.modalities.base import Examples
 from linnet.recipe import DPMSolver, Recipe, SampleSection
 from linnet.stages.sample import num_frames, sample_conditions, write_samples
 
@@ -25,24 +25,24 @@ class Sets:
     their length, or the whole split where that is smaller: a Frechet distance depends on how many there are.
     """
 
-    model: Stored
-    untrained: Stored
-    noise: Stored
-    real: Stored  # of the other split: what a very good model would look like
+    model: Examples
+    untrained: Examples
+    noise: Examples
+    real: Examples  # of the other split: what a very good model would look like
 
 
-def examples_of(recipe: Recipe, dataset: Path, split: str) -> Stored:
+def examples_of(recipe: Recipe, dataset: Path, split: str) -> Examples:
     """All of a split: uint8 images [N, H, W, 3] or int16 waveforms [N, samples]."""
     return np.asarray(open_array(dataset / Dataset.examples(recipe.data, split)))
 
 
-def subset(examples: Stored, count: int, seed: int) -> Stored:
+def subset(examples: Examples, count: int, seed: int) -> Examples:
     """`count` of them drawn by lot, or all where there are fewer; in their order."""
     rows = np.random.default_rng(seed).permutation(len(examples))[:count]
     return np.asarray(examples[np.sort(rows)])
 
 
-def pure_noise(recipe: Recipe, diffusion_model: DiffusionModel, count: int, batch_size: int) -> Stored:
+def pure_noise(recipe: Recipe, diffusion_model: DiffusionModel, count: int, batch_size: int) -> Examples:
     """What the sampler starts from, as people would see or hear it: Gaussian noise with the data's mean and scale."""
     rng = np.random.default_rng(recipe.evaluate.seed)
     channels, height, width = recipe.data.shape
@@ -56,7 +56,7 @@ def pure_noise(recipe: Recipe, diffusion_model: DiffusionModel, count: int, batc
 
 def untrained(
     section: SampleSection, diffusion_model: DiffusionModel, model: Path, scratch: Path, batch_size: int
-) -> Stored:
+) -> Examples:
     """As many examples from the same network before training, by a fast sampler: it has nothing to get right."""
     statistics = read_json(model / Model.statistics, made_by="train")
     steps = min(UNTRAINED_STEPS, diffusion_model.recipe.diffusion.schedule.num_timesteps)

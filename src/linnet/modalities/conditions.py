@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from linnet.errors import LinnetError
-from linnet.modalities.codec import Statistics
+from linnet.modalities.statistics import Statistics
 from linnet.models.conditioning import ConditionEncoder
 from linnet.recipe import (
     ClassLabel,

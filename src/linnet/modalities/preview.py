@@ -13,7 +13,8 @@ from torch import Tensor
 from linnet.artifacts import Samples
 from linnet.audio.pcm import FULL_SCALE
 from linnet.audio.spectrogram_image import inline_audio, spectrogram_image
-from linnet.modalities.codec import AudioCodec, Codec, Stored, to_samples
+from linnet.modalities.audio_codec import AudioCodec, to_int16
+from linnet.modalities.base import Codec, Examples
 from linnet.recipe import Audio, CaltechBirds, DataSection, TrainingRecipe
 from linnet.reports import html
 
@@ -56,7 +57,7 @@ def loudness_of(waveform: NDArray[Any]) -> tuple[float, float]:
 def write_page(
     folder: Path,
     recipe: TrainingRecipe,
-    examples: Stored,
+    examples: Examples,
     prompts: list[str],
     *,
     title: str,
@@ -86,7 +87,7 @@ def write_page(
     (folder / Samples.page).write_text(page, encoding="utf-8")
 
 
-def players(data: Audio, waveforms: Stored, captions: list[str]) -> list[dict[str, Any]]:
+def players(data: Audio, waveforms: Examples, captions: list[str]) -> list[dict[str, Any]]:
     """What pages/player.html needs to show and play waveforms [N, samples]."""
     found: list[dict[str, Any]] = []
     for waveform, caption in zip(waveforms, captions, strict=True):
@@ -107,12 +108,12 @@ def comparisons(codec: Codec, data: DataSection, outcome: Mapping[str, Tensor]) 
     names = ("clean", "observed", "baseline", "restored")
     match data:
         case CaltechBirds():
-            columns = [codec.decode(codec.standardised(outcome[name])) for name in names]
+            columns = [codec.decode(codec.standardize(outcome[name])) for name in names]
             tiles = np.stack(columns, axis=1).reshape(-1, *columns[0].shape[1:])
             return [html.inline_png(html.grid(tiles, columns=len(names)), scale=max(1, 64 // tiles.shape[1]))]
         case Audio():
             assert isinstance(codec, AudioCodec)
-            audio = {name: to_samples(codec.waveform(outcome[name][:COMPARED_SOUNDS])) for name in names}
+            audio = {name: to_int16(codec.waveform(outcome[name][:COMPARED_SOUNDS])) for name in names}
             return [
                 players(data, np.stack([audio[name][row] for name in names]), list(names))
                 for row in range(len(audio["clean"]))

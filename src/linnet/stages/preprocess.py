@@ -12,7 +12,7 @@ from linnet.data.layouts.audio_folder import read_recordings
 from linnet.data.layouts.caltech import read_index
 from linnet.data.raw import RawDataError
 from linnet.files import new_folder, write_json
-from linnet.modalities import prepare_audio, prepare_images
+from linnet.modalities import audio_preprocess, image_preprocess
 from linnet.modalities.prepared import Prepared, Rejected
 from linnet.progress import log
 from linnet.recipe import Audio, CaltechBirds, DataSection
@@ -63,9 +63,9 @@ def _check_raw(data: DataSection, raw: Path) -> None:
 def _prepare(data: DataSection, raw: Path, folder: Path, workers: int) -> Prepared:
     match data:
         case CaltechBirds():
-            return prepare_images.prepare(data, raw=raw, folder=folder, workers=workers)
+            return image_preprocess.prepare(data, raw=raw, folder=folder, workers=workers)
         case Audio():
-            return prepare_audio.prepare(data, raw=raw, folder=folder, workers=workers)
+            return audio_preprocess.prepare(data, raw=raw, folder=folder, workers=workers)
         case _:
             assert_never(data)
 

@@ -92,13 +92,13 @@ def _try(
             restored.append(
                 solve(task, section, diffusion_model, problem, y[numbers], numbers, on_step=lambda t, x: bar.advance())
             )
-    natural = diffusion_model.codec.natural
-    observed, inverted = natural(problem.as_observed(y)), natural(problem.operator.pseudo_inverse(y))
+    unstandardize = diffusion_model.codec.unstandardize
+    observed, inverted = unstandardize(problem.as_observed(y)), unstandardize(problem.operator.pseudo_inverse(y))
     start = inverted if isinstance(task, KnownReverb) else observed
     return Outcome(
-        clean=natural(clean),
+        clean=unstandardize(clean),
         observed=observed * ~problem.missing,
-        restored=natural(torch.cat(restored)),
+        restored=unstandardize(torch.cat(restored)),
         baseline=baseline(task, diffusion_model.recipe.data, start, problem.missing),
         missing=problem.missing,
     )

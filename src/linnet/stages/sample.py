@@ -21,9 +21,10 @@ from linnet.files import ArtifactError, new_folder, read_json, write_text
 from linnet.hashes import folder_hash
 from linnet.inference.diffusion_model import DiffusionModel, chunks, load_training_recipe
 from linnet.modalities import conditions as conditioning
-from linnet.modalities.codec import Statistics, build_codec
 from linnet.modalities.conditions import Condition
+from linnet.modalities.dispatch import build_codec
 from linnet.modalities.preview import LOUDNESS, loudness_of, write_example, write_page
+from linnet.modalities.statistics import Statistics
 from linnet.progress import ProgressBar, log
 from linnet.recipe import DDPM, AsTrained, Audio, Longer, Recipe, SampleSection, TrainingRecipe
 from linnet.reports import html
@@ -142,7 +143,7 @@ def _finish(
     examples = open_array(folder / Samples.examples)
     prompts = [conditioning.as_text(condition, statistics) for condition in conditions or [None] * len(examples)]
     _write_files(folder, recipe, section, examples, prompts)
-    html.save_png(folder / Samples.grid, html.grid(codec.images(np.asarray(examples[:GRID_EXAMPLES]))))
+    html.save_png(folder / Samples.grid, html.grid(codec.preview(np.asarray(examples[:GRID_EXAMPLES]))))
     write_page(folder, recipe, np.asarray(examples), prompts, title="Samples", lead=_lead(section))
     write_text(folder / Samples.recipe, section.model_dump_json(indent=2) + "\n")
     write_provenance(folder, "sample", [section], inputs)
@@ -273,7 +274,7 @@ def noising_figure(
         for timestep, _ in reversed(snapshots):
             rates = schedule.rates(torch.tensor([timestep], device=finished.device))
             rows.append(diffuse(finished[number], noise[number], *rates)[0])
-    images = diffusion_model.codec.images(diffusion_model.codec.decode(torch.stack(rows)))
+    images = diffusion_model.codec.preview(diffusion_model.codec.decode(torch.stack(rows)))
     return html.grid(images, columns=len(snapshots))
 
 

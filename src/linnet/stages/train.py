@@ -25,8 +25,8 @@ from linnet.files import (
     write_text,
 )
 from linnet.inference.diffusion_model import DiffusionModel, build_network, place, save_weights
-from linnet.modalities.codec import Statistics
 from linnet.modalities.conditions import counts, known_conditions, label_names
+from linnet.modalities.statistics import Statistics
 from linnet.progress import ProgressBar, log
 from linnet.recipe import (
     ClassLabel,
@@ -255,7 +255,7 @@ def sample_grid(diffusion_model: DiffusionModel, statistics: Statistics) -> NDAr
         clip_x0=True,
         precision=diffusion_model.recipe.train.precision,
     )
-    return html.grid(diffusion_model.codec.images(diffusion_model.codec.decode(x)))
+    return html.grid(diffusion_model.codec.preview(diffusion_model.codec.decode(x)))
 
 
 def _write_model(model: Path, state: TrainState, recipe: TrainingRecipe, dataset: Path) -> None:

@@ -13,8 +13,9 @@ from linnet.data.batches import batch_indices
 from linnet.diffusion import objective
 from linnet.diffusion.schedule import build_schedule
 from linnet.inference.diffusion_model import noise_level
-from linnet.modalities.codec import Statistics, build_codec
 from linnet.modalities.conditions import TrainingConditions
+from linnet.modalities.dispatch import build_codec
+from linnet.modalities.statistics import Statistics
 from linnet.models import NoiseLevel
 from linnet.recipe import TrainingRecipe
 from linnet.training.distributed import DistributedContext

@@ -139,7 +139,7 @@ def show(model: TrainedModel, asked: Asked, number: int, example: NDArray[Any], 
     stream = io.BytesIO()
     encode_example(stream, example, data)
     name = f"seed{asked.seed}-{number:02d}" + ("" if step is None else f"-step{step:02d}")
-    image = codec.images(example[None])[0]
+    image = codec.preview(example[None])[0]
     if isinstance(data, Audio):
         return Shown(image, wav(example, data.sample_rate_hz), stream.getvalue(), f"{name}.flac", "audio/flac")
     scale = -(-SHOWN_PIXELS // min(image.shape[:2]))

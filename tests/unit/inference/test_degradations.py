@@ -8,7 +8,10 @@ import torch
 
 from linnet.diffusion.reverb import decay
 from linnet.inference.degradations import bin_frequencies, build_problem, made_up_room, noise_rows
-from linnet.modalities.codec import AudioCodec, Codec, Statistics, build_codec
+from linnet.modalities.audio_codec import AudioCodec
+from linnet.modalities.base import Codec
+from linnet.modalities.dispatch import build_codec
+from linnet.modalities.statistics import Statistics
 from linnet.recipe import (
     BandwidthExtension,
     BlindDereverberation,
@@ -155,7 +158,7 @@ def test_whitening_takes_nothing_away() -> None:
 def test_white_noise_on_pixels_is_as_loud_in_x_as_noise_rows_says() -> None:
     codec = build_codec(birds(16), PICTURES, CPU)
     noise = NOISE * torch.randn(200, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    measured = (codec.standardised(0.5 + noise) - codec.standardised(torch.full_like(noise, 0.5))).std(dim=(0, 2, 3))
+    measured = (codec.standardize(0.5 + noise) - codec.standardize(torch.full_like(noise, 0.5))).std(dim=(0, 2, 3))
     expected = noise_rows(codec, NOISE)
     assert expected.shape == (3, 1, 1)
     torch.testing.assert_close(measured, expected.flatten(), rtol=0.02, atol=0)

@@ -23,7 +23,7 @@ from linnet.inference.diffusion_model import (
     pick_device,
     place,
 )
-from linnet.modalities.codec import ImageCodec
+from linnet.modalities.image_codec import ImageCodec
 from linnet.recipe import DDIM, DDPM, DPMSolver, SamplerSection
 from support.tiny import tiny_recipe
 
