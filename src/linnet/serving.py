@@ -30,11 +30,10 @@ from numpy.typing import NDArray
 from linnet.artifacts import Model
 from linnet.commands.generate import DrawRequest, GenerationError, draw_batch, plan
 from linnet.errors import LinnetError
-from linnet.files import read_json
 from linnet.inference.diffusion_model import DiffusionModel, NoUnconditionalModeError, chunks, pick_device
 from linnet.modalities.conditions import Condition, parse_prompt
 from linnet.modalities.preview import encode_example
-from linnet.modalities.statistics import Statistics
+from linnet.modalities.statistics import read_statistics
 from linnet.recipe import Audio, ClassLabel, DataSection, SampleSection, Unconditional
 
 MAX_SAMPLES = 4096
@@ -49,7 +48,7 @@ class SampleModel(PythonModel):
         model, sample = Path(context.artifacts["model"]), Path(context.artifacts["sample"])
         self._section = SampleSection.model_validate_json(sample.read_bytes())
         self._diffusion_model = DiffusionModel.load(model, weights=self._section.weights, device=pick_device("auto"))
-        self._statistics: Statistics = read_json(model / Model.statistics, made_by="train")
+        self._statistics = read_statistics(model / Model.statistics, made_by="train")
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """One output row for each sample; see the module's docstring."""

@@ -14,11 +14,12 @@ from torch import Tensor
 from linnet.artifacts import Model, Samples
 from linnet.diffusion.samplers import OnStep
 from linnet.errors import LinnetError
-from linnet.files import new_folder, read_json, write_json
+from linnet.files import new_folder, write_json
 from linnet.inference.diffusion_model import DiffusionModel, chunks
 from linnet.modalities.base import Examples
 from linnet.modalities.conditions import Condition, parse_prompt
 from linnet.modalities.preview import write_example, write_page
+from linnet.modalities.statistics import read_statistics
 from linnet.progress import ProgressBar, log
 from linnet.recipe import Audio, Longer, SampleSection, TrainingRecipe
 from linnet.reports import html
@@ -135,7 +136,7 @@ def run(section: SampleSection, wish: Wish, *, model: Path, out: Path, device: t
     """
     _check_out(out)
     diffusion_model = DiffusionModel.load(model, weights=section.weights, device=device)
-    statistics = read_json(model / Model.statistics, made_by="train")
+    statistics = read_statistics(model / Model.statistics, made_by="train")
     asked = [parse_prompt(diffusion_model.recipe.conditioning, statistics, prompt) for prompt in wish.prompts]
     conditions = [condition for condition in asked for _ in range(wish.count)]
     prompts = [prompt for prompt in wish.prompts for _ in range(wish.count)] or [""] * wish.count

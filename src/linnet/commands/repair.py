@@ -28,8 +28,8 @@ from linnet.recipe import (
     Audio,
     BandwidthExtension,
     BlindDereverberation,
-    CaltechBirds,
     ComplexSpectrogram,
+    Images,
     InpaintBins,
     InpaintFrames,
     InpaintPixels,
@@ -79,7 +79,7 @@ def run(
     match diffusion_model.recipe.data:
         case Audio():
             restored, notes = _repair_audio(section, task, given, diffusion_model, diffusion_model.recipe.data)
-        case CaltechBirds():
+        case Images():
             restored, notes = _repair_image(section, task, given, diffusion_model)
         case _:
             assert_never(diffusion_model.recipe.data)

@@ -8,9 +8,9 @@ import torch
 
 from linnet.artifacts import Dataset, Model, Samples
 from linnet.data.arrays import open_array
-from linnet.files import read_json
 from linnet.inference.diffusion_model import DiffusionModel, chunks
 from linnet.modalities.base import Examples
+from linnet.modalities.statistics import read_statistics
 from linnet.recipe import DPMSolver, Recipe, SampleSection
 from linnet.stages.sample import num_frames, sample_conditions, write_samples
 
@@ -58,7 +58,7 @@ def untrained(
     section: SampleSection, diffusion_model: DiffusionModel, model: Path, scratch: Path, batch_size: int
 ) -> Examples:
     """As many examples from the same network before training, by a fast sampler: it has nothing to get right."""
-    statistics = read_json(model / Model.statistics, made_by="train")
+    statistics = read_statistics(model / Model.statistics, made_by="train")
     steps = min(UNTRAINED_STEPS, diffusion_model.recipe.diffusion.schedule.num_timesteps)
     section = section.model_copy(update={"sampler": DPMSolver(kind="dpm_solver_pp_2m", num_steps=steps)})
     path = scratch / Samples.examples

@@ -13,7 +13,7 @@ from linnet.audio.pcm import FULL_SCALE, encode_waveform
 from linnet.audio.spectrogram_image import spectrogram_image
 from linnet.audio.stft import Transform, as_channels, as_magnitude, as_spectrum
 from linnet.modalities.base import Examples, check_finite
-from linnet.modalities.statistics import Statistics
+from linnet.modalities.statistics import AudioStatistics
 from linnet.recipe import Audio, ComplexSpectrogram, MagnitudeSpectrogram
 
 THUMBNAIL_SIDE = 32  # pixels
@@ -23,10 +23,12 @@ PHASE_SEED = 0  # Griffin-Lim starts from the same phases every time
 class AudioCodec:
     """int16 waveforms or stored spectrograms <-> spectrograms standardized per frequency."""
 
-    def __init__(self, data: Audio, statistics: Statistics, device: torch.device) -> None:
+    def __init__(self, data: Audio, statistics: AudioStatistics, device: torch.device) -> None:
         self.data, self.transform = data, Transform(data.stft)
-        columns = (torch.tensor(statistics[key], device=device)[:, None] for key in ("mean", "scale", "peak"))
-        self.mean, self.scale, self.peak = columns  # [F, 1]; the mean of complex spectrograms is 0
+        columns = (statistics.mean, statistics.scale, statistics.peak)  # the mean of complex spectrograms is 0
+        self.mean, self.scale, self.peak = (
+            torch.tensor(column, device=device)[:, None] for column in columns
+        )  # [F, 1]
 
     def encode(self, stored: Tensor) -> Tensor:
         """int16 [B, samples] or float32 spectrograms [B, C, F, T] -> float32 [B, C, F, T]."""
@@ -66,7 +68,7 @@ class AudioCodec:
                 assert_never(self.data.representation)
 
     def inconsistency(self, features: Tensor) -> Tensor:
-        """The part of complex spectrograms [B, 2, F, T] that no waveform has: features - STFT(inverse STFT(features))."""
+        """Features - STFT(inverse STFT(features)): the part of complex spectrograms [B, 2, F, T] that no waveform has."""
         return features - self.spectrogram(self.waveform(features))
 
     def clip(self, x: Tensor) -> Tensor:
@@ -83,7 +85,7 @@ class AudioCodec:
         return x * self.scale + self.mean
 
     def average(self, samples: Tensor) -> Tensor:
-        """The mean of the magnitudes in decibels, which has the least log-spectral error, with the first sample's phase.
+        """The mean magnitude in decibels, which has the least log-spectral error, with the phase of the first sample.
 
         A mean of complex numbers whose phases differ would be too quiet.
         """

@@ -7,16 +7,18 @@ import torch
 from linnet.modalities.audio_codec import AudioCodec
 from linnet.modalities.base import Codec
 from linnet.modalities.image_codec import ImageCodec
-from linnet.modalities.statistics import Statistics
-from linnet.recipe import Audio, CaltechBirds, DataSection
+from linnet.modalities.statistics import AudioStatistics, ImageStatistics, Statistics
+from linnet.recipe import Audio, DataSection, Images
 
 
 def build_codec(data: DataSection, statistics: Statistics, device: torch.device) -> Codec:
     """The codec of a [data] section, with what preprocess measured on the train split."""
     match data:
-        case CaltechBirds():
+        case Images():
+            assert isinstance(statistics, ImageStatistics)
             return ImageCodec.of(statistics, device)
         case Audio():
+            assert isinstance(statistics, AudioStatistics)
             return AudioCodec(data, statistics, device)
         case _:
             assert_never(data)

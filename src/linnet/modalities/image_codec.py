@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from linnet.modalities.base import Examples, check_finite
-from linnet.modalities.statistics import Statistics
+from linnet.modalities.statistics import ImageStatistics
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class ImageCodec:
     std: Tensor
 
     @classmethod
-    def of(cls, statistics: Statistics, device: torch.device) -> Self:
+    def of(cls, statistics: ImageStatistics, device: torch.device) -> Self:
         """From the statistics that preprocess computed on the train split."""
-        mean, std = (torch.tensor(statistics[key], device=device)[:, None, None] for key in ("mean", "std"))
+        mean, std = (torch.tensor(each, device=device)[:, None, None] for each in (statistics.mean, statistics.std))
         return cls(mean, std)
 
     def encode(self, stored: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from linnet.audio.pcm import FULL_SCALE
 from linnet.audio.spectrogram_image import inline_audio, spectrogram_image
 from linnet.modalities.audio_codec import AudioCodec, to_int16
 from linnet.modalities.base import Codec, Examples
-from linnet.recipe import Audio, CaltechBirds, DataSection, TrainingRecipe
+from linnet.recipe import Audio, DataSection, Images, TrainingRecipe
 from linnet.reports import html
 
 PLAYERS = 24
@@ -34,7 +34,7 @@ def write_example(path: Path, example: NDArray[Any], data: DataSection) -> str:
 def encode_example(file: BinaryIO, example: NDArray[Any], data: DataSection) -> None:
     """One decoded example as PNG or FLAC."""
     match data:
-        case CaltechBirds():
+        case Images():
             file.write(html.png(example))
         case Audio():
             import soundfile
@@ -66,7 +66,7 @@ def write_page(
     """report.html of a folder of samples, with its grid and noising images."""
     figures = {"noising": html.inline_file(folder / Samples.noising)} if (folder / Samples.noising).exists() else {}
     match recipe.data:
-        case CaltechBirds():
+        case Images():
             page = html.render(
                 "samples.html",
                 title=title,
@@ -107,7 +107,7 @@ def comparisons(codec: Codec, data: DataSection, outcome: Mapping[str, Tensor]) 
     """
     names = ("clean", "observed", "baseline", "restored")
     match data:
-        case CaltechBirds():
+        case Images():
             columns = [codec.decode(codec.standardize(outcome[name])) for name in names]
             tiles = np.stack(columns, axis=1).reshape(-1, *columns[0].shape[1:])
             return [html.inline_png(html.grid(tiles, columns=len(names)), scale=max(1, 64 // tiles.shape[1]))]

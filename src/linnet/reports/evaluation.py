@@ -10,7 +10,7 @@ from linnet.artifacts import Report
 from linnet.inference.reference_sets import subset
 from linnet.modalities.base import Examples
 from linnet.modalities.preview import players
-from linnet.recipe import Audio, CaltechBirds, Recipe
+from linnet.recipe import Audio, Images, Recipe
 from linnet.reports import html
 
 SHOWN = 64
@@ -48,7 +48,7 @@ def write_report(
     counts = f"{len(sets['model'])} samples, {len(sets['reference'])} real"
     split = f"of the {reference_split} split"
     match recipe.data:
-        case CaltechBirds():
+        case Images():
             page = html.render(
                 "evaluation.html",
                 **common,

@@ -17,14 +17,14 @@ from linnet.data.arrays import ArrayWriter, open_array
 from linnet.diffusion.objective import diffuse
 from linnet.diffusion.samplers import OnStep
 from linnet.diffusion.schedule import build_schedule
-from linnet.files import ArtifactError, new_folder, read_json, write_text
+from linnet.files import ArtifactError, new_folder, write_text
 from linnet.hashes import folder_hash
 from linnet.inference.diffusion_model import DiffusionModel, chunks, load_training_recipe
 from linnet.modalities import conditions as conditioning
 from linnet.modalities.conditions import Condition
 from linnet.modalities.dispatch import build_codec
 from linnet.modalities.preview import LOUDNESS, loudness_of, write_example, write_page
-from linnet.modalities.statistics import Statistics
+from linnet.modalities.statistics import Statistics, read_statistics
 from linnet.progress import ProgressBar, log
 from linnet.recipe import DDPM, AsTrained, Audio, Longer, Recipe, SampleSection, TrainingRecipe
 from linnet.reports import html
@@ -48,7 +48,7 @@ def run(recipe: Recipe, *, model: Path, out: Path, device: torch.device, batch_s
         log(f"{out}: already drawn from this model with these settings")
         return
     diffusion_model = DiffusionModel.load(model, weights=section.weights, device=device)
-    statistics = read_json(model / Model.statistics, made_by="train")
+    statistics = read_statistics(model / Model.statistics, made_by="train")
     conditions = sample_conditions(diffusion_model.recipe, statistics, section)
     with new_folder(out) as folder:
         batches = list(chunks(section.num_samples, batch_size))
@@ -71,7 +71,7 @@ def draw_part(
     section, inputs = recipe.sample, _inputs(recipe, model)
     diffusion_model = DiffusionModel.load(model, weights=section.weights, device=device)
     conditions = sample_conditions(
-        diffusion_model.recipe, read_json(model / Model.statistics, made_by="train"), section
+        diffusion_model.recipe, read_statistics(model / Model.statistics, made_by="train"), section
     )
     batches = share(list(chunks(section.num_samples, batch_size)), part, parts)
     with new_folder(out) as folder:
@@ -106,7 +106,7 @@ def collect(recipe: Recipe, *, model: Path, parts: list[Path], out: Path) -> Non
         noising = part / Samples.noising if (part / Samples.noising).exists() else noising
     if missing := [number for number in range(section.num_samples) if number not in found]:
         raise ArtifactError(f"{len(missing)} of {section.num_samples} samples are missing; run the missing parts")
-    statistics = read_json(model / Model.statistics, made_by="train")
+    statistics = read_statistics(model / Model.statistics, made_by="train")
     training = load_training_recipe(model)
     conditions = sample_conditions(training, statistics, section)
     with new_folder(out) as folder:

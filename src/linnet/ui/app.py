@@ -12,7 +12,7 @@ import streamlit as st
 from linnet.commands.generate import MAX_SECONDS, usual_seconds
 from linnet.errors import LinnetError, explain
 from linnet.inference.diffusion_model import pick_device
-from linnet.modalities.conditions import Condition, label_names
+from linnet.modalities.conditions import Condition
 from linnet.recipe import ClassLabel, MultiLabel, Text, Unconditional
 from linnet.ui import generation
 from linnet.ui.generation import Asked, Denoised, Drawn, OnProgress, Shown
@@ -109,7 +109,7 @@ def _ask_condition(model: TrainedModel) -> Condition:
             st.caption("This model takes no prompt.")
             return None
         case ClassLabel(num_classes=room):
-            names = label_names(model.statistics)[:room]
+            names = model.statistics.label_names[:room]
             return st.selectbox(
                 "Class",
                 range(len(names)),
@@ -119,7 +119,7 @@ def _ask_condition(model: TrainedModel) -> Condition:
                 key=f"class-{model.key}",
             )
         case MultiLabel():
-            labels = label_names(model.statistics)
+            labels = model.statistics.label_names
             chosen = st.multiselect("Labels", labels, placeholder="no label", key=f"labels-{model.key}")
             return tuple(chosen) or None
         case Text():

@@ -15,7 +15,7 @@ from linnet.audio.spectrogram_image import wav
 from linnet.commands.generate import DrawRequest, Plan, decode, draw_batch, plan
 from linnet.diffusion.samplers import OnStep, PerSampleNoise
 from linnet.inference.diffusion_model import chunks
-from linnet.modalities.conditions import Condition, as_text, counts, known_conditions, label_names
+from linnet.modalities.conditions import Condition, as_text, known_conditions
 from linnet.modalities.preview import encode_example
 from linnet.recipe import Audio
 from linnet.reports import html
@@ -165,13 +165,8 @@ def describe(model: TrainedModel, asked: Asked) -> str:
 
 def suggestions(model: TrainedModel) -> list[str]:
     """Labels that the model was trained with, those of most examples first."""
-    weights = dict.fromkeys(label_names(model.statistics), 0)
-    names = (
-        [recording["labels"] for recording in model.statistics["recordings"]]
-        if "recordings" in model.statistics
-        else None
-    )
-    for labels, count in zip(names or [[name] for name in weights], counts(model.statistics), strict=True):
+    weights = dict.fromkeys(model.statistics.label_names, 0)
+    for labels, count in zip(model.statistics.labels, model.statistics.example_counts, strict=True):
         for label in labels:
             weights[label] += count
     heard = [label for label, weight in weights.items() if weight]

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from linnet.artifacts import Model, Samples, read_provenance
 from linnet.errors import LinnetError, first_line
-from linnet.files import ArtifactError, read_json
+from linnet.files import ArtifactError
 from linnet.inference.diffusion_model import DiffusionModel, load_training_recipe
-from linnet.modalities.statistics import Statistics
+from linnet.modalities.statistics import Statistics, read_statistics
 from linnet.recipe import DDIM, AsTrained, SampleSection, TrainingRecipe, section_hash
 from linnet.stages.register import CHALLENGER, CHAMPION
 from linnet.tracking.client import TrackingError, connect, shown_uri
@@ -163,7 +163,7 @@ def load_model(choice: Choice, device: torch.device) -> TrainedModel:
 
 def _load(choice: Choice, folder: Path, section: SampleSection, note: str, device: torch.device) -> TrainedModel:
     diffusion_model = DiffusionModel.load(folder, weights=section.weights, device=device)
-    statistics = read_json(folder / Model.statistics, made_by="train")
+    statistics = read_statistics(folder / Model.statistics, made_by="train")
     return TrainedModel(choice.title, model_key(choice), diffusion_model, section, statistics, note)
 
 

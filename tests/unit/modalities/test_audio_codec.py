@@ -11,10 +11,10 @@ from linnet.audio.griffin_lim import KnownBins
 from linnet.data.arrays import open_array
 from linnet.modalities.audio_codec import AudioCodec, to_int16
 from linnet.modalities.base import NotFiniteError
-from linnet.modalities.statistics import Statistics
 from linnet.recipe import Audio, ComplexSpectrogram, MagnitudeSpectrogram, Representation
 from support.audio_models import Made, made
 from support.audio_section import SOUND
+from support.statistics import audio_statistics
 
 CPU = torch.device("cpu")
 COMPLEX = ComplexSpectrogram(kind="complex")
@@ -33,11 +33,7 @@ def codec_of(representation: Representation, *, mean: float = 0.0, keep_dc: bool
     stft = SOUND.stft.model_copy(update={"keep_dc": keep_dc})
     data: Audio = SOUND.model_copy(update={"representation": representation, "stft": stft})
     scale = np.geomspace(0.01, 3, stft.num_bins)
-    statistics: Statistics = {
-        "mean": [mean] * stft.num_bins,
-        "scale": scale.tolist(),
-        "peak": [9.0] * stft.num_bins,
-    }
+    statistics = audio_statistics(data, mean=[mean] * stft.num_bins, scale=scale.tolist(), peak=[9.0] * stft.num_bins)
     return AudioCodec(data, statistics, CPU)
 
 

@@ -137,7 +137,7 @@ def test_noise_on_samples_is_taken_off_as_wiener_does(voices: Made) -> None:
     """
     loudness = 0.8 * NOISY.noise_std
     ones = [1.0] * voices.audio.stft.num_bins
-    statistics = voices.statistics | {"scale": ones, "peak": [1e9] * len(ones)}
+    statistics = voices.statistics.model_copy(update={"scale": ones, "peak": [1e9] * len(ones)})
     recipe = tiny_audio_recipe("diffusion.prediction=x0").training()
     codec = AudioCodec(voices.audio, statistics, CPU)
     network = WhiteWaveforms(codec, build_schedule(recipe.diffusion.schedule), loudness)
@@ -175,7 +175,7 @@ def test_a_prior_that_predicts_noise_works_on_a_cosine_schedule(voices: Made) ->
     recipe = tiny_audio_recipe(
         "diffusion.prediction=epsilon", "diffusion.schedule.num_timesteps=4000", "sample.clip_x0=true"
     ).training()
-    statistics = voices.statistics | {"peak": [4.0] * voices.audio.stft.num_bins}
+    statistics = voices.statistics.model_copy(update={"peak": [4.0] * voices.audio.stft.num_bins})
     diffusion_model = DiffusionModel.of(Normalising(build_schedule(recipe.diffusion.schedule)), recipe, statistics, CPU)
     clean = torch.randn(1, *voices.audio.shape, generator=torch.Generator().manual_seed(0))
     problem = build_problem(BAND, diffusion_model.codec, voices.audio.shape, seed=0, device=CPU)
