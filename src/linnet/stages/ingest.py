@@ -12,18 +12,17 @@ from linnet import storage
 from linnet.artifacts import Raw
 from linnet.data.layouts import caltech, raw
 from linnet.data.raw import RawDataError
-from linnet.data.sources import hub
-from linnet.data.sources.download import ArchiveError, DownloadError, download
-from linnet.data.sources.dvc import DVC, call, commit_of, split_revision
+from linnet.data.sources import dvc, hub
+from linnet.data.sources.archive import ArchiveError
+from linnet.data.sources.download import download
 from linnet.errors import redact_credentials
 from linnet.files import folder_lock, new_folder
 from linnet.hashes import file_hash
-from linnet.progress import ProgressBar, log
+from linnet.progress import log
 from linnet.recipe import Audio, DataSection, Images
 
 SYNTHETIC, CALTECH = raw.SYNTHETIC, "caltech"
 HUB = hub.SCHEME
-MEGABYTE = 1_000_000
 
 
 def run(data: DataSection, *, source: str | None, out: Path, work: Path) -> None:
@@ -56,9 +55,9 @@ def run(data: DataSection, *, source: str | None, out: Path, work: Path) -> None
             _ingest_caltech(data, out, work)
         case _ if source.startswith(HUB):
             _ingest_hub(source, data, out, work)
-        case _ if storage.is_remote(source):
+        case _ if storage.is_s3_url(source):
             _ingest_s3(source, data, out, work)
-        case _ if source.startswith(DVC):
+        case _ if source.startswith(dvc.SCHEME):
             _ingest_dvc(source, data, out, work)
         case _:
             _ingest_local(Path(source), data, out)
@@ -93,11 +92,10 @@ def check_source(source: str) -> None:
             pass
         case _ if source.startswith(HUB):
             hub.commit_of(hub.parse(source))
-        case _ if storage.is_remote(source):
+        case _ if storage.is_s3_url(source):
             storage.version(source)
-        case _ if source.startswith(DVC):
-            repository, revision = split_revision(source)
-            commit_of(source, repository, revision)
+        case _ if source.startswith(dvc.SCHEME):
+            dvc.commit_of(dvc.parse(source))
         case _ if not Path(source).exists():
             raise _no_source(source)
 
@@ -115,36 +113,9 @@ def _ingest_caltech(data: DataSection, out: Path, work: Path) -> None:
     downloads.mkdir(parents=True, exist_ok=True)
     with folder_lock(downloads, what=out):
         archive = downloads / "CUB_200_2011.tgz"
-        _download_caltech(archive)
+        download(caltech.URL, archive, md5=caltech.MD5)
         raw.unpack_archive(data, archive, out, origin)
         shutil.rmtree(downloads)  # kept until here: the next run goes on with it
-
-
-def _download_caltech(archive: Path) -> None:
-    """Fetch the published archive, or the rest of it. Raises DownloadError."""
-    bar: ProgressBar | None = None
-    shown = 0
-
-    def advance(have: int, total: int) -> None:
-        nonlocal bar, shown
-        if bar is None:
-            shown = have // MEGABYTE
-            bar = ProgressBar("ingest: megabytes", max(total // MEGABYTE, 1), done=shown).__enter__()
-        bar.advance(have // MEGABYTE - shown)
-        shown = have // MEGABYTE
-
-    try:
-        download(caltech.URL, archive, advance=advance)
-    finally:
-        if bar is not None:
-            bar.__exit__(None, None, None)
-    found = file_hash(archive, "md5")
-    if found != caltech.MD5:
-        archive.unlink()
-        raise DownloadError(
-            f"{caltech.URL}: the file has md5 {found}, the published one is {caltech.MD5}; the file was "
-            "deleted. Repeat the command; if it happens again, the server sends something else."
-        )
 
 
 def _ingest_local(source: Path, data: DataSection, out: Path) -> None:
@@ -164,7 +135,7 @@ def _ingest_local(source: Path, data: DataSection, out: Path) -> None:
 def _no_source(source: str) -> RawDataError:
     return RawDataError(
         f"--source {redact_credentials(source)}: no such file or folder; give '{SYNTHETIC}', '{CALTECH}', an archive, "
-        f"a folder, s3://BUCKET/ARCHIVE, s3://BUCKET/FOLDER/, {DVC}REPOSITORY@REVISION or {HUB}OWNER/NAME@REVISION"
+        f"a folder, s3://BUCKET/ARCHIVE, s3://BUCKET/FOLDER/, {dvc.SCHEME}REPOSITORY@REVISION or {HUB}OWNER/NAME@REVISION"
     )
 
 
@@ -214,15 +185,14 @@ def _ingest_s3(source: str, data: DataSection, out: Path, work: Path) -> None:
 
 
 def _ingest_dvc(source: str, data: DataSection, out: Path, work: Path) -> None:
-    repository, revision = split_revision(source)
-    commit = commit_of(source, repository, revision)
-    origin = raw.origin_of(data, kind="dvc", repository=redact_credentials(repository), revision=commit)
+    address = dvc.parse(source)
+    commit = dvc.commit_of(address)
+    origin = raw.origin_of(data, kind="dvc", repository=redact_credentials(address.repository), revision=commit)
     if _is_there(out, origin):
         return
     with _scratch(source, out, work) as scratch:
-        log(f"dvc get {redact_credentials(repository)} data/{data.folder} --rev {commit}")
         snapshot = scratch / data.folder
-        call(source, "dvc", "get", repository, f"data/{data.folder}", "--rev", commit, "-o", str(snapshot))
+        dvc.download(address, commit, f"data/{data.folder}", snapshot)
         raw.copy(data, snapshot, out, origin)
 
 

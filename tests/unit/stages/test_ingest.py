@@ -15,7 +15,8 @@ from linnet.artifacts import Raw
 from linnet.data.layouts.caltech import FOLDER, read_index
 from linnet.data.raw import RawDataError
 from linnet.data.sources import dvc
-from linnet.data.sources.download import ArchiveError, DownloadError
+from linnet.data.sources.archive import ArchiveError
+from linnet.data.sources.download import DownloadError
 from linnet.data.synthetic.birds import SPECIES, make_birds
 from linnet.errors import LinnetError
 from linnet.recipe import CaltechLayout, Images, OfficialSplit
@@ -292,7 +293,7 @@ def test_a_tag_goes_before_a_branch_of_the_same_name(repository: Path, tmp_path:
     for branch, points_to in (("other/v2", "v1"), ("v1", "v2")):  # ls-remote finds other/v2 too when asked for v2
         subprocess.run(["git", "-C", clone, "branch", branch, points_to], check=True)
     for revision in ("v1", "v2"):
-        assert dvc.commit_of("dvc:", clone.as_uri(), revision) == commit_of(repository, revision)
+        assert dvc.commit_of(dvc.Address(clone.as_uri(), revision)) == commit_of(repository, revision)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any, assert_never
 from linnet.artifacts import Raw
 from linnet.data.layouts import audio_folder, caltech, gathering
 from linnet.data.raw import RawDataError
-from linnet.data.sources.download import unpack
+from linnet.data.sources.archive import unpack
 from linnet.data.synthetic import birds, music, voices
 from linnet.errors import redact_credentials
 from linnet.files import copy_folder, new_folder, write_json
