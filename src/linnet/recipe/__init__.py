@@ -18,6 +18,14 @@ from linnet.recipe.data import (
     Split,
 )
 from linnet.recipe.diffusion import CosineSchedule, DiffusionSection, LinearSchedule
+from linnet.recipe.evaluate import (
+    AudioFeatures,
+    EvaluateSection,
+    Features,
+    ImageFeatures,
+    can_have_metric,
+    metric_names,
+)
 from linnet.recipe.model import (
     TDF,
     ClassLabel,
@@ -34,6 +42,7 @@ from linnet.recipe.model import (
     UNet,
 )
 from linnet.recipe.recipe import Recipe, TrainingRecipe
+from linnet.recipe.register import GateSection, RegisterSection
 from linnet.recipe.restore import (
     MAGNITUDE_TASKS,
     PICTURE_TASKS,
@@ -51,23 +60,7 @@ from linnet.recipe.restore import (
     Task,
     check_task,
 )
-from linnet.recipe.results import (
-    DDIM,
-    DDPM,
-    AsTrained,
-    AudioFeatures,
-    DPMSolver,
-    EvaluateSection,
-    Features,
-    GateSection,
-    ImageFeatures,
-    Longer,
-    RegisterSection,
-    SamplerSection,
-    SampleSection,
-    can_have_metric,
-    metric_names,
-)
+from linnet.recipe.sample import DDIM, DDPM, AsTrained, DPMSolver, Longer, SamplerSection, SampleSection
 from linnet.recipe.section import Section, flatten, section_hash
 from linnet.recipe.train import Adam, AdamW, Precision, TrainSection
 

@@ -6,18 +6,11 @@ from pydantic import Field, model_validator
 
 from linnet.recipe.data import Audio, CaltechBirds, DataSection
 from linnet.recipe.diffusion import CosineSchedule, DiffusionSection
+from linnet.recipe.evaluate import AudioFeatures, EvaluateSection, ImageFeatures, can_have_metric, metric_names
 from linnet.recipe.model import ClassLabel, Conditioning, ModelSection, MultiLabel, Text, Unconditional
+from linnet.recipe.register import RegisterSection
 from linnet.recipe.restore import RestoreSection, check_reach, check_task
-from linnet.recipe.results import (
-    AudioFeatures,
-    EvaluateSection,
-    ImageFeatures,
-    Longer,
-    RegisterSection,
-    SampleSection,
-    can_have_metric,
-    metric_names,
-)
+from linnet.recipe.sample import Longer, SampleSection
 from linnet.recipe.section import Section
 from linnet.recipe.train import TrainSection
 
