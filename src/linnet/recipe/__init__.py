@@ -4,6 +4,15 @@ The schema has no defaults: a recipe says everything, so a reader (and DVC) sees
 (devices, folders, servers) is no part of it. Imports no torch, so that `linnet check` answers at once.
 """
 
+from linnet.recipe.conditioning import (
+    ClassLabel,
+    Conditioning,
+    HuggingFaceTextEncoder,
+    MultiLabel,
+    Text,
+    TrainedTextEncoder,
+    Unconditional,
+)
 from linnet.recipe.data import (
     STFT,
     Audio,
@@ -26,21 +35,7 @@ from linnet.recipe.evaluate import (
     can_have_metric,
     metric_names,
 )
-from linnet.recipe.model import (
-    TDF,
-    ClassLabel,
-    CompactUNet,
-    Conditioning,
-    DiffusionTransformer,
-    HuggingFaceTextEncoder,
-    ModelSection,
-    MultiLabel,
-    NoFrequencyLayer,
-    Text,
-    TrainedTextEncoder,
-    Unconditional,
-    UNet,
-)
+from linnet.recipe.model import TDF, CompactUNet, DiffusionTransformer, ModelSection, NoFrequencyLayer, UNet
 from linnet.recipe.recipe import Recipe, TrainingRecipe
 from linnet.recipe.register import GateSection, RegisterSection
 from linnet.recipe.restore import (
