@@ -41,6 +41,7 @@ from linnet.recipe import (
     section_hash,
 )
 from linnet.reports import html
+from linnet.stages.table import TRAIN
 from linnet.tracking.client import GIT_COMMIT
 from linnet.tracking.run import NoTracker, RunTracker, Tracker
 from linnet.training.checkpoint import CheckpointStore, Mirror
@@ -104,7 +105,7 @@ def run(
                     checkpoints.save(state.state_dict())
                 with new_folder(out) as model:
                     _write_model(model, state, training, dataset)
-                    write_provenance(model, "train", [training], inputs)
+                    write_provenance(model, TRAIN, [training], inputs)
                 if not keep_checkpoint:
                     checkpoints.discard()
                     shutil.rmtree(folder)
@@ -113,7 +114,7 @@ def run(
 
 def training_key(recipe: Recipe, dataset_hash: str) -> str:
     """What names a training: its sections, its data, its code."""
-    return input_hash("train", [recipe.training()], {"dataset": dataset_hash})
+    return input_hash(TRAIN, [recipe.training()], {"dataset": dataset_hash})
 
 
 def _say(ranks: DistributedContext, message: str) -> None:
