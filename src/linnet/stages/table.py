@@ -82,7 +82,7 @@ EVALUATE = Stage(
         *("inference.reference_sets", "inference.restoration_scores"),
     ),
     ignores=_NO_PART_OF_SAMPLING,
-    libraries=(*_TORCH, "torchmetrics", "torchvision", "torch-fidelity"),
+    libraries=(*_TORCH, "torchmetrics", "torch-fidelity"),
 )
 REGISTER = Stage(
     "register",
