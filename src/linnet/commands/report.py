@@ -35,14 +35,9 @@ def run(recipe: Recipe, *, folder: Path, pages: Iterable[Page] = RESULTS, track:
         write_text(path, text)
         log(f"look at {path}")
         if page == "evaluation" and track:
-            log_evaluation(folder / "model", text)
+            from linnet.tracking.client import log_text
 
-
-def log_evaluation(model: Path, page: str) -> None:
-    """Add the page about an evaluation to the MLflow run of the model."""
-    from linnet.tracking.client import log_text
-
-    log_text(read_provenance(model, made_by="train")["input_hash"], page, "report/evaluation.html")
+            log_text(read_provenance(folder / "model", made_by="train")["input_hash"], text, "report/evaluation.html")
 
 
 def _render(page: Page, recipe: Recipe, folder: Path) -> str:

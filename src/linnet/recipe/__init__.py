@@ -26,7 +26,7 @@ from linnet.recipe.data import (
     Shape,
     Split,
 )
-from linnet.recipe.diffusion import CosineSchedule, DiffusionSection, LinearSchedule
+from linnet.recipe.diffusion import CosineSchedule, DiffusionSection, LinearSchedule, NoiseLevel
 from linnet.recipe.evaluate import (
     AudioFeatures,
     EvaluateSection,
@@ -98,6 +98,7 @@ __all__ = [
     "ModelSection",
     "MultiLabel",
     "NoFrequencyLayer",
+    "NoiseLevel",
     "OfficialSplit",
     "ImageFeatures",
     "Precision",

@@ -18,7 +18,7 @@ _NETWORK = (  # what rebuilds a trained network, and makes examples of what it s
     *("diffusion.objective", "diffusion.schedule", "diffusion.samplers", "diffusion.multidiffusion"),
     "inference.diffusion_model",
 )
-_NO_PART_OF_SAMPLING = (*_READING, "models.published_weights", "training")
+_NO_PART_OF_SAMPLING = (*_READING, "models.published_weights")
 _TORCH = ("torch", "torchaudio", "numpy")
 
 INGEST = Stage(

@@ -24,9 +24,11 @@ from linnet.files import (
     write_json,
     write_text,
 )
-from linnet.inference.diffusion_model import DiffusionModel, build_network, place, save_weights
+from linnet.inference.diffusion_model import DiffusionModel, place, save_weights
 from linnet.modalities.codec import Statistics
 from linnet.modalities.conditions import counts, known_conditions, label_names
+from linnet.models.build import build_network
+from linnet.models.denoising_network import DenoisingNetwork
 from linnet.progress import ProgressBar, log
 from linnet.recipe import (
     ClassLabel,
@@ -219,6 +221,7 @@ def _fit(
         tracker.metrics(values | {"examples_per_second": examples_per_second}, row.step)
 
     def on_grid(step: int, network: nn.Module) -> None:
+        assert isinstance(network, DenoisingNetwork)
         image = sample_grid(DiffusionModel.of(network, recipe, statistics, device), statistics)
         state.grids[step] = torch.frombuffer(bytearray(html.png(image)), dtype=torch.uint8)
         tracker.image("samples", image, step)
