@@ -17,8 +17,9 @@ from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.training_utils import EMAModel
 from numpy.typing import NDArray
 
-from linnet.inference.diffusion_model import build_network, place
+from linnet.inference.diffusion_model import place
 from linnet.modalities.statistics import neutral_statistics
+from linnet.models.build import build_network
 from linnet.recipe.load import load_recipe
 from linnet.training.checkpoint import CheckpointStore
 from linnet.training.distributed import DistributedContext

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from linnet.inference.diffusion_model import DiffusionModel, build_network, place
+from linnet.inference.diffusion_model import DiffusionModel, place
 from linnet.inference.reference_sets import UNTRAINED_STEPS
 from linnet.modalities.statistics import neutral_statistics
+from linnet.models.build import build_network
 from linnet.models.hashed_text_encoder import PARTS_PER_WORD
 from linnet.progress import log
 from linnet.recipe import (

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self, assert_never
+from typing import Literal, Self
 
 import torch
 from pydantic import ValidationError
@@ -24,15 +24,11 @@ from linnet.modalities.base import Codec
 from linnet.modalities.conditions import Condition, build_encoder
 from linnet.modalities.dispatch import build_codec
 from linnet.modalities.statistics import Statistics, read_statistics
-from linnet.models import NoiseLevel
-from linnet.models.compact_unet import CompactUNet
+from linnet.models.build import build_network
 from linnet.models.conditioning import ConditionEncoder
-from linnet.models.dit import DiT
-from linnet.models.unet import UNet
-from linnet.recipe import CompactUNet as CompactUNetSection
-from linnet.recipe import DiffusionTransformer, Precision, SamplerSection, TrainingRecipe, Unconditional
-from linnet.recipe import UNet as UNetSection
-from linnet.training.loop import autocast
+from linnet.models.denoising_network import DenoisingNetwork
+from linnet.models.precision import autocast
+from linnet.recipe import Precision, SamplerSection, TrainingRecipe, Unconditional
 
 Weights = Literal["ema", "raw", "untrained"]
 
@@ -58,50 +54,25 @@ def pick_device(name: str) -> torch.device:
             raise DeviceError(f"--device {name}: give auto, cpu or cuda")
 
 
-def build_network(recipe: TrainingRecipe) -> nn.Module:
-    """The untrained network of a recipe, seeded by `train.seed`, on the CPU."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.train.seed)
-        shape, conditioning = recipe.data.shape, recipe.conditioning
-        match recipe.model:
-            case CompactUNetSection():
-                return CompactUNet(recipe.model, shape=shape, conditioning=conditioning)
-            case UNetSection():
-                return UNet(recipe.model, shape=shape, conditioning=conditioning)
-            case DiffusionTransformer():
-                return DiT(recipe.model, shape=shape, conditioning=conditioning)
-            case _:
-                assert_never(recipe.model)
-
-
-def place(network: nn.Module, device: torch.device) -> nn.Module:
+def place(network: DenoisingNetwork, device: torch.device) -> DenoisingNetwork:
     """The network on `device`, its convolutions laid out channels last (faster on CPUs and on tensor cores)."""
-    return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]
-
-
-def noise_level(kind: NoiseLevel, schedule: NoiseSchedule, timesteps: Tensor) -> Tensor:
-    """[B] timesteps in the measure of noise that the network wants, float32."""
-    match kind:
-        case "noise_variance":
-            return (1 - schedule.at(timesteps)).float()
-        case "timestep":
-            return timesteps.float()
-        case _:
-            assert_never(kind)
+    return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 @dataclass(frozen=True)
 class DiffusionModel:
     """A network with all that is needed to draw images or audio from it."""
 
-    network: nn.Module
+    network: DenoisingNetwork
     recipe: TrainingRecipe
     codec: Codec
     encoder: ConditionEncoder
     device: torch.device
 
     @classmethod
-    def of(cls, network: nn.Module, recipe: TrainingRecipe, statistics: Statistics, device: torch.device) -> Self:
+    def of(
+        cls, network: DenoisingNetwork, recipe: TrainingRecipe, statistics: Statistics, device: torch.device
+    ) -> Self:
         """With what preprocess measured."""
         codec, encoder = build_codec(recipe.data, statistics, device), build_encoder(recipe, statistics, device)
         return cls(network, recipe, codec, encoder, device)
@@ -177,13 +148,13 @@ class DiffusionModel:
         encoded = self.encoder.encode(conditions) if conditions is not None else None
         is_guided = encoded is not None and guidance_scale != 1
         nothing = self.encoder.nothing(1) if is_guided else None
-        kind: NoiseLevel = self.network.noise_level  # type: ignore[assignment]
         schedule, prediction = self.schedule, self.recipe.diffusion.prediction
 
         def ask(x: Tensor, timesteps: Tensor, condition: Tensor | None) -> Tensor:
             x = x.contiguous(memory_format=torch.channels_last)
             with autocast(self.device, precision):
-                answer: Tensor = self.network(x, noise_level(kind, schedule, timesteps), condition)
+                noise_level = schedule.noise_level(self.network.noise_level, timesteps)
+                answer: Tensor = self.network(x, noise_level, condition)
             return answer.float()
 
         def predict_x0(x: Tensor, timestep: int) -> Tensor:

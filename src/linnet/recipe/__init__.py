@@ -4,6 +4,15 @@ The schema has no defaults: a recipe says everything, so a reader (and DVC) sees
 (devices, folders, servers) is no part of it. Imports no torch, so that `linnet check` answers at once.
 """
 
+from linnet.recipe.conditioning import (
+    ClassLabel,
+    Conditioning,
+    HuggingFaceTextEncoder,
+    MultiLabel,
+    Text,
+    TrainedTextEncoder,
+    Unconditional,
+)
 from linnet.recipe.data import (
     STFT,
     Audio,
@@ -19,23 +28,18 @@ from linnet.recipe.data import (
     Shape,
     Split,
 )
-from linnet.recipe.diffusion import CosineSchedule, DiffusionSection, LinearSchedule
-from linnet.recipe.model import (
-    TDF,
-    ClassLabel,
-    CompactUNet,
-    Conditioning,
-    DiffusionTransformer,
-    HuggingFaceTextEncoder,
-    ModelSection,
-    MultiLabel,
-    NoFrequencyLayer,
-    Text,
-    TrainedTextEncoder,
-    Unconditional,
-    UNet,
+from linnet.recipe.diffusion import CosineSchedule, DiffusionSection, LinearSchedule, NoiseLevel
+from linnet.recipe.evaluate import (
+    AudioFeatures,
+    EvaluateSection,
+    Features,
+    ImageFeatures,
+    can_have_metric,
+    metric_names,
 )
+from linnet.recipe.model import TDF, CompactUNet, DiffusionTransformer, ModelSection, NoFrequencyLayer, UNet
 from linnet.recipe.recipe import Recipe, TrainingRecipe
+from linnet.recipe.register import GateSection, RegisterSection
 from linnet.recipe.restore import (
     MAGNITUDE_TASKS,
     PICTURE_TASKS,
@@ -53,23 +57,7 @@ from linnet.recipe.restore import (
     Task,
     check_task,
 )
-from linnet.recipe.results import (
-    DDIM,
-    DDPM,
-    AsTrained,
-    AudioFeatures,
-    DPMSolver,
-    EvaluateSection,
-    Features,
-    GateSection,
-    ImageFeatures,
-    Longer,
-    RegisterSection,
-    SamplerSection,
-    SampleSection,
-    can_have_metric,
-    metric_names,
-)
+from linnet.recipe.sample import DDIM, DDPM, AsTrained, DPMSolver, Longer, SamplerSection, SampleSection
 from linnet.recipe.section import Section, flatten, section_hash
 from linnet.recipe.train import Adam, AdamW, Precision, TrainSection
 
@@ -114,6 +102,7 @@ __all__ = [
     "ModelSection",
     "MultiLabel",
     "NoFrequencyLayer",
+    "NoiseLevel",
     "OfficialSplit",
     "ImageFeatures",
     "Precision",

@@ -4,20 +4,14 @@ from typing import Annotated, Self, get_args
 
 from pydantic import Field, model_validator
 
+from linnet.recipe.conditioning import ClassLabel, Conditioning, MultiLabel, Text, Unconditional
 from linnet.recipe.data import Audio, DataSection, Images
 from linnet.recipe.diffusion import CosineSchedule, DiffusionSection
-from linnet.recipe.model import ClassLabel, Conditioning, ModelSection, MultiLabel, Text, Unconditional
+from linnet.recipe.evaluate import AudioFeatures, EvaluateSection, ImageFeatures, can_have_metric, metric_names
+from linnet.recipe.model import ModelSection
+from linnet.recipe.register import RegisterSection
 from linnet.recipe.restore import RestoreSection, check_reach, check_task
-from linnet.recipe.results import (
-    AudioFeatures,
-    EvaluateSection,
-    ImageFeatures,
-    Longer,
-    RegisterSection,
-    SampleSection,
-    can_have_metric,
-    metric_names,
-)
+from linnet.recipe.sample import Longer, SampleSection
 from linnet.recipe.section import Section
 from linnet.recipe.train import TrainSection
 

@@ -42,6 +42,7 @@ from linnet.modalities.image_codec import ImageCodec
 from linnet.progress import ProgressBar, log
 from linnet.recipe import Audio, DataSection, Features, Recipe
 from linnet.reports.evaluation import NEIGHBOUR_PAIRS, write_report
+from linnet.stages.table import EVALUATE
 from linnet.tracking.run import NoTracker, RunTracker, Tracker
 
 MEMORY_QUERIES = 256
@@ -78,7 +79,7 @@ def run(
     given = _check_inputs(recipe, dataset=dataset, model=model, samples=samples, restored=restored)
     network = load_feature_network(section.features, feature_weights, feature_sha256, device)
     hashes = given.hashes if network is None else given.hashes | {"feature_network": network.sha256}
-    if is_current(out, input_hash("evaluate", [section], hashes)):
+    if is_current(out, input_hash(EVALUATE, [section], hashes)):
         log(f"{out}: already evaluated with these settings")
         return
     reference = examples_of(recipe, dataset, section.reference_split)
@@ -100,14 +101,14 @@ def run(
         metrics["reference"] = {
             "split": section.reference_split,
             "count": len(reference),
-            "data_hash": given.hashes["dataset"],
+            "data_hash": Dataset.reference_hash(dataset, recipe.data, section.reference_split),
             "raw_hash": given.raw_hash,
-            "code_hash": combined([*given.code_hashes, code_hash("linnet.stages.evaluate")]),
+            "code_hash": combined([*given.code_hashes, code_hash(EVALUATE)]),
         }
         write_json(folder / Report.metrics, metrics)
         write_text(folder / Report.scores, _scores_table(metrics))
         write_report(folder, recipe, metrics, vars(sets) | {"reference": reference}, pairs)
-        write_provenance(folder, "evaluate", [section], hashes)
+        write_provenance(folder, EVALUATE, [section], hashes)
         _log(folder, metrics, given.model_key, recipe.name if track_run else None)
     _say_scores(metrics)
     log(f"{out}: look at {out / Report.page}")

@@ -16,6 +16,7 @@ from linnet.modalities import audio_preprocess, image_preprocess
 from linnet.modalities.prepared import Prepared, Rejected
 from linnet.progress import log
 from linnet.recipe import Audio, DataSection, Images
+from linnet.stages.table import PREPROCESS
 
 
 def run(data: DataSection, *, raw: Path, out: Path, workers: int) -> None:
@@ -26,7 +27,7 @@ def run(data: DataSection, *, raw: Path, out: Path, workers: int) -> None:
     """
     _check_raw(data, raw)
     inputs = {"raw": Raw.content_hash(raw)}
-    if is_current(out, input_hash("preprocess", [data], inputs)):
+    if is_current(out, input_hash(PREPROCESS, [data], inputs)):
         log(f"{out}: already made from this data and these settings")
         return
     with new_folder(out) as folder:
@@ -45,7 +46,7 @@ def run(data: DataSection, *, raw: Path, out: Path, workers: int) -> None:
             )
         write_json(folder / Dataset.statistics, statistics)
         (folder / Dataset.report).write_text(prepared.page(), encoding="utf-8")
-        write_provenance(folder, "preprocess", [data], inputs)
+        write_provenance(folder, PREPROCESS, [data], inputs)
     log(f"{out}: {statistics['train_count']} train, {statistics['test_count']} test, {len(prepared.rejected)} rejected")
 
 

@@ -35,6 +35,7 @@ from linnet.recipe import (
     Unconditional,
     section_hash,
 )
+from linnet.stages.table import REGISTER
 from linnet.tracking.client import GIT_COMMIT, RUN_KEY, connect, experiment_id, find_run, shown_uri
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def run(recipe: Recipe, *, model: Path, report: Path, out: Path) -> None:
                 "reason": decision.reason,
             },
         )
-        write_provenance(folder, "register", [section], inputs)
+        write_provenance(folder, REGISTER, [section], inputs)
     alias = CHAMPION if decision.promote else CHALLENGER
     log(f"{section.model_name} version {entry.version} is {alias}: {decision.reason}")
 
@@ -152,7 +153,7 @@ def _check_inputs(recipe: Recipe, model: Path, report: Path) -> tuple[str, dict[
     check_settings(model, made_by="train", section=recipe.training())
     if check_settings(report, made_by="evaluate", section=recipe.evaluate)["inputs"]["model"] != inputs["model"]:
         raise ArtifactError(f"{report} is about another model than {model}; run `linnet evaluate` again")
-    key = input_hash("register", [section], inputs)
+    key = input_hash(REGISTER, [section], inputs)
     metrics = read_json(report / Report.metrics, made_by="evaluate")
     if section.gate.metric not in metrics["scores"]:
         known = ", ".join(metrics["scores"])

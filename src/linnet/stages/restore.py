@@ -21,6 +21,7 @@ from linnet.modalities.preview import comparisons
 from linnet.progress import ProgressBar, log
 from linnet.recipe import Audio, BlindDereverberation, KnownReverb, Recipe, RestorationTask, RestoreSection
 from linnet.reports import html
+from linnet.stages.table import RESTORE
 
 OBSERVATION_STREAM = 0x0B5E  # the noise of the observation is not the noise of the sampler
 WHITENING_STREAM = 0x3117E
@@ -48,7 +49,7 @@ def run(recipe: Recipe, *, dataset: Path, model: Path, out: Path, device: torch.
     inputs = {"dataset": Dataset.content_hash(dataset), "model": Model.content_hash(model)}
     if trained["inputs"]["dataset"] != inputs["dataset"]:
         raise ArtifactError(f"{model} was trained on other data than {dataset}; run `linnet train` again")
-    if is_current(out, input_hash("restore", [section], inputs)):
+    if is_current(out, input_hash(RESTORE, [section], inputs)):
         log(f"{out}: already restored with this model and these settings")
         return
     diffusion_model = DiffusionModel.load(model, weights=section.weights, device=device)
@@ -62,7 +63,7 @@ def run(recipe: Recipe, *, dataset: Path, model: Path, out: Path, device: torch.
             shown.append({"name": task.name, "kind": task.kind, "examples": examples})
         page = html.render("restored.html", title="Restorations", tasks=shown, is_audio=isinstance(recipe.data, Audio))
         (folder / Restored.page).write_text(page, encoding="utf-8")
-        write_provenance(folder, "restore", [section], inputs)
+        write_provenance(folder, RESTORE, [section], inputs)
     log(f"{out}: {len(section.tasks)} tasks on {len(clean)} held-out examples, look at {out / Restored.page}")
 
 

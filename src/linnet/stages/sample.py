@@ -28,6 +28,7 @@ from linnet.modalities.statistics import Statistics, read_statistics
 from linnet.progress import ProgressBar, log
 from linnet.recipe import DDPM, AsTrained, Audio, Longer, Recipe, SampleSection, TrainingRecipe
 from linnet.reports import html
+from linnet.stages.table import SAMPLE
 
 GRID_EXAMPLES = 64
 NOISING_EXAMPLES = 2
@@ -44,7 +45,7 @@ def run(recipe: Recipe, *, model: Path, out: Path, device: torch.device, batch_s
         ArtifactError: `model` is no whole model folder, or was trained with other settings.
     """
     section, inputs = recipe.sample, _inputs(recipe, model)
-    if is_current(out, input_hash("sample", [section], inputs)):
+    if is_current(out, input_hash(SAMPLE, [section], inputs)):
         log(f"{out}: already drawn from this model with these settings")
         return
     diffusion_model = DiffusionModel.load(model, weights=section.weights, device=device)
@@ -77,10 +78,10 @@ def draw_part(
     with new_folder(out) as folder:
         what = f"sample: examples of part {part + 1} of {parts}"
         write_samples(diffusion_model, section, conditions, folder / Samples.examples, batches, what=what)
-        write_text(folder / Samples.numbers, "".join(f"{number}\n" for batch in batches for number in batch))
+        write_text(folder / Samples.indices, "".join(f"{number}\n" for batch in batches for number in batch))
         if part == 0:
             html.save_png(folder / Samples.noising, noising_figure(diffusion_model, section, conditions))
-        write_provenance(folder, "sample", [section], inputs)
+        write_provenance(folder, SAMPLE, [section], inputs)
 
 
 def collect(recipe: Recipe, *, model: Path, parts: list[Path], out: Path) -> None:
@@ -98,7 +99,7 @@ def collect(recipe: Recipe, *, model: Path, parts: list[Path], out: Path) -> Non
             raise ArtifactError(f"{part} was drawn from another model than {model}; run its part again")
         if provenance["content_hash"] != folder_hash(part):
             raise ArtifactError(f"{part} is damaged: it is not what was written there; run its part again")
-        numbers = [int(line) for line in (part / Samples.numbers).read_text().split()]
+        numbers = [int(line) for line in (part / Samples.indices).read_text().split()]
         examples = open_array(part / Samples.examples) if numbers else np.empty(0)  # without a batch there is none
         if found.keys() & set(numbers) or len(numbers) != len(examples):
             raise ArtifactError(f"{part} does not fit the other parts; run all of them again")
@@ -146,7 +147,7 @@ def _finish(
     html.save_png(folder / Samples.grid, html.grid(codec.preview(np.asarray(examples[:GRID_EXAMPLES]))))
     write_page(folder, recipe, np.asarray(examples), prompts, title="Samples", lead=_lead(section))
     write_text(folder / Samples.recipe, section.model_dump_json(indent=2) + "\n")
-    write_provenance(folder, "sample", [section], inputs)
+    write_provenance(folder, SAMPLE, [section], inputs)
 
 
 def sample_conditions(recipe: TrainingRecipe, statistics: Statistics, section: SampleSection) -> list[Condition] | None:

@@ -24,9 +24,11 @@ from linnet.files import (
     write_json,
     write_text,
 )
-from linnet.inference.diffusion_model import DiffusionModel, build_network, place, save_weights
+from linnet.inference.diffusion_model import DiffusionModel, place, save_weights
 from linnet.modalities.conditions import known_conditions
 from linnet.modalities.statistics import Statistics, read_statistics
+from linnet.models.build import build_network
+from linnet.models.denoising_network import DenoisingNetwork
 from linnet.progress import ProgressBar, log
 from linnet.recipe import (
     ClassLabel,
@@ -41,6 +43,7 @@ from linnet.recipe import (
     section_hash,
 )
 from linnet.reports import html
+from linnet.stages.table import TRAIN
 from linnet.tracking.client import GIT_COMMIT
 from linnet.tracking.run import NoTracker, RunTracker, Tracker
 from linnet.training.checkpoint import CheckpointStore, Mirror
@@ -104,7 +107,7 @@ def run(
                     checkpoints.save(state.state_dict())
                 with new_folder(out) as model:
                     _write_model(model, state, training, dataset)
-                    write_provenance(model, "train", [training], inputs)
+                    write_provenance(model, TRAIN, [training], inputs)
                 if not keep_checkpoint:
                     checkpoints.discard()
                     shutil.rmtree(folder)
@@ -113,7 +116,7 @@ def run(
 
 def training_key(recipe: Recipe, dataset_hash: str) -> str:
     """What names a training: its sections, its data, its code."""
-    return input_hash("train", [recipe.training()], {"dataset": dataset_hash})
+    return input_hash(TRAIN, [recipe.training()], {"dataset": dataset_hash})
 
 
 def _say(ranks: DistributedContext, message: str) -> None:
@@ -221,6 +224,7 @@ def _fit(
         tracker.metrics(values | {"examples_per_second": examples_per_second}, row.step)
 
     def on_grid(step: int, network: nn.Module) -> None:
+        assert isinstance(network, DenoisingNetwork)
         image = sample_grid(DiffusionModel.of(network, recipe, statistics, device), statistics)
         state.grids[step] = torch.frombuffer(bytearray(html.png(image)), dtype=torch.uint8)
         tracker.image("samples", image, step)
