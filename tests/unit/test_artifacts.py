@@ -157,7 +157,7 @@ def test_content_hashes_see_content_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / Raw.source).write_text("from elsewhere")
     assert Raw.content_hash(tmp_path) == raw
     (tmp_path / Raw.source).unlink()
-    (tmp_path / Dataset.report).write_text("another look")
+    (tmp_path / Dataset.summary).write_text("{}")
     (tmp_path / PROVENANCE).write_text("{}")
     assert Dataset.content_hash(tmp_path) == dataset
     (tmp_path / "data.bin").write_text("2")

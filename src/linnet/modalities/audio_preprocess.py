@@ -2,7 +2,6 @@
 
 import collections
 import csv
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path

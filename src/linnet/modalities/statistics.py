@@ -114,8 +114,9 @@ def read_statistics(path: Path, *, made_by: str) -> Statistics:
     Raises:
         ArtifactError: the file is missing or damaged, or another version of linnet wrote it; the message names the stage.
     """
-    is_audio = "recordings" in read_json(path, made_by=made_by)
-    return read_table(AudioStatistics if is_audio else ImageStatistics, path, made_by=made_by)
+    if "recordings" in read_json(path, made_by=made_by):
+        return read_table(AudioStatistics, path, made_by=made_by)
+    return read_table(ImageStatistics, path, made_by=made_by)
 
 
 def read_table(kind: type[T], path: Path, *, made_by: str) -> T:

@@ -191,7 +191,11 @@ def with_a_bad_line(path: Path, made: Path) -> None:
     [
         (hostile, ArchiveError, r"member '\.\./escaped\.wav' would land outside the folder; nothing is kept"),
         (of_something_else, RawDataError, r"/bad\.tar: neither metadata\.csv nor audio files"),
-        (with_a_bad_line, RawDataError, r"/bad\.tar/recordings/metadata\.csv: lines 2 and 3 both name song_000\.wav"),
+        (
+            with_a_bad_line,
+            RawDataError,
+            r"/bad\.tar/recordings/metadata\.csv: lines 2 and 3 both name recording_000\.wav",
+        ),
     ],
 )
 def test_a_bad_archive_leaves_nothing(
