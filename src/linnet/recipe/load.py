@@ -19,6 +19,8 @@ EXAMPLE_TASK = "{kind='denoise', noise_std=0.01}"
 class RecipeError(LinnetError):
     """A recipe cannot be used; the message names file, key, value and remedy."""
 
+    exit_status = 2
+
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read `path`; `overrides` are `section.key=value` with TOML values, checked like the file itself.

@@ -11,17 +11,18 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, ParamSpec, Protocol, TypeVar
+from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from linnet import storage
 from linnet.artifacts import Dataset, Model, Raw, Registration, Report, Restored, Samples, git_commit, read_provenance
-from linnet.errors import LinnetError, Stopped, explain, redact_credentials
+from linnet.errors import error_boundary, redact_credentials
 from linnet.files import ArtifactError, read_json, write_text
 from linnet.hashes import folder_hash
 from linnet.launch.trainjob import TrainJobSettings
 from linnet.progress import log
 from linnet.recipe import Recipe
 from linnet.recipe.load import parse_recipe
+from linnet.stages.table import result_code_hash
 from linnet.tasks.environment import feature_weights, in_cluster, require_shared, work_place
 
 Facts = dict[str, Any]
@@ -42,26 +43,19 @@ class Artifact(Protocol):
 
 
 def task(function: Callable[P, R]) -> Callable[P, R]:
-    """Expected errors become one sentence and exit status 1; bugs keep their traceback."""
+    """Expected errors become one sentence, in a pod also as its termination message; bugs keep their traceback."""
+
+    def tell(message: str) -> None:
+        log(f"linnet {function.__name__}: {message}")
+        if in_cluster() and TERMINATION_LOG.exists():
+            TERMINATION_LOG.write_text(f"linnet {function.__name__}: {message}", encoding="utf-8")
 
     @functools.wraps(function)
     def run(*arguments: P.args, **keywords: P.kwargs) -> R:
-        try:
+        with error_boundary(tell):
             return function(*arguments, **keywords)
-        except (LinnetError, OSError, Stopped) as error:
-            sentence = explain(error)
-            if sentence is None:
-                raise
-            _give_up(f"linnet {function.__name__}: {sentence}")
 
     return run
-
-
-def _give_up(sentence: str) -> NoReturn:
-    log(sentence)
-    if in_cluster() and TERMINATION_LOG.exists():
-        TERMINATION_LOG.write_text(sentence, encoding="utf-8")
-    raise SystemExit(1)
 
 
 class Plan(NamedTuple):
@@ -156,10 +150,10 @@ def ingest(recipe: str, *, source: str, out: str) -> Facts:
 @task
 def compare(recipe: str, *, raw: str, raw_hash: str, only_if_changed: bool, page: str) -> str:
     """`changed` if training may end in something new, or is asked for anyway; the reason goes to the page."""
-    from linnet.registry import lineage as stage
+    from linnet.registry import lineage
 
     _verify(raw, Raw.content_hash(Path(raw)), raw_hash)
-    comparison = stage.run(_parse(recipe), raw=Path(raw))
+    comparison = lineage.compare(_parse(recipe), raw=Path(raw), code_hash=result_code_hash())
     go_on = comparison.changed or not only_if_changed
     tail = "" if comparison.changed else ("; training anyway, as asked" if go_on else "; stopping early")
     _write_reason(page, "Go on" if go_on else "Stop early: nothing changed", comparison.reason + tail)

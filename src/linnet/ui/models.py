@@ -17,7 +17,7 @@ from linnet.files import ArtifactError, read_json
 from linnet.inference.diffusion_model import DiffusionModel, load_training_recipe
 from linnet.modalities.codec import Statistics
 from linnet.recipe import DDIM, AsTrained, SampleSection, TrainingRecipe, section_hash
-from linnet.stages.register import CHALLENGER, CHAMPION
+from linnet.registry.versions import CHALLENGER, CHAMPION
 from linnet.tracking.client import TrackingError, connect, shown_uri
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from linnet.metrics.audio_features import Embedding
 from linnet.metrics.extraction import FeatureNetwork, distance_names, protocol
 from linnet.metrics.image_features import Inception
 from linnet.recipe import Features, GateSection, Recipe
-from linnet.stages.register import Candidate, decide
+from linnet.registry.gate import Candidate, decide
 from support.tiny import tiny_music_recipe, tiny_recipe
 
 PUBLISHED = {"inception": "6726825d", "vggish": "10086976"}
