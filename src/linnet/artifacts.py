@@ -129,7 +129,8 @@ class Report:
 
     metrics = "metrics.json"
     scores = "scores.csv"  # the same numbers as a table, for plots
-    page = "report.html"
+    untrained = "untrained.npy"  # some samples of the network before training, for people
+    neighbours = "neighbours.npy"  # [N, 2, ...]: samples, each with its nearest training example, for people
 
 
 class Registration:

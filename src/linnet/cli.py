@@ -309,6 +309,7 @@ def evaluate(
     track: Track = True,
 ) -> None:
     """Measure how far the samples are from held-out real examples; metrics.json and a page to look at."""
+    from linnet.reports.evaluation import evaluation_page
     from linnet.stages import evaluate as stage
 
     loaded = load_recipe(recipe, overrides or ())
@@ -326,6 +327,8 @@ def evaluate(
         batch_size=batch_size,
         track_run=track,
     )
+    page = evaluation_page(loaded, dataset=folder / "dataset", samples=folder / "samples", report=folder / "report")
+    _write_page(folder, "evaluation", page)
 
 
 @app.command()
@@ -417,8 +420,9 @@ def results(
     folders: Annotated[list[Path], typer.Argument(metavar="BUILD/RECIPE...", help="Result folders, such as build/*.")],
 ) -> None:
     """Say what was made: scores, the registered version, and where to look."""
-    from linnet.artifacts import Registration, Report, Samples
+    from linnet.artifacts import Registration, Samples
     from linnet.files import read_json
+    from linnet.metrics.results import Metrics
 
     for folder in folders:
         if not (folder / "dataset").is_dir():
@@ -426,22 +430,35 @@ def results(
         if not (folder / "registration" / Registration.result).is_file():
             print(f"{folder.name}: not finished, no {folder / 'registration'} yet")
             continue
-        metrics = read_json(folder / "report" / Report.metrics, made_by="evaluate")
+        metrics = Metrics.load(folder / "report")
         entry = read_json(folder / "registration" / Registration.result, made_by="register")
         title = "champion" if entry["promoted"] else "challenger"
         print(f"{folder.name}: {entry['model_name']} version {entry['version']} is {title}: {entry['reason']}")
-        for name, score in metrics["scores"].items():
-            noise, untrained = metrics["context"][name]["noise"], metrics["context"][name]["untrained"]
-            print(f"  {name:<20} {score:.4g}   (pure noise {noise:.4g}, untrained network {untrained:.4g})")
-        for task, found in metrics["restoration"].items():
+        for name, score in metrics.scores.items():
+            context = metrics.context[name]
+            print(
+                f"  {name:<20} {score:.4g}   (pure noise {context.noise:.4g}, untrained network "
+                f"{context.untrained:.4g})"
+            )
+        for task, found in metrics.restoration.items():
             for metric, values in found.items():
                 print(
-                    f"  {metric + ' ' + task:<20} {values['restored']:.4g}   (baseline {values['baseline']:.4g}, as "
-                    f"observed {values['observed']:.4g})"
+                    f"  {metric + ' ' + task:<20} {values.restored:.4g}   (baseline {values.baseline:.4g}, as observed "
+                    f"{values.observed:.4g})"
                 )
         print(f"  samples   {folder / 'samples' / Samples.page}")
-        print(f"  report    {folder / 'report' / Report.page}")
+        print(f"  report    {folder / 'pages' / 'evaluation.html'}")
         print(f"  model     models:/{entry['model_name']}@{title}")
+
+
+def _write_page(folder: Path, name: str, page: str) -> None:
+    """BUILD/<recipe>/pages/<name>.html: rendered from results, and no part of them."""
+    from linnet.files import write_text
+
+    path = folder / "pages" / f"{name}.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, page)
+    log(f"{path}: look here")
 
 
 def _device(name: str) -> "torch.device":

@@ -3,8 +3,50 @@
 import torch
 from torch import Tensor
 
+from linnet.audio.stft import Transform, as_magnitude, as_spectrum
+from linnet.recipe import Audio, ComplexSpectrogram, DataSection
+
 LIMIT_DB = 100.0  # more than 16 bits can tell: what is perfect or hopeless has a number that can be averaged
 FLOOR_DB = -80.0  # of the clean peak: quieter bins are counted as this loud
+
+
+def restoration_scores(data: DataSection, estimate: Tensor, clean: Tensor, mask: Tensor) -> dict[str, float]:
+    """Mean scores over the examples [N, C, H, W]: pixels in 0..1 or spectrograms.
+
+    Images have `rmse` and `psnr`; audio has `lsd`, of the bins that were missing where some were, and `si_sdr` where
+    the spectrograms are complex.
+
+    Args:
+        data: what the examples are.
+        estimate: what is scored.
+        clean: what it should be.
+        mask: bool [C, H, W], true where the observation says nothing.
+    """
+    if not isinstance(data, Audio):
+        return {
+            "rmse": float(rmse(estimate, clean).mean()),
+            "psnr": float(psnr(estimate, clean, data_range=1.0).mean()),
+        }
+    magnitudes = _magnitude(data, estimate), _magnitude(data, clean)
+    bins = mask[0].expand(clean.shape[-2:]) if bool(mask.any()) else None
+    scores = {"lsd": float(log_spectral_distance(*magnitudes, bins).mean())}
+    if isinstance(data.representation, ComplexSpectrogram):
+        scores["si_sdr"] = float(si_sdr(_waveform(data, estimate), _waveform(data, clean)).mean())
+    return scores
+
+
+def _magnitude(data: Audio, spectrogram: Tensor) -> Tensor:
+    """[N, C, F, T] -> [N, F, T]."""
+    if isinstance(data.representation, ComplexSpectrogram):
+        return as_spectrum(spectrogram).abs()
+    return as_magnitude(spectrogram, data.representation)
+
+
+def _waveform(data: Audio, spectrogram: Tensor) -> Tensor:
+    length = (spectrogram.shape[-1] - 1) * data.stft.hop_samples
+    transform, spectrum = Transform(data.stft), as_spectrum(spectrogram)
+    dc = None if data.stft.keep_dc else transform.estimate_dc(spectrum, length)
+    return transform.waveform(spectrum, length, dc=dc)
 
 
 def si_sdr(estimate: Tensor, clean: Tensor) -> Tensor:

@@ -11,16 +11,17 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar, get_args
 
 from linnet import storage
-from linnet.artifacts import Dataset, Model, Raw, Registration, Report, Restored, Samples, git_commit, read_provenance
+from linnet.artifacts import Dataset, Model, Raw, Registration, Restored, Samples, git_commit, read_provenance
 from linnet.errors import error_boundary, redact_credentials
 from linnet.files import ArtifactError, read_json, write_text
 from linnet.hashes import folder_hash
 from linnet.launch.trainjob import TrainJobSettings
 from linnet.progress import log
 from linnet.recipe import Recipe
+from linnet.recipe.evaluate import LearnedFeatures
 from linnet.recipe.load import parse_recipe
 from linnet.stages.table import result_code_hash
 from linnet.tasks.environment import feature_weights, in_cluster, require_shared, work_place
@@ -127,11 +128,12 @@ def _check_place(recipe: Recipe, num_nodes: int, gpus: int) -> None:
 
 
 def _check_weights(recipe: Recipe) -> str:
-    if not {"inception", "vggish", "scripted"} & set(recipe.evaluate.features):
-        return ""
-    from linnet.metrics.extraction import find_feature_weights
+    if not set(get_args(LearnedFeatures)) & set(recipe.evaluate.features):
+        return ""  # without importing torch
+    from linnet.metrics.extractors.build import find_weights
 
-    return find_feature_weights(recipe.evaluate.features, *feature_weights(recipe))
+    weights = find_weights(recipe.evaluate.features, *feature_weights(recipe))
+    return "" if weights is None else weights.sha256
 
 
 @task
@@ -277,6 +279,8 @@ def evaluate(
     page: str,
 ) -> tuple[Facts, Facts]:
     """Measure, and write the report page; the scores, and facts about the report."""
+    from linnet.metrics.results import Metrics
+    from linnet.reports.evaluation import evaluation_page
     from linnet.stages import evaluate as stage
 
     _verify(dataset, Dataset.content_hash(Path(dataset)), dataset_hash)
@@ -297,9 +301,9 @@ def evaluate(
         batch_size=SAMPLE_BATCH,
         track_run=True,
     )
-    write_text(Path(page), (Path(out) / Report.page).read_text(encoding="utf-8"))
-    scores = read_json(Path(out) / Report.metrics, made_by="evaluate")["scores"]
-    return scores, {"content_hash": folder_hash(Path(out)), **_made_by(out, "evaluate")}
+    text = evaluation_page(parsed, dataset=Path(dataset), samples=Path(samples), report=Path(out))
+    write_text(Path(page), text)
+    return Metrics.load(Path(out)).scores, {"content_hash": folder_hash(Path(out)), **_made_by(out, "evaluate")}
 
 
 @task
