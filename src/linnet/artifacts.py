@@ -88,7 +88,7 @@ class Model:
 
     @staticmethod
     def content_hash(folder: Path) -> str:
-        """Of all that decides what the model draws."""
+        """Of all that decides what the model generates."""
         names = (Model.weights, Model.ema_weights, Model.recipe, Model.statistics)
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
@@ -101,23 +101,21 @@ class Samples:
 
     examples = "samples.npy"  # uint8 [N, height, width, 3] or int16 [N, samples]
     manifest = "samples.csv"
-    grid = "grid.png"
-    noising = "noising.png"
-    page = "report.html"
+    noising = "noising.npy"  # the same [rows, snapshots, ...]: examples coming out of the noise and going back into it
     recipe = "recipe.json"  # the section that made them
     files = "files"
-    numbers = "numbers.txt"  # in a part of the samples: which images it holds
+    indices = "indices.txt"  # in a shard of the samples: which examples it holds
 
 
 class Restored:
-    """File names in a folder of restorations, made by restore; for each task a folder of its own name."""
+    """File names in a folder of restorations, made by restore; for each degradation a folder of its own name."""
 
     clean = "clean.npy"  # each float32 [N, C, H, W], pixels in 0..1 or spectrograms
     observed = "observed.npy"
     restored = "restored.npy"
     baseline = "baseline.npy"
-    missing = "missing.npy"  # bool [C, H, W]: what was not observed
-    page = "report.html"
+    mask = "mask.npy"  # bool [C, H, W]: True where nothing was observed
+    examples = "examples.npy"  # some decoded [N, 4, ...], to look at or listen to: clean, observed, baseline, restored
 
 
 class Report:

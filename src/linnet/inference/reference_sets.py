@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from linnet.artifacts import Dataset, Model, Samples
+from linnet.artifacts import Dataset, Samples
 from linnet.data.arrays import open_array
-from linnet.files import read_json
-from linnet.inference.diffusion_model import DiffusionModel, chunks
+from linnet.inference.batching import index_batches
+from linnet.inference.diffusion_model import DiffusionModel
+from linnet.inference.sampling import num_frames, plan_samples, write_samples
 from linnet.modalities.codec import Stored
 from linnet.recipe import DPMSolver, Recipe, SampleSection
-from linnet.stages.sample import num_frames, sample_conditions, write_samples
 
 UNTRAINED_STEPS = 20
 
@@ -48,21 +48,18 @@ def pure_noise(recipe: Recipe, diffusion_model: DiffusionModel, count: int, batc
     channels, height, width = recipe.data.shape
     width = num_frames(diffusion_model.recipe, recipe.sample) or width
     decoded = []
-    for numbers in chunks(count, batch_size):
-        noise = rng.standard_normal((len(numbers), channels, height, width), dtype=np.float32)
+    for indices in index_batches(count, batch_size):
+        noise = rng.standard_normal((len(indices), channels, height, width), dtype=np.float32)
         decoded.append(diffusion_model.codec.decode(torch.from_numpy(noise).to(diffusion_model.device)))
     return np.concatenate(decoded)
 
 
-def untrained(
-    section: SampleSection, diffusion_model: DiffusionModel, model: Path, scratch: Path, batch_size: int
-) -> Stored:
+def untrained(section: SampleSection, diffusion_model: DiffusionModel, scratch: Path, batch_size: int) -> Stored:
     """As many examples from the same network before training, by a fast sampler: it has nothing to get right."""
-    statistics = read_json(model / Model.statistics, made_by="train")
     steps = min(UNTRAINED_STEPS, diffusion_model.recipe.diffusion.schedule.num_timesteps)
     section = section.model_copy(update={"sampler": DPMSolver(kind="dpm_solver_pp_2m", num_steps=steps)})
     path = scratch / Samples.examples
-    conditions = sample_conditions(diffusion_model.recipe, statistics, section)
-    batches = list(chunks(section.num_samples, batch_size))
-    write_samples(diffusion_model, section, conditions, path, batches, what="evaluate: untrained examples")
+    plan = plan_samples(diffusion_model.recipe, diffusion_model.statistics, section)
+    batches = index_batches(section.num_samples, batch_size)
+    write_samples(diffusion_model, plan, path, batches, description="evaluate: untrained examples")
     return np.array(open_array(path))

@@ -16,27 +16,27 @@ Scores = dict[str, dict[str, float]]  # by metric: by what was compared with the
 
 
 def measure_restorations(recipe: Recipe, folder: Path) -> dict[str, Scores]:
-    """Mean scores of each task of `recipe.restore`, by its name."""
-    return {task.name: _measure_task(recipe.data, folder / task.name) for task in recipe.restore.tasks}
+    """Mean scores of each degradation of `recipe.restore`, by its name."""
+    return {known.name: _measure(recipe.data, folder / known.name) for known in recipe.restore.degradations}
 
 
-def _measure_task(data: DataSection, folder: Path) -> Scores:
-    clean, missing = (torch.tensor(open_array(folder / name)) for name in (Restored.clean, Restored.missing))
+def _measure(data: DataSection, folder: Path) -> Scores:
+    clean, mask = (torch.tensor(open_array(folder / name)) for name in (Restored.clean, Restored.mask))
     found: Scores = {}
     for name, file in COMPARED.items():
-        for metric, value in _compare(data, torch.tensor(open_array(folder / file)), clean, missing).items():
+        for metric, value in _compare(data, torch.tensor(open_array(folder / file)), clean, mask).items():
             found.setdefault(metric, {})[name] = value
     return found
 
 
-def _compare(data: DataSection, estimate: Tensor, clean: Tensor, missing: Tensor) -> dict[str, float]:
+def _compare(data: DataSection, estimate: Tensor, clean: Tensor, mask: Tensor) -> dict[str, float]:
     if not isinstance(data, Audio):
         return {
             "rmse": float(rmse(estimate, clean).mean()),
             "psnr": float(psnr(estimate, clean, data_range=1.0).mean()),
         }
     estimated, true = (_magnitude(data, spectrogram) for spectrogram in (estimate, clean))
-    where = missing[0].expand(clean.shape[-2:]) if bool(missing.any()) else None
+    where = mask[0].expand(clean.shape[-2:]) if bool(mask.any()) else None
     scores = {"lsd": float(log_spectral_distance(estimated, true, where).mean())}
     if isinstance(data.representation, ComplexSpectrogram):
         audio = [_waveform(data, spectrogram) for spectrogram in (estimate, clean)]

@@ -9,9 +9,9 @@ import numpy as np
 from linnet.artifacts import Report
 from linnet.inference.reference_sets import subset
 from linnet.modalities.codec import Stored
-from linnet.modalities.preview import players
 from linnet.recipe import Audio, CaltechBirds, Recipe
 from linnet.reports import html
+from linnet.reports.previews import players
 
 SHOWN = 64
 SHOWN_SIDE = 64  # pixels of an image on the page, at least

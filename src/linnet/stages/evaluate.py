@@ -87,7 +87,7 @@ def run(
         num_segments = math.prod(_segments(recipe.data, drawn, reference.shape[1]).shape[:2])
         sets = Sets(
             model=drawn,
-            untrained=untrained(recipe.sample, diffusion_model, model, Path(scratch), batch_size),
+            untrained=untrained(recipe.sample, diffusion_model, Path(scratch), batch_size),
             noise=pure_noise(recipe, diffusion_model, len(drawn), batch_size),
             real=subset(examples_of(recipe, dataset, _other(section.reference_split)), num_segments, section.seed),
         )

@@ -16,9 +16,9 @@ from linnet.inference.diffusion_model import noise_level
 from linnet.modalities.codec import Statistics, build_codec
 from linnet.modalities.conditions import TrainingConditions
 from linnet.models import NoiseLevel
+from linnet.models.precision import autocast
 from linnet.recipe import TrainingRecipe
 from linnet.training.distributed import DistributedContext
-from linnet.training.loop import autocast
 
 
 class DiffusionLoss:
