@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self, assert_never
+from typing import Literal, Self
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import Tensor
 
 from linnet.artifacts import Model, read_provenance
 from linnet.diffusion import objective
@@ -18,9 +18,9 @@ from linnet.errors import LinnetError, first_line
 from linnet.files import ArtifactError, read_json
 from linnet.modalities.codec import Codec, Statistics, build_codec
 from linnet.modalities.conditions import Condition, build_encoder
-from linnet.models import NoiseLevel
 from linnet.models.build import build_network
 from linnet.models.conditioning import ConditionEncoder
+from linnet.models.denoising_network import DenoisingNetwork
 from linnet.models.device import to_device
 from linnet.models.precision import autocast
 from linnet.models.weights import load_weights
@@ -33,22 +33,11 @@ class NoUnconditionalModeError(LinnetError):
     """The model cannot predict without a condition: it was never trained without one."""
 
 
-def noise_level(kind: NoiseLevel, schedule: NoiseSchedule, timesteps: Tensor) -> Tensor:
-    """[B] timesteps in the measure of noise that the network takes, float32."""
-    match kind:
-        case "noise_variance":
-            return (1 - schedule.at(timesteps)).float()
-        case "timestep":
-            return timesteps.float()
-        case _:
-            assert_never(kind)
-
-
 @dataclass(frozen=True)
 class DiffusionModel:
     """A network and what surrounds it: the recipe and the statistics of its training, codec, encoder and device."""
 
-    network: nn.Module
+    network: DenoisingNetwork
     recipe: TrainingRecipe
     statistics: Statistics  # that preprocess computed on the train split
     codec: Codec
@@ -56,7 +45,9 @@ class DiffusionModel:
     device: torch.device
 
     @classmethod
-    def of(cls, network: nn.Module, recipe: TrainingRecipe, statistics: Statistics, device: torch.device) -> Self:
+    def of(
+        cls, network: DenoisingNetwork, recipe: TrainingRecipe, statistics: Statistics, device: torch.device
+    ) -> Self:
         """A model around a network that is on `device` already."""
         codec, encoder = build_codec(recipe.data, statistics, device), build_encoder(recipe, statistics, device)
         return cls(network, recipe, statistics, codec, encoder, device)
@@ -135,13 +126,12 @@ class DiffusionModel:
         encoded = self.encoder.encode(conditions) if conditions is not None else None
         is_guided = encoded is not None and guidance_scale != 1
         null_condition = self.encoder.nothing(1) if is_guided else None
-        kind: NoiseLevel = self.network.noise_level  # type: ignore[assignment]
         schedule, prediction = self.schedule, self.recipe.diffusion.prediction
 
         def denoise(x: Tensor, timesteps: Tensor, condition: Tensor | None) -> Tensor:
             x = x.contiguous(memory_format=torch.channels_last)
             with autocast(self.device, precision):
-                output: Tensor = self.network(x, noise_level(kind, schedule, timesteps), condition)
+                output: Tensor = self.network(x, schedule.noise_level(self.network.noise_level, timesteps), condition)
             return output.float()
 
         def predict_x0(x: Tensor, timestep: int) -> Tensor:

@@ -1,11 +1,11 @@
-"""From the recipe's [model] to a network."""
+"""The network that a recipe names."""
 
 from typing import assert_never
 
 import torch
-from torch import nn
 
 from linnet.models.compact_unet import CompactUNet
+from linnet.models.denoising_network import DenoisingNetwork
 from linnet.models.dit import DiT
 from linnet.models.unet import UNet
 from linnet.recipe import CompactUNet as CompactUNetSection
@@ -13,7 +13,7 @@ from linnet.recipe import DiffusionTransformer, TrainingRecipe
 from linnet.recipe import UNet as UNetSection
 
 
-def build_network(recipe: TrainingRecipe) -> nn.Module:
+def build_network(recipe: TrainingRecipe) -> DenoisingNetwork:
     """The untrained network of a recipe, seeded by `train.seed`, on the CPU."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.train.seed)

@@ -1,9 +1,9 @@
 """Where a network runs."""
 
 import torch
-from torch import nn
 
 from linnet.errors import LinnetError
+from linnet.models.denoising_network import DenoisingNetwork
 
 
 class DeviceError(LinnetError):
@@ -23,6 +23,6 @@ def pick_device(name: str) -> torch.device:
             raise DeviceError(f"--device {name}: give auto, cpu or cuda")
 
 
-def to_device(network: nn.Module, device: torch.device) -> nn.Module:
+def to_device(network: DenoisingNetwork, device: torch.device) -> DenoisingNetwork:
     """The network on `device`, its convolutions laid out channels last (faster on CPUs and on tensor cores)."""
     return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]

@@ -17,7 +17,7 @@ from linnet.recipe.data import (
     Shape,
     Split,
 )
-from linnet.recipe.diffusion import CosineSchedule, DiffusionSection, LinearSchedule
+from linnet.recipe.diffusion import CosineSchedule, DiffusionSection, LinearSchedule, NoiseLevel
 from linnet.recipe.evaluate import (
     AudioFeatures,
     EvaluateSection,
@@ -78,6 +78,7 @@ __all__ = [
     "ModelSection",
     "MultiLabel",
     "NoFrequencyLayer",
+    "NoiseLevel",
     "OfficialSplit",
     "ImageFeatures",
     "Precision",

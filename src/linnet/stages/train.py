@@ -28,6 +28,7 @@ from linnet.inference.diffusion_model import DiffusionModel
 from linnet.modalities.codec import Statistics
 from linnet.modalities.conditions import counts, known_conditions, label_names
 from linnet.models.build import build_network
+from linnet.models.denoising_network import DenoisingNetwork
 from linnet.models.device import to_device
 from linnet.models.weights import save_weights
 from linnet.progress import ProgressBar, log
@@ -221,6 +222,7 @@ def _fit(
         tracker.metrics(values | {"examples_per_second": examples_per_second}, row.step)
 
     def on_grid(step: int, network: nn.Module) -> None:
+        assert isinstance(network, DenoisingNetwork)
         image = sample_grid(DiffusionModel.of(network, recipe, statistics, device), statistics)
         state.grids[step] = torch.frombuffer(bytearray(html.png(image)), dtype=torch.uint8)
         tracker.image("samples", image, step)

@@ -17,13 +17,12 @@ from linnet.inference.diffusion_model import (
     DeviceError,
     DiffusionModel,
     NoUnconditionalModeError,
-    build_network,
     chunks,
-    noise_level,
     pick_device,
     place,
 )
 from linnet.modalities.codec import ImageCodec
+from linnet.models.build import build_network
 from linnet.recipe import DDIM, DDPM, DPMSolver, SamplerSection
 from support.tiny import tiny_recipe
 
@@ -109,15 +108,6 @@ def test_networks_are_seeded_and_leave_the_global_generator_alone() -> None:
     other = build_network(tiny_recipe("train.seed=1").training()).state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["stem.weight"], other["stem.weight"])
-
-
-def test_noise_level_is_the_variance_or_the_timestep() -> None:
-    schedule = build_schedule(tiny_recipe().diffusion.schedule)
-    timesteps = torch.tensor([0, 30, 49])
-    variance = noise_level("noise_variance", schedule, timesteps)
-    assert variance.tolist() == pytest.approx((1 - schedule.alpha_bar[timesteps]).tolist(), rel=1e-6)
-    assert noise_level("timestep", schedule, timesteps).tolist() == [0.0, 30.0, 49.0]
-    assert variance.dtype == torch.float32
 
 
 def test_chunks_cover_all_numbers_once() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from linnet.artifacts import Dataset, Restored
 from linnet.data.arrays import open_array
@@ -16,12 +16,14 @@ from linnet.inference.degradations import Problem, build_problem, noise_rows
 from linnet.inference.diffusion_model import DiffusionModel
 from linnet.inference.restoration_scores import measure_restorations
 from linnet.modalities.codec import AudioCodec
+from linnet.models.denoising_network import DenoisingNetwork
 from linnet.recipe import (
     BlindDereverberation,
     ComplexSpectrogram,
     Denoise,
     InpaintBins,
     KnownReverb,
+    NoiseLevel,
     Recipe,
     RestorationTask,
 )
@@ -99,31 +101,31 @@ def test_a_restoration_does_not_depend_on_its_batch(voices: Made, task: Restorat
     assert (together[0] - together[1]).norm() > 0.1 * together[0].norm()
 
 
-class Oracle(nn.Module):
+class Oracle(DenoisingNetwork):
     """A network that has learnt one example by heart."""
 
-    noise_level = "timestep"
+    noise_level: NoiseLevel = "timestep"
 
     def __init__(self, clean: Tensor) -> None:
         super().__init__()
         self.clean = clean
 
-    def forward(self, x: Tensor, level: Tensor, condition: Tensor | None) -> Tensor:
-        return self.clean.expand_as(x)
+    def forward(self, x_t: Tensor, noise_level: Tensor, condition: Tensor | None) -> Tensor:
+        return self.clean.expand_as(x_t)
 
 
-class WhiteWaveforms(nn.Module):
+class WhiteWaveforms(DenoisingNetwork):
     """The exact answer where audio is white noise of a known loudness: Wiener's filter on the waveform."""
 
-    noise_level = "timestep"
+    noise_level: NoiseLevel = "timestep"
 
     def __init__(self, codec: AudioCodec, schedule: NoiseSchedule, loudness: float) -> None:
         super().__init__()
         self.codec, self.schedule, self.loudness = codec, schedule, loudness
 
-    def forward(self, x: Tensor, level: Tensor, condition: Tensor | None) -> Tensor:
-        signal_rate, noise_rate = (rate.reshape(-1)[0] for rate in self.schedule.rates(level.long()))
-        heard = self.codec.waveform(self.codec.natural(x / signal_rate))
+    def forward(self, x_t: Tensor, noise_level: Tensor, condition: Tensor | None) -> Tensor:
+        signal_rate, noise_rate = (rate.reshape(-1)[0] for rate in self.schedule.rates(noise_level.long()))
+        heard = self.codec.waveform(self.codec.natural(x_t / signal_rate))
         noise = noise_rate / signal_rate / noise_rows(self.codec, 1.0).max()  # of it, as loud as in the waveform
         kept = self.loudness**2 / (self.loudness**2 + noise**2)
         return self.codec.standardised(self.codec.channels_of(kept * heard))
@@ -152,18 +154,18 @@ def test_noise_on_samples_is_taken_off_as_wiener_does(voices: Made) -> None:
     assert kept == pytest.approx(0.64 / 1.64, abs=0.03)
 
 
-class Normalising(nn.Module):
+class Normalising(DenoisingNetwork):
     """The exact noise where x_0 is standard normal, in bf16, of an input brought to the loudness it is trained with."""
 
-    noise_level = "timestep"
+    noise_level: NoiseLevel = "timestep"
 
     def __init__(self, schedule: NoiseSchedule) -> None:
         super().__init__()
         self.schedule = schedule
 
-    def forward(self, x: Tensor, level: Tensor, condition: Tensor | None) -> Tensor:
-        _, noise_rate = self.schedule.rates(level.long())
-        return (noise_rate * x / x.square().mean().sqrt()).bfloat16()
+    def forward(self, x_t: Tensor, noise_level: Tensor, condition: Tensor | None) -> Tensor:
+        _, noise_rate = self.schedule.rates(noise_level.long())
+        return (noise_rate * x_t / x_t.square().mean().sqrt()).bfloat16()
 
 
 def test_a_prior_that_predicts_noise_works_on_a_cosine_schedule(voices: Made) -> None:

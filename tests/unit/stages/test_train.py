@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from linnet.inference.diffusion_model import build_network
+from linnet.models.build import build_network
 from linnet.recipe import TrainingRecipe
 from linnet.training.distributed import DistributedContext
 from linnet.training.loss import DiffusionLoss
