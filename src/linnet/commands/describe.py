@@ -21,7 +21,7 @@ from linnet.inference.diffusion_model import DiffusionModel
 from linnet.inference.noising import NOISING_EXAMPLES, NOISING_STEPS
 from linnet.inference.reference_sets import UNTRAINED_STEPS
 from linnet.inference.sampling import plan_samples
-from linnet.modalities.codec import Statistics
+from linnet.modalities.statistics import neutral_statistics
 from linnet.models.build import build_network
 from linnet.models.device import to_device
 from linnet.models.hashed_text_encoder import PARTS_PER_WORD
@@ -159,17 +159,6 @@ def _stored_bytes(recipe: TrainingRecipe) -> int:
             return math.prod(recipe.data.shape)
 
 
-def neutral_statistics(recipe: TrainingRecipe) -> Statistics:
-    """What preprocess would measure on some data of no importance."""
-    channels, bins, _ = recipe.data.shape
-    if isinstance(recipe.data, Audio):
-        recording = {"name": "", "labels": ["one"], "caption": "three words here"}
-        scales = {"mean": [0.0] * bins, "scale": [1.0] * bins, "peak": [10.0] * bins}
-        return scales | {"recordings": [recording], "recording_counts": [1], "label_names": ["one"]}
-    classes = {"class_names": ["one"], "class_counts": [1]}
-    return {"mean": [0.5] * channels, "std": [0.25] * channels} | classes
-
-
 def _random_examples(recipe: TrainingRecipe, count: int) -> NDArray[Any]:
     rng = np.random.default_rng(0)
     match recipe.data:
@@ -193,7 +182,7 @@ def _time_training(recipe: TrainingRecipe, device: torch.device) -> float:
     state = new_state(network, section, DistributedContext.alone(device))
     examples = _random_examples(recipe, 4 * section.batch_size)
     labels = np.zeros(len(examples), dtype=np.int64)
-    compute_loss = DiffusionLoss(recipe, neutral_statistics(recipe), examples, labels, state.ranks, start_step=0)
+    compute_loss = DiffusionLoss(recipe, neutral_statistics(recipe.data), examples, labels, state.ranks, start_step=0)
     with tempfile.TemporaryDirectory() as scratch:
         checkpoints = CheckpointStore(Path(scratch), every_seconds=math.inf)
         return _median_seconds(lambda: train_step(state, section, compute_loss, checkpoints), device)
@@ -210,7 +199,7 @@ def _time_both_drawings(recipe: Recipe, device: torch.device) -> tuple[float, fl
 def _time_drawing(recipe: TrainingRecipe, section: SampleSection, device: torch.device) -> float:
     """Seconds for one sample and one step, drawn in batches as the stages do."""
     network = to_device(build_network(recipe), device)
-    statistics = neutral_statistics(recipe)
+    statistics = neutral_statistics(recipe.data)
     diffusion_model = DiffusionModel.of(network, recipe, statistics, device)
     count = min(DRAW_BATCH, section.num_samples)
     steps = min(MEASURED_DRAW_STEPS, recipe.diffusion.schedule.num_timesteps)

@@ -13,7 +13,7 @@ from linnet.inference.batching import index_batches
 from linnet.inference.diffusion_model import DiffusionModel
 from linnet.inference.requests import GenerationError, GenerationRequest
 from linnet.inference.sampling import SamplingPlan
-from linnet.modalities.codec import Stored
+from linnet.modalities.base import Examples
 from linnet.modalities.conditions import parse_prompt
 from linnet.modalities.write import write_example
 from linnet.progress import ProgressBar, log
@@ -83,7 +83,7 @@ def _check_out(out: Path) -> None:
         raise GenerationError(f"--out {out}: is there already, and was not made by linnet generate; give a new folder")
 
 
-def _write(folder: Path, model: DiffusionModel, plan: SamplingPlan, examples: Stored, prompts: list[str]) -> None:
+def _write(folder: Path, model: DiffusionModel, plan: SamplingPlan, examples: Examples, prompts: list[str]) -> None:
     """Everything to look at and listen to."""
     data: DataSection = model.recipe.data
     with (folder / MANIFEST).open("w", newline="", encoding="utf-8") as file:
@@ -92,7 +92,7 @@ def _write(folder: Path, model: DiffusionModel, plan: SamplingPlan, examples: St
         for index, (example, prompt) in enumerate(zip(examples, prompts, strict=True)):
             name = write_example(folder / f"{index:06d}", example, data)
             writer.writerow([index, plan.section.seed, prompt, name])
-    html.save_png(folder / GRID, html.grid(model.codec.images(examples)))
+    html.save_png(folder / GRID, html.grid(model.codec.preview(examples)))
     lead = f"{describe_sampling(plan.section)}."
     write_text(folder / PAGE, render_samples(data, examples, prompts, title="Generated on request", lead=lead))
 

@@ -15,9 +15,11 @@ from linnet.diffusion.multidiffusion import windowed
 from linnet.diffusion.samplers import OnStep, PerSampleNoise, PredictX0, sample
 from linnet.diffusion.schedule import NoiseSchedule, build_schedule
 from linnet.errors import LinnetError, first_line
-from linnet.files import ArtifactError, read_json
-from linnet.modalities.codec import Codec, Statistics, build_codec
+from linnet.files import ArtifactError
+from linnet.modalities.base import Codec
 from linnet.modalities.conditions import Condition, build_encoder
+from linnet.modalities.dispatch import build_codec
+from linnet.modalities.statistics import Statistics, read_statistics
 from linnet.models.build import build_network
 from linnet.models.conditioning import ConditionEncoder
 from linnet.models.denoising_network import DenoisingNetwork
@@ -57,7 +59,7 @@ class DiffusionModel:
         """The model folder made by train, ready to sample from. Raises ArtifactError if it is incomplete or damaged."""
         read_provenance(model, made_by="train")
         recipe = load_training_recipe(model)
-        statistics = read_json(model / Model.statistics, made_by="train")
+        statistics = read_statistics(model / Model.statistics, made_by="train")
         network = build_network(recipe)
         if weights != "untrained":
             load_weights(model / (Model.ema_weights if weights == "ema" else Model.weights), network)

@@ -16,13 +16,15 @@ from linnet.inference.degradations.base import AnyDegradation
 from linnet.inference.degradations.files import read_pixels, read_waveform
 from linnet.inference.diffusion_model import DiffusionModel
 from linnet.inference.restoration import solve_file
-from linnet.modalities.codec import AudioCodec, Codec, ImageCodec, Stored, to_samples
+from linnet.modalities.audio_codec import AudioCodec, to_int16
+from linnet.modalities.base import Codec, Examples
+from linnet.modalities.image_codec import ImageCodec
 from linnet.recipe import ComplexSpectrogram, MagnitudeSpectrogram, RestoreSection
 
 
 def restore_file(
     process: AnyDegradation, section: RestoreSection, model: DiffusionModel, given: RestorationInput
-) -> tuple[Stored, tuple[str, ...]]:
+) -> tuple[Examples, tuple[str, ...]]:
     """The restored example, decoded, and what was converted when the file was read.
 
     Raises:
@@ -43,15 +45,15 @@ def _restore_audio(
 ) -> tuple[NDArray[np.int16], tuple[str, ...]]:
     samples, notes = read_waveform(given.file, codec.data)
     spectrum = _spectrum(codec, samples).to(model.device)
-    natural = as_channels(spectrum, codec.data.representation)
-    problem = process.pose_file((natural.shape[1], natural.shape[2], natural.shape[3]), given)
-    gain = _gain(codec, natural, problem.mask)
+    features = as_channels(spectrum, codec.data.representation)
+    problem = process.pose_file((features.shape[1], features.shape[2], features.shape[3]), given)
+    gain = _gain(codec, features, problem.mask)
     problem = dataclasses.replace(problem, amplitude=problem.amplitude * gain)
-    y = process.observe_file(problem, codec.standardised(natural * gain))
+    y = process.observe_file(problem, codec.standardize(features * gain))
     restored = solve_file(process, section, model, problem, y)
     known = KnownBins(spectrum, ~problem.mask[0])
-    waveform = codec.waveform(codec.natural(restored) / gain, known=known)[:, : len(samples)]
-    return to_samples(process.keep_known_samples(waveform, torch.from_numpy(samples)))[0], notes
+    waveform = codec.waveform(codec.unstandardize(restored) / gain, known=known)[:, : len(samples)]
+    return to_int16(process.keep_known_samples(waveform, torch.from_numpy(samples)))[0], notes
 
 
 def _restore_image(
@@ -79,14 +81,14 @@ def _spectrum(codec: AudioCodec, samples: NDArray[np.float32]) -> Tensor:
     return codec.transform.spectrum(waveform)
 
 
-def _gain(codec: AudioCodec, natural: Tensor, mask: Tensor) -> float:
+def _gain(codec: AudioCodec, features: Tensor, mask: Tensor) -> float:
     """What makes the observed part of a recording [1, C, F, T] as loud as training examples were there on average."""
-    observed = (~mask).expand_as(natural)
+    observed = (~mask).expand_as(features)
     match codec.data.representation:
         case ComplexSpectrogram():
-            level = float(codec.standardised(natural)[observed].square().mean().sqrt())
+            level = float(codec.standardize(features)[observed].square().mean().sqrt())
         case MagnitudeSpectrogram():
-            level = float(natural[observed].mean() / codec.mean.expand_as(natural)[observed].mean())
+            level = float(features[observed].mean() / codec.mean.expand_as(features)[observed].mean())
         case _:
             assert_never(codec.data.representation)
     return 1 / level if level > 0 else 1.0

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from linnet.diffusion.operators import LinearOperator, RowScaled
-from linnet.modalities.codec import AudioCodec, Codec, ImageCodec
+from linnet.modalities.audio_codec import AudioCodec
+from linnet.modalities.base import Codec
+from linnet.modalities.image_codec import ImageCodec
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class InverseProblem:
             return y
         match self.codec:
             case AudioCodec():
-                in_x = self.codec.channels_of(self.amplitude * noise) / self.codec.scale
+                in_x = self.codec.spectrogram(self.amplitude * noise) / self.codec.scale
             case ImageCodec():
                 in_x = self.amplitude * noise / self.codec.std
             case _:
@@ -92,7 +94,7 @@ class InverseProblem:
         if self.amplitude == 0 or not isinstance(self.codec, AudioCodec):
             return y
         white = self.noise_std / self.row_scale * self.codec.scale * noise
-        return y + self.row_scale * self.codec.inconsistent(white) / self.codec.scale
+        return y + self.row_scale * self.codec.inconsistency(white) / self.codec.scale
 
 
 def noise_rows(codec: Codec, noise_std: float) -> Tensor:

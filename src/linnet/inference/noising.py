@@ -6,7 +6,7 @@ from torch import Tensor
 from linnet.diffusion.objective import diffuse
 from linnet.inference.diffusion_model import DiffusionModel
 from linnet.inference.sampling import SamplingPlan
-from linnet.modalities.codec import Stored
+from linnet.modalities.base import Examples
 from linnet.recipe import DDPM
 
 NOISING_EXAMPLES = 2
@@ -14,7 +14,7 @@ NOISING_SNAPSHOTS = 10
 NOISING_STEPS = 100  # ancestral steps, a snapshot every tenth
 
 
-def noising_snapshots(model: DiffusionModel, plan: SamplingPlan) -> Stored:
+def noising_snapshots(model: DiffusionModel, plan: SamplingPlan) -> Examples:
     """Decoded examples [rows, snapshots, ...], two rows for each of the plan's first examples.
 
     The first row goes backward: ancestral sampling. The second goes forward: the finished example, noised to the same

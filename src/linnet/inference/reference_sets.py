@@ -11,7 +11,7 @@ from linnet.data.arrays import open_array
 from linnet.inference.batching import index_batches
 from linnet.inference.diffusion_model import DiffusionModel
 from linnet.inference.sampling import num_frames, plan_samples, write_samples
-from linnet.modalities.codec import Stored
+from linnet.modalities.base import Examples
 from linnet.recipe import DPMSolver, Recipe, SampleSection
 
 UNTRAINED_STEPS = 20
@@ -25,24 +25,24 @@ class Sets:
     their length, or the whole split where that is smaller: a Frechet distance depends on how many there are.
     """
 
-    model: Stored
-    untrained: Stored
-    noise: Stored
-    real: Stored  # of the other split: what a very good model would look like
+    model: Examples
+    untrained: Examples
+    noise: Examples
+    real: Examples  # of the other split: what a very good model would look like
 
 
-def examples_of(recipe: Recipe, dataset: Path, split: str) -> Stored:
+def examples_of(recipe: Recipe, dataset: Path, split: str) -> Examples:
     """All of a split: uint8 images [N, H, W, 3] or int16 waveforms [N, samples]."""
     return np.asarray(open_array(dataset / Dataset.examples(recipe.data, split)))
 
 
-def subset(examples: Stored, count: int, seed: int) -> Stored:
+def subset(examples: Examples, count: int, seed: int) -> Examples:
     """`count` of them drawn by lot, or all where there are fewer; in their order."""
     rows = np.random.default_rng(seed).permutation(len(examples))[:count]
     return np.asarray(examples[np.sort(rows)])
 
 
-def pure_noise(recipe: Recipe, diffusion_model: DiffusionModel, count: int, batch_size: int) -> Stored:
+def pure_noise(recipe: Recipe, diffusion_model: DiffusionModel, count: int, batch_size: int) -> Examples:
     """What the sampler starts from, as people would see or hear it: Gaussian noise with the data's mean and scale."""
     rng = np.random.default_rng(recipe.evaluate.seed)
     channels, height, width = recipe.data.shape
@@ -54,7 +54,7 @@ def pure_noise(recipe: Recipe, diffusion_model: DiffusionModel, count: int, batc
     return np.concatenate(decoded)
 
 
-def untrained(section: SampleSection, diffusion_model: DiffusionModel, scratch: Path, batch_size: int) -> Stored:
+def untrained(section: SampleSection, diffusion_model: DiffusionModel, scratch: Path, batch_size: int) -> Examples:
     """As many examples from the same network before training, by a fast sampler: it has nothing to get right."""
     steps = min(UNTRAINED_STEPS, diffusion_model.recipe.diffusion.schedule.num_timesteps)
     section = section.model_copy(update={"sampler": DPMSolver(kind="dpm_solver_pp_2m", num_steps=steps)})

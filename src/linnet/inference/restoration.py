@@ -19,7 +19,7 @@ WHITENING_STREAM = 0x3117E
 
 @dataclass(frozen=True)
 class Restoration:
-    """Held-out examples degraded and restored, in natural units [N, C, H, W]: pixels in 0..1, or spectrograms."""
+    """Held-out examples degraded and restored, as features [N, C, H, W] of the codec: pixels in 0..1, or spectrograms."""
 
     clean: Tensor
     observed: Tensor
@@ -40,11 +40,11 @@ def restore_examples(
             solve(process, section, model, problem, y[indices], indices, on_step=lambda t, x: bar.advance())
             for indices in batches
         ]
-    natural = model.codec.natural
+    unstandardize = model.codec.unstandardize
     return Restoration(
-        clean=natural(clean),
-        observed=natural(process.as_example(problem, y)) * ~problem.mask,
-        restored=natural(torch.cat(restored)),
+        clean=unstandardize(clean),
+        observed=unstandardize(process.as_example(problem, y)) * ~problem.mask,
+        restored=unstandardize(torch.cat(restored)),
         baseline=process.baseline(problem, y),
         mask=problem.mask,
     )

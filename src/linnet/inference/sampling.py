@@ -14,8 +14,9 @@ from linnet.data.arrays import ArrayWriter
 from linnet.diffusion.samplers import OnStep
 from linnet.inference.diffusion_model import DiffusionModel
 from linnet.modalities import conditions as conditioning
-from linnet.modalities.codec import Statistics, Stored
+from linnet.modalities.base import Examples
 from linnet.modalities.conditions import Condition
+from linnet.modalities.statistics import Statistics
 from linnet.progress import ProgressBar
 from linnet.recipe import AsTrained, Audio, Longer, SampleSection, TrainingRecipe
 
@@ -84,11 +85,11 @@ class SamplingPlan:
             on_step=on_step,
         )
 
-    def decode(self, model: DiffusionModel, x: Tensor) -> Stored:
+    def decode(self, model: DiffusionModel, x: Tensor) -> Examples:
         """Images, or waveforms cut to their length. Raises NotFiniteError where the sampler left the numbers."""
         return model.codec.decode(x)[:, : self.length.samples]
 
-    def generate(self, model: DiffusionModel, indices: list[int], *, on_step: OnStep | None = None) -> Stored:
+    def generate(self, model: DiffusionModel, indices: list[int], *, on_step: OnStep | None = None) -> Examples:
         """`sample`, decoded."""
         return self.decode(model, self.sample(model, indices, on_step=on_step))
 

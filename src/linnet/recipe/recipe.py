@@ -4,7 +4,7 @@ from typing import Annotated, Self, get_args
 
 from pydantic import Field, model_validator
 
-from linnet.recipe.data import Audio, CaltechBirds, DataSection
+from linnet.recipe.data import Audio, DataSection, Images
 from linnet.recipe.diffusion import CosineSchedule, DiffusionSection
 from linnet.recipe.evaluate import AudioFeatures, EvaluateSection, ImageFeatures, can_have_metric, metric_names
 from linnet.recipe.model import ClassLabel, Conditioning, ModelSection, MultiLabel, Text, Unconditional
@@ -45,7 +45,7 @@ class Recipe(TrainingRecipe):
                     "[conditioning] kind = 'class_label', but a recording has several labels or none. Use "
                     "'multi_label', 'text' or 'none'."
                 )
-            case CaltechBirds(), MultiLabel():
+            case Images(), MultiLabel():
                 raise ValueError(
                     "[conditioning] kind = 'multi_label', but an image has one class. Use 'class_label', 'text' or "
                     "'none'."

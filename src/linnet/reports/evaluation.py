@@ -8,8 +8,8 @@ import numpy as np
 
 from linnet.artifacts import Report
 from linnet.inference.reference_sets import subset
-from linnet.modalities.codec import Stored
-from linnet.recipe import Audio, CaltechBirds, Recipe
+from linnet.modalities.base import Examples
+from linnet.recipe import Audio, Images, Recipe
 from linnet.reports import html
 from linnet.reports.previews import players
 
@@ -25,7 +25,7 @@ def write_report(
     folder: Path,
     recipe: Recipe,
     metrics: dict[str, Any],
-    sets: dict[str, Stored],
+    sets: dict[str, Examples],
     pairs: list[tuple[Any, Any]],
 ) -> None:
     """report.html in `folder`.
@@ -48,7 +48,7 @@ def write_report(
     counts = f"{len(sets['model'])} samples, {len(sets['reference'])} real"
     split = f"of the {reference_split} split"
     match recipe.data:
-        case CaltechBirds():
+        case Images():
             page = html.render(
                 "evaluation.html",
                 **common,
@@ -107,11 +107,11 @@ def _rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _players(data: Audio, waveforms: Stored) -> list[dict[str, Any]]:
+def _players(data: Audio, waveforms: Examples) -> list[dict[str, Any]]:
     return players(data, waveforms, [""] * len(waveforms))
 
 
-def _cut(audio: Stored, example: Stored) -> Stored:
+def _cut(audio: Examples, example: Examples) -> Examples:
     """A sample, which may be longer than the training examples, as long as one of them."""
     return audio[: len(example)]
 
@@ -125,6 +125,6 @@ def _restorations(metrics: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _sheet(images: Stored, count: int, columns: int) -> str:
+def _sheet(images: Examples, count: int, columns: int) -> str:
     scale = max(1, SHOWN_SIDE // images.shape[1])
     return html.inline_png(html.grid(np.asarray(images[:count], dtype=np.uint8), columns=columns), scale=scale)

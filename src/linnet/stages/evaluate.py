@@ -37,7 +37,8 @@ from linnet.metrics.distances import (
 )
 from linnet.metrics.extraction import FeatureNetwork, distance_names, extract_features, load_feature_network, protocol
 from linnet.metrics.memorization import nearest
-from linnet.modalities.codec import Codec, ImageCodec, Stored
+from linnet.modalities.base import Codec, Examples
+from linnet.modalities.image_codec import ImageCodec
 from linnet.progress import ProgressBar, log
 from linnet.recipe import Audio, DataSection, Features, Recipe
 from linnet.reports.evaluation import NEIGHBOUR_PAIRS, write_report
@@ -156,7 +157,7 @@ def _other(split: str) -> str:
 
 
 def _measure(
-    recipe: Recipe, sets: Sets, reference: Stored, device: torch.device, network: FeatureNetwork | None
+    recipe: Recipe, sets: Sets, reference: Examples, device: torch.device, network: FeatureNetwork | None
 ) -> dict[str, Any]:
     section = recipe.evaluate
     scores, intervals, context, protocols = {}, {}, {}, {}
@@ -182,11 +183,11 @@ def _measure(
     return {"scores": scores, "intervals": intervals, "context": context, "protocols": protocols, "counts": counts}
 
 
-def _in_segments(data: DataSection, reference: Stored) -> str:
+def _in_segments(data: DataSection, reference: Examples) -> str:
     return f", in segments of {reference.shape[1] / data.sample_rate_hz:.3g} s" if isinstance(data, Audio) else ""
 
 
-def _segments(data: DataSection, examples: Stored, length: int) -> Stored:
+def _segments(data: DataSection, examples: Examples, length: int) -> Examples:
     """[N, P, ...]: waveforms in segments as long as the reference's, for what is averaged over time depends on how long.
 
     Less than a segment at the end is left out. Images are one segment.
@@ -198,7 +199,11 @@ def _segments(data: DataSection, examples: Stored, length: int) -> Stored:
 
 
 def _features(
-    features: Features, data: DataSection, sets: dict[str, Stored], device: torch.device, network: FeatureNetwork | None
+    features: Features,
+    data: DataSection,
+    sets: dict[str, Examples],
+    device: torch.device,
+    network: FeatureNetwork | None,
 ) -> dict[str, Tensor]:
     """float64 [N, R, d] of each set [N, P, ...]: R rows of all P segments of an example."""
     vectors, every = {}, {of: segments.reshape(-1, *segments.shape[2:]) for of, segments in sets.items()}
@@ -237,7 +242,9 @@ def _distances(recipe: Recipe, real: Tensor) -> tuple[Callable[[Tensor], float],
     return frechet, kernel
 
 
-def _memory(codec: Codec, drawn: Stored, train: Stored, test: Stored) -> tuple[dict[str, float], list[tuple[Any, Any]]]:
+def _memory(
+    codec: Codec, drawn: Examples, train: Examples, test: Examples
+) -> tuple[dict[str, float], list[tuple[Any, Any]]]:
     """How near samples and held-out examples come to the training examples, and pairs to look at or listen to."""
     mirrored = isinstance(codec, ImageCodec)
     known = codec.thumbnails(train)

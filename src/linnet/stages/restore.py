@@ -13,7 +13,7 @@ from linnet.files import ArtifactError, new_folder
 from linnet.inference.degradations import build_degradation
 from linnet.inference.diffusion_model import DiffusionModel
 from linnet.inference.restoration import Restoration, restore_examples
-from linnet.modalities.codec import Codec
+from linnet.modalities.base import Codec
 from linnet.progress import log
 from linnet.recipe import Audio, Recipe
 
@@ -57,7 +57,7 @@ def _held_out(recipe: Recipe, dataset: Path, codec: Codec, device: torch.device)
 def _previews(codec: Codec, restoration: Restoration, count: int) -> NDArray[np.generic]:
     """The first examples decoded, [count, 4, ...]: clean, observed, baseline, restored."""
     columns = (restoration.clean, restoration.observed, restoration.baseline, restoration.restored)
-    return np.stack([codec.decode(codec.standardised(natural[:count])) for natural in columns], axis=1)
+    return np.stack([codec.decode(codec.standardize(features[:count])) for features in columns], axis=1)
 
 
 def _write(folder: Path, restoration: Restoration, previews: NDArray[np.generic]) -> None:

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from linnet.artifacts import Model, Samples, check_settings, input_hash, is_current, write_provenance
 from linnet.audio.loudness import loudness_dbfs
 from linnet.data.arrays import ArrayWriter, open_array, write_array
-from linnet.files import ArtifactError, new_folder, read_json, write_text
+from linnet.files import ArtifactError, new_folder, write_text
 from linnet.hashes import folder_hash
 from linnet.inference.batching import index_batches
 from linnet.inference.diffusion_model import DiffusionModel, load_training_recipe
 from linnet.inference.noising import noising_snapshots
 from linnet.inference.sampling import SamplingPlan, plan_samples, write_samples
-from linnet.modalities.codec import Statistics
 from linnet.modalities.conditions import as_text
+from linnet.modalities.statistics import Statistics, read_statistics
 from linnet.modalities.write import write_example
 from linnet.progress import log
 from linnet.recipe import Audio, Recipe, TrainingRecipe
@@ -88,7 +88,7 @@ def collect(recipe: Recipe, *, model: Path, shards: list[Path], out: Path) -> No
         noising = shard / Samples.noising if (shard / Samples.noising).exists() else noising
     if missing := [index for index in range(section.num_samples) if index not in found]:
         raise ArtifactError(f"{len(missing)} of {section.num_samples} samples are missing; run the missing shards")
-    training, statistics = load_training_recipe(model), read_json(model / Model.statistics, made_by="train")
+    training, statistics = load_training_recipe(model), read_statistics(model / Model.statistics, made_by="train")
     with new_folder(out) as folder:
         with ArrayWriter(folder / Samples.examples, found[0].shape, found[0].dtype.type) as writer:
             for index in range(section.num_samples):

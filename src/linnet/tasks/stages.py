@@ -19,6 +19,7 @@ from linnet.errors import LinnetError, Stopped, explain, redact_credentials
 from linnet.files import ArtifactError, read_json, write_text
 from linnet.hashes import folder_hash
 from linnet.launch.trainjob import TrainJobSettings
+from linnet.modalities.statistics import read_statistics
 from linnet.progress import log
 from linnet.recipe import Recipe
 from linnet.recipe.load import parse_recipe
@@ -175,8 +176,8 @@ def preprocess(recipe: str, *, raw: str, raw_hash: str, out: str, page: str) -> 
     _verify(raw, Raw.content_hash(Path(raw)), raw_hash)
     stage.run(_parse(recipe).data, raw=Path(raw), out=Path(out), workers=stage.usable_cores())
     write_text(Path(page), (Path(out) / Dataset.report).read_text(encoding="utf-8"))
-    statistics = read_json(Path(out) / Dataset.statistics, made_by="preprocess")
-    counts = {name: statistics[name] for name in ("train_count", "test_count", "rejected_count")}
+    statistics = read_statistics(Path(out) / Dataset.statistics, made_by="preprocess")
+    counts = statistics.model_dump(include={"train_count", "test_count", "rejected_count"})
     facts = {"content_hash": Dataset.content_hash(Path(out)), **counts, **_made_by(out, "preprocess")}
     return facts | _origin(Path(raw))
 

@@ -11,7 +11,7 @@ import streamlit as st
 
 from linnet.errors import LinnetError, explain
 from linnet.inference.requests import MAX_SECONDS, GenerationRequest, default_seconds
-from linnet.modalities.conditions import Condition, label_names
+from linnet.modalities.conditions import Condition
 from linnet.models.device import pick_device
 from linnet.recipe import ClassLabel, MultiLabel, Text, Unconditional
 from linnet.ui import generation
@@ -109,7 +109,7 @@ def _choose_condition(model: TrainedModel) -> Condition:
             st.caption("This model takes no prompt.")
             return None
         case ClassLabel(num_classes=num_classes):
-            names = label_names(model.statistics)[:num_classes]
+            names = model.statistics.label_names[:num_classes]
             return st.selectbox(
                 "Class",
                 range(len(names)),
@@ -119,7 +119,7 @@ def _choose_condition(model: TrainedModel) -> Condition:
                 key=f"class-{model.key}",
             )
         case MultiLabel():
-            labels = label_names(model.statistics)
+            labels = model.statistics.label_names
             chosen = st.multiselect("Labels", labels, placeholder="no label", key=f"labels-{model.key}")
             return tuple(chosen) or None
         case Text():

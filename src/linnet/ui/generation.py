@@ -16,7 +16,7 @@ from linnet.diffusion.samplers import OnStep, PerSampleNoise
 from linnet.inference.batching import index_batches
 from linnet.inference.requests import GenerationRequest
 from linnet.inference.sampling import SamplingPlan
-from linnet.modalities.conditions import as_text, counts, known_conditions, label_names
+from linnet.modalities.conditions import as_text, known_conditions
 from linnet.modalities.write import encode_example
 from linnet.recipe import Audio
 from linnet.reports import html
@@ -131,7 +131,7 @@ def preview(
     stream = io.BytesIO()
     encode_example(stream, example, data)
     name = f"seed{request.seed}-{index:02d}" + ("" if step is None else f"-step{step:02d}")
-    image = codec.images(example[None])[0]
+    image = codec.preview(example[None])[0]
     if isinstance(data, Audio):
         return Preview(image, wav(example, data.sample_rate_hz), stream.getvalue(), f"{name}.flac", "audio/flac")
     scale = -(-PREVIEW_PIXELS // min(image.shape[:2]))
@@ -157,13 +157,8 @@ def describe(model: TrainedModel, request: GenerationRequest) -> str:
 
 def suggestions(model: TrainedModel) -> list[str]:
     """Labels that the model was trained with, those of most examples first."""
-    weights = dict.fromkeys(label_names(model.statistics), 0)
-    names = (
-        [recording["labels"] for recording in model.statistics["recordings"]]
-        if "recordings" in model.statistics
-        else None
-    )
-    for labels, count in zip(names or [[name] for name in weights], counts(model.statistics), strict=True):
+    weights = dict.fromkeys(model.statistics.label_names, 0)
+    for labels, count in zip(model.statistics.labels, model.statistics.example_counts, strict=True):
         for label in labels:
             weights[label] += count
     used = [label for label, weight in weights.items() if weight]

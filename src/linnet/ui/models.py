@@ -15,7 +15,7 @@ from linnet.artifacts import Samples, read_provenance
 from linnet.errors import LinnetError, first_line
 from linnet.files import ArtifactError
 from linnet.inference.diffusion_model import DiffusionModel, load_training_recipe
-from linnet.modalities.codec import Statistics
+from linnet.modalities.statistics import Statistics
 from linnet.recipe import DDIM, AsTrained, SampleSection, TrainingRecipe, section_hash
 from linnet.stages.register import CHALLENGER, CHAMPION
 from linnet.tracking.client import TrackingError, connect, shown_uri

@@ -14,7 +14,8 @@ from linnet.diffusion.samplers import OnStep, PerSampleNoise, PredictX0
 from linnet.diffusion.schedule import NoiseSchedule
 from linnet.inference.degradations.files import RestorationInput
 from linnet.inference.inverse_problem import InverseProblem
-from linnet.modalities.codec import AudioCodec, Codec
+from linnet.modalities.audio_codec import AudioCodec
+from linnet.modalities.base import Codec
 from linnet.recipe import Audio, Degradation, RestoreSection, Shape
 
 SectionT = TypeVar("SectionT", bound=Degradation)
@@ -51,7 +52,7 @@ class DegradationProcess(abc.ABC, Generic[SectionT]):
 
     @abc.abstractmethod
     def baseline(self, problem: InverseProblem, y: Tensor) -> Tensor:
-        """What people do without a trained prior, in natural units: the restoration that the model has to beat."""
+        """What people do without a trained prior, as features of the codec: what the model has to beat."""
 
     def restored_shape(self, shape: Shape) -> Shape:
         """Of the restoration of a file of `shape`."""

@@ -31,7 +31,7 @@ class UnknownRoom(Reverberation[BlindDereverberation]):
         return self.problem(Identity(), is_blind=True)
 
     def baseline(self, problem: InverseProblem, y: Tensor) -> Tensor:
-        spectrum = as_spectrum(self.codec.natural(self.as_example(problem, y)))
+        spectrum = as_spectrum(self.codec.unstandardize(self.as_example(problem, y)))
         dry = wpe(spectrum, taps=WPE_TAPS, delay=self.wpe_delay, iterations=WPE_ITERATIONS)
         return as_channels(dry, ComplexSpectrogram(kind="complex"))
 

@@ -13,7 +13,7 @@ from linnet.inference.degradations.inpaint_frames import MissingFrames
 from linnet.inference.degradations.inpaint_pixels import MissingPixels
 from linnet.inference.degradations.known_reverb import KnownRoom
 from linnet.inference.degradations.super_resolution import BlockMeans
-from linnet.modalities.codec import Codec
+from linnet.modalities.base import Codec
 from linnet.recipe import DegradationSection
 from linnet.recipe import restore as sections
 

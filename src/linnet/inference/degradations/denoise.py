@@ -23,4 +23,4 @@ class AdditiveNoise(DegradationProcess[Denoise]):
         return x * problem.row_scale
 
     def baseline(self, problem: InverseProblem, y: Tensor) -> Tensor:
-        return self.codec.natural(self.as_example(problem, y))
+        return self.codec.unstandardize(self.as_example(problem, y))

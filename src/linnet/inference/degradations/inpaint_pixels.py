@@ -41,7 +41,7 @@ class MissingPixels(DegradationProcess[InpaintPixels]):
 
     def baseline(self, problem: InverseProblem, y: Tensor) -> Tensor:
         """Known pixels stay; the others get the mean of the known ones around them, in growing circles."""
-        observed = self.codec.natural(self.as_example(problem, y))
+        observed = self.codec.unstandardize(self.as_example(problem, y))
         known = (~problem.mask).expand_as(observed).to(observed.dtype)
         filled = observed * known
         while not bool(known.all()):

@@ -37,7 +37,7 @@ class KnownRoom(Reverberation[KnownReverb]):
 
     def baseline(self, problem: InverseProblem, y: Tensor) -> Tensor:
         """The pseudo-inverse."""
-        return self.codec.natural(problem.operator.pseudo_inverse(y))
+        return self.codec.unstandardize(problem.operator.pseudo_inverse(y))
 
 
 def room_filters(stft: STFT, impulse_response: Tensor, *, max_taps: int) -> Tensor:

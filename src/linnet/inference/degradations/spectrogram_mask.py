@@ -48,7 +48,7 @@ class SpectrogramMask(DegradationProcess[SectionT]):
 
     def baseline(self, problem: InverseProblem, y: Tensor) -> Tensor:
         """Magnitudes drawn straight across what is missing; with phase 0 there, because nobody knows it."""
-        observed, missing = self.codec.natural(self.as_example(problem, y)), problem.mask
+        observed, missing = self.codec.unstandardize(self.as_example(problem, y)), problem.mask
         if isinstance(self.data.representation, MagnitudeSpectrogram):
             magnitude = self.interpolate(as_magnitude(observed, self.data.representation), missing.reshape(-1))
             return as_channels(torch.complex(magnitude, torch.zeros_like(magnitude)), self.data.representation)

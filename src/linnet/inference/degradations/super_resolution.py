@@ -28,5 +28,5 @@ class BlockMeans(DegradationProcess[SuperResolution]):
         return x * problem.row_scale
 
     def baseline(self, problem: InverseProblem, y: Tensor) -> Tensor:
-        small = F.avg_pool2d(self.codec.natural(self.as_example(problem, y)), self.section.factor)
+        small = F.avg_pool2d(self.codec.unstandardize(self.as_example(problem, y)), self.section.factor)
         return F.interpolate(small, scale_factor=float(self.section.factor), mode="bicubic", align_corners=False)
