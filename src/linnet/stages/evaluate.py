@@ -31,7 +31,8 @@ from linnet.metrics.measurement import Measurement, measure
 from linnet.metrics.memorization import memorization
 from linnet.metrics.restoration import restoration_scores
 from linnet.metrics.results import Comparison, Memorization, Metrics, Reference
-from linnet.modalities.codec import Codec, ImageCodec, Stored
+from linnet.modalities.base import Codec, Examples
+from linnet.modalities.image_codec import ImageCodec
 from linnet.progress import log
 from linnet.recipe import Audio, DataSection, Recipe
 from linnet.stages.table import EVALUATE
@@ -91,7 +92,6 @@ def run(
             recipe,
             diffusion_model,
             dataset=dataset,
-            model=model,
             samples=samples,
             scratch=Path(scratch),
             batch_size=batch_size,
@@ -138,23 +138,23 @@ def measure_samples(recipe: Recipe, extractors: Sequence[FeatureExtractor], sets
 
 
 def measure_restorations(recipe: Recipe, restored: Path) -> dict[str, dict[str, Comparison]]:
-    """Mean scores of each task of `recipe.restore`, by its name and the score's."""
+    """Mean scores of each degradation of `recipe.restore`, by its name and the score's."""
     scores = {}
-    for task in recipe.restore.tasks:
+    for degradation in recipe.restore.degradations:
         files = {"restored": Restored.restored, "baseline": Restored.baseline, "observed": Restored.observed}
-        clean, mask = (_tensor(restored / task.name / name) for name in (Restored.clean, Restored.missing))
+        clean, mask = (_tensor(restored / degradation.name / name) for name in (Restored.clean, Restored.mask))
         found = {
-            name: restoration_scores(recipe.data, _tensor(restored / task.name / file), clean, mask)
+            name: restoration_scores(recipe.data, _tensor(restored / degradation.name / file), clean, mask)
             for name, file in files.items()
         }
-        scores[task.name] = {
+        scores[degradation.name] = {
             metric: Comparison(**{name: values[metric] for name, values in found.items()})
             for metric in found["restored"]
         }
     return scores
 
 
-def find_copies(codec: Codec, samples: Stored, train: Stored, test: Stored) -> tuple[Memorization, Stored]:
+def find_copies(codec: Codec, samples: Examples, train: Examples, test: Examples) -> tuple[Memorization, Examples]:
     """How near samples and held-out examples come to the training examples, and pairs [N, 2, ...] for people."""
     as_long = samples[:MEMORIZATION_QUERIES, : train.shape[1]]  # a sample may be longer than the training examples
     is_image = isinstance(codec, ImageCodec)

@@ -19,7 +19,7 @@ from linnet.errors import redact_credentials
 from linnet.files import folder_lock, new_folder
 from linnet.hashes import file_hash
 from linnet.progress import ProgressBar, log
-from linnet.recipe import Audio, CaltechBirds, DataSection
+from linnet.recipe import Audio, DataSection, Images
 
 SYNTHETIC, CALTECH = raw.SYNTHETIC, "caltech"
 HUB = hub.SCHEME
@@ -103,7 +103,7 @@ def check_source(source: str) -> None:
 
 
 def _ingest_caltech(data: DataSection, out: Path, work: Path) -> None:
-    if not isinstance(data, CaltechBirds):
+    if not isinstance(data, Images):
         raise RawDataError(
             f"--source {CALTECH} brings images of birds, and the recipe's data.kind is {data.kind!r}; give "
             f"'{SYNTHETIC}', {hub.GRAMMAR}, a folder or an archive"

@@ -12,10 +12,10 @@ from linnet.data.layouts.audio_folder import read_recordings
 from linnet.data.layouts.caltech import read_index
 from linnet.data.raw import RawDataError
 from linnet.files import new_folder, write_json
-from linnet.modalities import prepare_audio, prepare_images
+from linnet.modalities import audio_preprocess, image_preprocess
 from linnet.modalities.prepared import Prepared, Rejected
 from linnet.progress import log
-from linnet.recipe import Audio, CaltechBirds, DataSection
+from linnet.recipe import Audio, DataSection, Images
 from linnet.stages.table import PREPROCESS
 
 
@@ -53,7 +53,7 @@ def run(data: DataSection, *, raw: Path, out: Path, workers: int) -> None:
 def _check_raw(data: DataSection, raw: Path) -> None:
     """A missing folder is named before anything is hashed."""
     match data:
-        case CaltechBirds():
+        case Images():
             read_index(raw)
         case Audio():
             read_recordings(raw, data)
@@ -63,10 +63,10 @@ def _check_raw(data: DataSection, raw: Path) -> None:
 
 def _prepare(data: DataSection, raw: Path, folder: Path, workers: int) -> Prepared:
     match data:
-        case CaltechBirds():
-            return prepare_images.prepare(data, raw=raw, folder=folder, workers=workers)
+        case Images():
+            return image_preprocess.prepare(data, raw=raw, folder=folder, workers=workers)
         case Audio():
-            return prepare_audio.prepare(data, raw=raw, folder=folder, workers=workers)
+            return audio_preprocess.prepare(data, raw=raw, folder=folder, workers=workers)
         case _:
             assert_never(data)
 

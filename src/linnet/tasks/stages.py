@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar, get_args
 
 from linnet import storage
-from linnet.artifacts import Dataset, Model, Raw, Registration, Restored, Samples, git_commit, read_provenance
+from linnet.artifacts import Dataset, Model, Raw, Registration, git_commit, read_provenance
 from linnet.errors import error_boundary, redact_credentials
 from linnet.files import ArtifactError, read_json, write_text
 from linnet.hashes import folder_hash
 from linnet.launch.trainjob import TrainJobSettings
+from linnet.modalities.statistics import read_statistics
 from linnet.progress import log
 from linnet.recipe import Recipe
 from linnet.recipe.evaluate import LearnedFeatures
@@ -171,8 +172,8 @@ def preprocess(recipe: str, *, raw: str, raw_hash: str, out: str, page: str) -> 
     _verify(raw, Raw.content_hash(Path(raw)), raw_hash)
     stage.run(_parse(recipe).data, raw=Path(raw), out=Path(out), workers=stage.usable_cores())
     write_text(Path(page), (Path(out) / Dataset.report).read_text(encoding="utf-8"))
-    statistics = read_json(Path(out) / Dataset.statistics, made_by="preprocess")
-    counts = {name: statistics[name] for name in ("train_count", "test_count", "rejected_count")}
+    statistics = read_statistics(Path(out) / Dataset.statistics, made_by="preprocess")
+    counts = statistics.model_dump(include={"train_count", "test_count", "rejected_count"})
     facts = {"content_hash": Dataset.content_hash(Path(out)), **counts, **_made_by(out, "preprocess")}
     return facts | _origin(Path(raw))
 
@@ -211,31 +212,32 @@ def train(
 
 @task
 def sample(recipe: str, *, model: str, model_hash: str, out: str, part: int, parts: int) -> Facts:
-    """Draw one part of the samples."""
+    """Generate one shard of the samples."""
     from linnet.stages import sample as stage
 
     _verify(model, Model.content_hash(Path(model)), model_hash)
-    stage.draw_part(
+    stage.sample_shard(
         _parse(recipe),
         model=Path(model),
         out=Path(out),
         device=_device(),
         batch_size=SAMPLE_BATCH,
-        part=int(part),
-        parts=int(parts),
+        shard=int(part),
+        num_shards=int(parts),
     )
     return {"part": int(part), "parts": int(parts), **_made_by(out, "sample")}
 
 
 @task
 def collect(recipe: str, *, model: str, model_hash: str, parts: Sequence[Artifact], out: str, page: str) -> Facts:
-    """Join the parts into one samples folder, and a page to look at."""
+    """Join the shards into one samples folder, and a page to look at."""
+    from linnet.reports.samples import samples_page
     from linnet.stages import sample as stage
 
     _verify(model, Model.content_hash(Path(model)), model_hash)
     parsed = _parse(recipe)
-    stage.collect(parsed, model=Path(model), parts=[Path(part.path) for part in parts], out=Path(out))
-    write_text(Path(page), (Path(out) / Samples.page).read_text(encoding="utf-8"))
+    stage.collect(parsed, model=Path(model), shards=[Path(part.path) for part in parts], out=Path(out))
+    write_text(Path(page), samples_page(parsed, Path(out)))
     content = read_provenance(Path(out), made_by="sample")["content_hash"]
     counts = {"num_samples": parsed.sample.num_samples, "seed": parsed.sample.seed}
     return {"content_hash": content, **counts, **_made_by(out, "sample")}
@@ -243,7 +245,8 @@ def collect(recipe: str, *, model: str, model_hash: str, parts: Sequence[Artifac
 
 @task
 def restore(recipe: str, *, dataset: str, dataset_hash: str, model: str, model_hash: str, out: str, page: str) -> Facts:
-    """Damage held-out examples and bring them back."""
+    """Degrade held-out examples and bring them back."""
+    from linnet.reports.restorations import restorations_page
     from linnet.stages import restore as stage
 
     _verify(dataset, Dataset.content_hash(Path(dataset)), dataset_hash)
@@ -257,9 +260,9 @@ def restore(recipe: str, *, dataset: str, dataset_hash: str, model: str, model_h
         device=_device(),
         batch_size=RESTORE_BATCH,
     )
-    write_text(Path(page), (Path(out) / Restored.page).read_text(encoding="utf-8"))
+    write_text(Path(page), restorations_page(parsed, Path(out)))
     content = read_provenance(Path(out), made_by="restore")["content_hash"]
-    return {"content_hash": content, "tasks": len(parsed.restore.tasks), **_made_by(out, "restore")}
+    return {"content_hash": content, "degradations": len(parsed.restore.degradations), **_made_by(out, "restore")}
 
 
 @task
@@ -351,7 +354,7 @@ def _parse(text: str) -> Recipe:
 
 
 def _device() -> Any:
-    from linnet.inference.diffusion_model import pick_device
+    from linnet.models.device import pick_device
 
     return pick_device(os.environ.get("LINNET_DEVICE") or "auto")
 

@@ -18,11 +18,12 @@ from linnet.data.sources import dvc
 from linnet.data.sources.download import ArchiveError, DownloadError
 from linnet.data.synthetic.birds import SPECIES, make_birds
 from linnet.errors import LinnetError
-from linnet.recipe import CaltechBirds, OfficialSplit
+from linnet.recipe import CaltechLayout, Images, OfficialSplit
 from linnet.stages import ingest
 
-BIRDS = CaltechBirds(
-    kind="caltech_birds",
+BIRDS = Images(
+    kind="images",
+    layout=CaltechLayout(kind="caltech"),
     folder="birds",
     image_size_pixels=8,
     split=OfficialSplit(kind="official"),

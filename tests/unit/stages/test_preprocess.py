@@ -16,16 +16,17 @@ from linnet.data.layouts.caltech import FOLDER
 from linnet.data.raw import RawDataError
 from linnet.data.synthetic.birds import make_birds
 from linnet.hashes import folder_hash
-from linnet.recipe import CaltechBirds, OfficialSplit, SeededSplit
+from linnet.recipe import CaltechLayout, Images, OfficialSplit, SeededSplit
 from linnet.stages import ingest, preprocess
 
 SIZE = 32
 REAL_BIRDS = Path(__file__).parents[3].parent / "shared" / "data" / "birds" / "originals" / "CUB_200_2011.tgz"
 
 
-def birds(split: OfficialSplit | SeededSplit, *, size: int = SIZE, max_rejected_fraction: float = 0.0) -> CaltechBirds:
-    return CaltechBirds(
-        kind="caltech_birds",
+def birds(split: OfficialSplit | SeededSplit, *, size: int = SIZE, max_rejected_fraction: float = 0.0) -> Images:
+    return Images(
+        kind="images",
+        layout=CaltechLayout(kind="caltech"),
         folder="birds",
         image_size_pixels=size,
         split=split,

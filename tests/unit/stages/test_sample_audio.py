@@ -74,7 +74,7 @@ def test_the_table_says_what_was_asked_for(either: Made, samples: Path) -> None:
         return
     known, counts = (
         known_conditions(either.recipe.conditioning, either.statistics),
-        either.statistics["recording_counts"],
+        either.statistics.recording_counts,
     )
     assert set(prompts) <= {text for text, count in zip(known, counts, strict=True) if count}
     assert len(set(prompts)) > 2
@@ -180,14 +180,14 @@ def test_scores_stand_with_their_context_and_protocol(either: Made, report: Path
         assert metrics["intervals"][name]["low"] < metrics["intervals"][name]["high"]
         assert set(metrics["context"][name]) == {"untrained", "noise", "real"}
         protocol = metrics["protocols"][name]
-        assert f"12 samples against {either.statistics['test_count']} test" in protocol
+        assert f"12 samples against {either.statistics.test_count} test" in protocol
         assert "8000 Hz" in protocol
     assert metrics["reference"]["split"] == "test"
 
 
 def test_as_many_real_windows_as_the_samples_have_pieces(music: Made, tmp_path: Path) -> None:
     """A tenth of a second is three windows of 30 ms; of 40 samples not all of the split's windows are enough."""
-    num_real = music.statistics["train_count"]
+    num_real = music.statistics.train_count
     assert 36 < num_real < 120
     for num_samples, wanted in ((12, 36), (40, num_real)):
         changed = music.recipe.model_dump(by_alias=True)
@@ -206,7 +206,7 @@ def test_as_many_real_windows_as_the_samples_have_pieces(music: Made, tmp_path: 
         metrics = measure(longer, folder / "samples", folder / "restored", folder / "report")
         segments = 3 * num_samples
         assert metrics["counts"] == {
-            "reference": music.statistics["test_count"],
+            "reference": music.statistics.test_count,
             "model": segments,
             "untrained": segments,
             "noise": segments,

@@ -55,7 +55,7 @@ def test_a_waveform_takes_a_quarter_or_an_eighth_of_the_bytes(waveform: Made, sp
     small, large = (
         np.load(one.dataset / Dataset.training_examples(one.audio), mmap_mode="r") for one in (waveform, spectrogram)
     )
-    assert len(small) == len(large) == waveform.statistics["train_count"]
+    assert len(small) == len(large) == waveform.statistics.train_count
     channels, _, frames = waveform.audio.shape
     assert large.nbytes / small.nbytes == 4 * channels * frames / (frames - 1)
     hop, bins = waveform.audio.stft.hop_samples, waveform.audio.stft.num_bins

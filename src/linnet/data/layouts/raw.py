@@ -14,7 +14,7 @@ from linnet.data.synthetic import birds, music, voices
 from linnet.errors import redact_credentials
 from linnet.files import copy_folder, new_folder, write_json
 from linnet.progress import ProgressBar
-from linnet.recipe import Audio, CaltechBirds, DataSection
+from linnet.recipe import Audio, DataSection, Images
 
 SYNTHETIC = "synthetic"
 MEGABYTE = 1_000_000
@@ -24,7 +24,7 @@ MOST_NOTES = 5  # kinds of oddities that are said; all of them stand in the data
 def builtin_origin(data: DataSection) -> dict[str, Any]:
     """What source.json says of the built-in set."""
     match data:
-        case CaltechBirds():
+        case Images():
             return {"kind": SYNTHETIC, "version": birds.VERSION}
         case Audio(builtin="music"):
             return {"kind": SYNTHETIC, "set": data.builtin, "version": music.VERSION}
@@ -37,7 +37,7 @@ def builtin_origin(data: DataSection) -> dict[str, Any]:
 def make_builtin(data: DataSection, folder: Path) -> None:
     """Write the built-in set into `folder`."""
     match data:
-        case CaltechBirds():
+        case Images():
             birds.make_birds(folder)
         case Audio(builtin="music"):
             music.make_music(folder)
@@ -50,7 +50,7 @@ def make_builtin(data: DataSection, folder: Path) -> None:
 def origin_of(data: DataSection, **facts: str) -> dict[str, Any]:
     """`facts` about a source, and the settings of the recipe that change how it lies in the raw folder."""
     match data:
-        case CaltechBirds():
+        case Images():
             return dict(facts)
         case Audio():  # lists of labels become text
             return facts | {"label_separator": data.label_separator}
@@ -61,7 +61,7 @@ def origin_of(data: DataSection, **facts: str) -> dict[str, Any]:
 def check(data: DataSection, folder: Path) -> None:
     """Whether a local folder is usable, before anything is copied. Raises RawDataError."""
     match data:
-        case CaltechBirds():
+        case Images():
             caltech.read_index(folder)
         case Audio():
             gathering.check(folder, data)
@@ -72,7 +72,7 @@ def check(data: DataSection, folder: Path) -> None:
 def copy(data: DataSection, source: Path, out: Path, origin: dict[str, Any]) -> None:
     """Make `out` from a local folder, whole or not at all. Raises RawDataError."""
     match data:
-        case CaltechBirds():
+        case Images():
             inner = caltech.find_folder(source)
             with new_folder(out) as folder:
                 copy_folder(inner, folder / caltech.FOLDER, leave_out=(Raw.source,))
@@ -91,7 +91,7 @@ def unpack_archive(data: DataSection, archive: Path, out: Path, origin: dict[str
     """Make `out` from an archive, whole or not at all. Raises ArchiveError or RawDataError."""
     with new_folder(out) as folder, ProgressBar("ingest: files", 0) as bar:
         match data:
-            case CaltechBirds():
+            case Images():
                 unpack(archive, folder, advance=bar.advance)
             case Audio():
                 unpacked = folder / ".unpacked"
@@ -114,7 +114,7 @@ def _unpack_audio(data: Audio, archive: Path, unpacked: Path, folder: Path, adva
 def finish(data: DataSection, folder: Path, origin: dict[str, Any]) -> None:
     """Verify the new raw folder, and write where it came from."""
     match data:
-        case CaltechBirds():
+        case Images():
             caltech.read_index(folder)
         case Audio():
             audio_folder.read_recordings(folder, data)
@@ -126,7 +126,7 @@ def finish(data: DataSection, folder: Path, origin: dict[str, Any]) -> None:
 def summary(data: DataSection, out: Path, source: str) -> list[str]:
     """What is in `out` now, in lines for people."""
     match data:
-        case CaltechBirds():
+        case Images():
             index = caltech.read_index(out)
             classes = {record.label for record in index.records}
             return [f"{out}: {len(index.records)} images of {len(classes)} classes from {redact_credentials(source)}"]

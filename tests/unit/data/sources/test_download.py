@@ -17,12 +17,13 @@ from linnet.data.layouts import caltech
 from linnet.data.sources.download import CHUNK_BYTES, TRIES, DownloadError, download
 from linnet.data.synthetic.birds import make_birds
 from linnet.files import ArtifactError, folder_lock
-from linnet.recipe import CaltechBirds, OfficialSplit
+from linnet.recipe import CaltechLayout, Images, OfficialSplit
 from linnet.stages import ingest
 
 CONTENT = np.random.default_rng(0).bytes(3 * CHUNK_BYTES + 12345)
-BIRDS = CaltechBirds(
-    kind="caltech_birds",
+BIRDS = Images(
+    kind="images",
+    layout=CaltechLayout(kind="caltech"),
     folder="birds",
     image_size_pixels=8,
     split=OfficialSplit(kind="official"),

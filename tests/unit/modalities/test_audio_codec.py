@@ -9,10 +9,12 @@ from torch import Tensor
 from linnet.artifacts import Dataset
 from linnet.audio.griffin_lim import KnownBins
 from linnet.data.arrays import open_array
-from linnet.modalities.codec import AudioCodec, NotFiniteError, Statistics, to_samples
+from linnet.modalities.audio_codec import AudioCodec, to_int16
+from linnet.modalities.base import NotFiniteError
 from linnet.recipe import Audio, ComplexSpectrogram, MagnitudeSpectrogram, Representation
 from support.audio_models import Made, made
 from support.audio_section import SOUND
+from support.statistics import audio_statistics
 
 CPU = torch.device("cpu")
 COMPLEX = ComplexSpectrogram(kind="complex")
@@ -31,11 +33,7 @@ def codec_of(representation: Representation, *, mean: float = 0.0, keep_dc: bool
     stft = SOUND.stft.model_copy(update={"keep_dc": keep_dc})
     data: Audio = SOUND.model_copy(update={"representation": representation, "stft": stft})
     scale = np.geomspace(0.01, 3, stft.num_bins)
-    statistics: Statistics = {
-        "mean": [mean] * stft.num_bins,
-        "scale": scale.tolist(),
-        "peak": [9.0] * stft.num_bins,
-    }
+    statistics = audio_statistics(data, mean=[mean] * stft.num_bins, scale=scale.tolist(), peak=[9.0] * stft.num_bins)
     return AudioCodec(data, statistics, CPU)
 
 
@@ -69,7 +67,9 @@ def test_magnitudes_give_the_spectrum_back() -> None:
     x = codec.encode(torch.from_numpy(stored))
     again = codec.encode(torch.from_numpy(codec.decode(x)))
     inside = slice(4, -4)
-    error = (codec.natural(again) - codec.natural(x))[..., inside].norm() / codec.natural(x)[..., inside].norm()
+    error = (codec.unstandardize(again) - codec.unstandardize(x))[..., inside].norm() / codec.unstandardize(x)[
+        ..., inside
+    ].norm()
     assert error < 0.1
     assert signal_to_error_db(stored, codec.decode(x)) < 20, "or the phase was not made up"
 
@@ -78,7 +78,7 @@ def test_known_phases_bring_a_magnitude_back_to_the_sample() -> None:
     codec, stored = codec_of(ROOT), tones(1, 64 * 16)
     waveform = torch.from_numpy(stored).float() / 32767
     known = KnownBins(codec.transform.spectrum(waveform), torch.ones(BINS, 1, dtype=torch.bool))
-    back = to_samples(codec.waveform(codec.channels_of(waveform), known=known))
+    back = to_int16(codec.waveform(codec.spectrogram(waveform), known=known))
     assert signal_to_error_db(stored, back) > 40
 
 
@@ -95,7 +95,7 @@ def test_training_examples_have_mean_square_one(either: Made) -> None:
 
 def test_standardised_is_the_way_back_of_natural(either: Made) -> None:
     x = torch.randn(2, *either.audio.shape, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(either.codec.standardised(either.codec.natural(x)), x, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(either.codec.standardize(either.codec.unstandardize(x)), x, rtol=1e-4, atol=1e-5)
 
 
 def test_clip_leaves_real_examples_alone_and_nothing_beyond(either: Made) -> None:
@@ -106,16 +106,16 @@ def test_clip_leaves_real_examples_alone_and_nothing_beyond(either: Made) -> Non
     peaks = codec.peak.expand(-1, x.shape[-1])
     assert bool((clipped <= peaks).all())
     assert torch.equal(clipped.amax(dim=(0, 1)), peaks), "audio this loud reaches the limit everywhere"
-    lowest = codec.natural(codec.clip(torch.full_like(x, -1e6)))
+    lowest = codec.unstandardize(codec.clip(torch.full_like(x, -1e6)))
     if isinstance(either.audio.representation, MagnitudeSpectrogram):
         torch.testing.assert_close(lowest, torch.zeros_like(lowest), atol=1e-7, rtol=0)
     else:
-        torch.testing.assert_close(lowest, codec.natural(-peaks).expand_as(lowest))
+        torch.testing.assert_close(lowest, codec.unstandardize(-peaks).expand_as(lowest))
 
 
 def test_loud_rows_are_made_softer_as_a_whole_and_soft_ones_not_louder() -> None:
     audio = torch.tensor([[0.5, -0.25, 0.0], [4.0, -2.0, 1.0], [-1.0, 1.0, 0.5], [0.0, 0.0, 0.0]])
-    assert to_samples(audio).tolist() == [
+    assert to_int16(audio).tolist() == [
         [16384, -8192, 0],
         [32767, -16384, 8192],
         [-32767, 32767, 16384],
@@ -160,7 +160,7 @@ def test_a_row_does_not_depend_on_its_batch(either: Made) -> None:
 
 def test_images_are_drawn_of_audio(either: Made) -> None:
     stored = np.array(open_array(either.dataset / Dataset.waveforms("test"))[:2])
-    images = either.codec.images(stored)
+    images = either.codec.preview(stored)
     assert images.dtype == np.uint8
     assert images.shape == (2, 128, 320, 3)
     assert not np.array_equal(images[0], images[1])

@@ -274,7 +274,7 @@ def _page(
     summary: DatasetSummary,
     rejected: list[Rejected],
 ) -> str:
-    from linnet.modalities.preview import players
+    from linnet.reports.previews import players
 
     waveforms, recordings = (open_array(folder / name("train")) for name in (Dataset.waveforms, Dataset.labels))
     rows = np.linspace(0, len(waveforms) - 1, min(SHOWN_SOUNDS, len(waveforms))).astype(int)

@@ -12,7 +12,7 @@ from linnet.artifacts import Dataset
 from linnet.data.layouts.caltech import FOLDER, read_index
 from linnet.data.raw import RawDataError
 from linnet.data.synthetic.birds import make_birds
-from linnet.recipe import CaltechBirds, SeededSplit
+from linnet.recipe import CaltechLayout, Images, SeededSplit
 from linnet.stages import preprocess
 
 COUNT = 24
@@ -29,9 +29,10 @@ REASONS = {
 }
 
 
-def birds(max_rejected_fraction: float) -> CaltechBirds:
-    return CaltechBirds(
-        kind="caltech_birds",
+def birds(max_rejected_fraction: float) -> Images:
+    return Images(
+        kind="images",
+        layout=CaltechLayout(kind="caltech"),
         folder="birds",
         image_size_pixels=16,
         split=SeededSplit(kind="seeded", train_fraction=0.75, seed=5),

@@ -12,7 +12,7 @@ import soundfile
 from linnet.artifacts import Dataset
 from linnet.data.raw import RawDataError
 from linnet.hashes import folder_hash
-from linnet.modalities.prepare_audio import CONVERTED
+from linnet.modalities.audio_preprocess import CONVERTED
 from support.audio_folders import DATA, GOOD, RATE, Folder, good_recordings, prepare, table, tone
 
 REJECTED = {  # what its reason begins with

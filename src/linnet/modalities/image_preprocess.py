@@ -19,7 +19,7 @@ from linnet.data.images import Crop, UnreadableFile, crop_square, read_crop
 from linnet.data.layouts.caltech import Index, Record, find_folder, image_path, read_index
 from linnet.modalities.prepared import OrderedPool, Prepared, Rejected
 from linnet.progress import ProgressBar
-from linnet.recipe import CaltechBirds, OfficialSplit, SeededSplit
+from linnet.recipe import Images, OfficialSplit, SeededSplit
 from linnet.reports import html
 
 CHUNK = 32  # images a task: few enough to keep all cores busy to the end, enough to hide the hand-over
@@ -51,7 +51,7 @@ class DatasetSummary:
         self.padded += side > min(width, height)
 
 
-def prepare(data: CaltechBirds, *, raw: Path, folder: Path, workers: int) -> Prepared:
+def prepare(data: Images, *, raw: Path, folder: Path, workers: int) -> Prepared:
     """Crop, resize and split the images below `raw` into arrays in `folder`. Raises RawDataError."""
     index = read_index(raw)
     summary, rejected, statistics = _write_arrays(data, index, find_folder(raw), folder, workers)
@@ -61,7 +61,7 @@ def prepare(data: CaltechBirds, *, raw: Path, folder: Path, workers: int) -> Pre
 
 
 def _write_arrays(
-    data: CaltechBirds, index: Index, source: Path, folder: Path, workers: int
+    data: Images, index: Index, source: Path, folder: Path, workers: int
 ) -> tuple[DatasetSummary, list[Rejected], dict[str, Any]]:
     size = data.image_size_pixels
     split_of = _split(data, index)
@@ -106,7 +106,7 @@ def _write_arrays(
     return summary, rejected, statistics
 
 
-def _split(data: CaltechBirds, index: Index) -> dict[int, str]:
+def _split(data: Images, index: Index) -> dict[int, str]:
     """`{image id: split}`; rejects have a place too, so that mending one file moves no other image."""
     match data.split:
         case OfficialSplit():
@@ -174,7 +174,7 @@ class _Manifest:
 
 
 def _page(
-    folder: Path, data: CaltechBirds, statistics: dict[str, Any], summary: DatasetSummary, rejected: Sequence[Rejected]
+    folder: Path, data: Images, statistics: dict[str, Any], summary: DatasetSummary, rejected: Sequence[Rejected]
 ) -> str:
     images = open_array(folder / Dataset.images("train"))
     rows = np.linspace(0, len(images) - 1, min(SAMPLE_PICTURES, len(images))).astype(int)

@@ -1,0 +1,62 @@
+"""What images and audio have in common."""
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linnet.errors import LinnetError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Examples = NDArray[Any]  # what people look at or listen to: uint8 images [N, H, W, 3] or int16 waveforms [N, samples]
+
+
+class NotFiniteError(LinnetError):
+    """The network's output holds infinite or undefined values: it can be neither looked at nor played."""
+
+
+class Codec(Protocol):
+    """Converts between examples as a dataset stores them and the standardized tensors x [B, C, H, W] of the network.
+
+    In between lie *features*: float32 [B, C, H, W] before standardization, pixels in 0..1 or spectrograms as the STFT
+    gives them. H and W are height and width of an image, or frequencies and frames of a spectrogram.
+    """
+
+    def encode(self, stored: "Tensor") -> "Tensor":
+        """A batch as the dataset stores it -> x, float32 [B, C, H, W]."""
+
+    def decode(self, x: "Tensor") -> Examples:
+        """X [B, C, H, W] -> images or waveforms, rounded and within range; W may be longer than in training.
+
+        Raises:
+            NotFiniteError: `x` holds infinite or undefined values.
+        """
+
+    def clip(self, x: "Tensor") -> "Tensor":
+        """Clamp `x` to the range that training examples have; the shape stays."""
+
+    def standardize(self, features: "Tensor") -> "Tensor":
+        """Features [..., C, H, W] -> x of the same shape."""
+
+    def unstandardize(self, x: "Tensor") -> "Tensor":
+        """X [..., C, H, W] -> features of the same shape; undoes `standardize`."""
+
+    def average(self, samples: "Tensor") -> "Tensor":
+        """Posterior samples x [K, B, C, H, W] of the same examples -> the one estimate [B, C, H, W] they agree on."""
+
+    def preview(self, examples: Examples) -> NDArray[np.uint8]:
+        """Decoded examples [N, ...] as images [N, H, W, 3]: audio as pictures of its spectrograms."""
+
+    def thumbnails(self, examples: Examples) -> NDArray[np.uint8]:
+        """Like `preview`, but no larger than the search for near duplicates needs."""
+
+
+def check_finite(x: "Tensor", what: str) -> None:
+    """Raise NotFiniteError if `x` holds infinite or undefined values; `what` is the plural that the message names."""
+    if not bool(x.isfinite().all()):
+        raise NotFiniteError(
+            f"the model made infinite or undefined {what}: set clip_x0 = true, use more sampling steps or precision = "
+            "'fp32', or train longer"
+        )
