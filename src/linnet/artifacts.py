@@ -104,12 +104,10 @@ class Samples:
 
     examples = "samples.npy"  # uint8 [N, height, width, 3] or int16 [N, samples]
     manifest = "samples.csv"
-    grid = "grid.png"
-    noising = "noising.png"
-    page = "report.html"
+    noising = "noising.npy"  # the same [rows, snapshots, ...]: examples coming out of the noise and going back into it
     recipe = "recipe.json"  # the section that made them
     files = "files"
-    indices = "indices.txt"  # in a shard: which of the samples it holds
+    indices = "indices.txt"  # in a shard of the samples: which examples it holds
 
 
 class Restored:
@@ -119,9 +117,8 @@ class Restored:
     observed = "observed.npy"
     restored = "restored.npy"
     baseline = "baseline.npy"
-    missing = "missing.npy"  # bool [C, H, W]: what was not observed
-    page = "report.html"
-    examples = "examples.npy"  # decoded [n, 4 (clean, observed, baseline, restored), ...], for people
+    mask = "mask.npy"  # bool [C, H, W]: True where nothing was observed
+    examples = "examples.npy"  # some decoded [N, 4, ...], to look at or listen to: clean, observed, baseline, restored
 
 
 class Report:
@@ -129,7 +126,8 @@ class Report:
 
     metrics = "metrics.json"
     scores = "scores.csv"  # the same numbers as a table, for plots
-    page = "report.html"
+    untrained = "untrained.npy"  # some samples of the network before training, for people
+    neighbours = "neighbours.npy"  # [N, 2, ...]: samples, each with its nearest training example, for people
 
 
 class Registration:

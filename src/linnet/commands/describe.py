@@ -17,11 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from linnet.inference.diffusion_model import DiffusionModel, place
+from linnet.inference.diffusion_model import DiffusionModel
+from linnet.inference.noising import NOISING_EXAMPLES, NOISING_STEPS
 from linnet.inference.reference_sets import UNTRAINED_STEPS
+from linnet.inference.sampling import plan_samples
 from linnet.modalities.dispatch import get_modality
 from linnet.modalities.statistics import neutral_statistics
 from linnet.models.build import build_network
+from linnet.models.device import to_device
 from linnet.models.hashed_text_encoder import PARTS_PER_WORD
 from linnet.progress import log
 from linnet.recipe import (
@@ -38,7 +41,6 @@ from linnet.recipe import (
     TrainingRecipe,
     Unconditional,
 )
-from linnet.stages.sample import NOISING_EXAMPLES, NOISING_STEPS, length_of, sample_batch, sample_conditions
 from linnet.stages.train import GRID_EXAMPLES, GRID_SAMPLER
 from linnet.training.checkpoint import CheckpointStore
 from linnet.training.distributed import DistributedContext
@@ -163,7 +165,7 @@ def _meta_network(recipe: TrainingRecipe) -> torch.nn.Module:
 
 
 def _time_training(recipe: TrainingRecipe, device: torch.device) -> float:
-    network = place(build_network(recipe), device)
+    network = to_device(build_network(recipe), device)
     section = recipe.train
     state = new_state(network, section, DistributedContext.alone(device))
     examples = _random_examples(recipe, 4 * section.batch_size)
@@ -184,18 +186,16 @@ def _time_both_drawings(recipe: Recipe, device: torch.device) -> tuple[float, fl
 
 def _time_drawing(recipe: TrainingRecipe, section: SampleSection, device: torch.device) -> float:
     """Seconds for one sample and one step, drawn in batches as the stages do."""
-    network = place(build_network(recipe), device)
+    network = to_device(build_network(recipe), device)
     statistics = neutral_statistics(recipe.data)
     diffusion_model = DiffusionModel.of(network, recipe, statistics, device)
     count = min(DRAW_BATCH, section.num_samples)
     steps = min(MEASURED_DRAW_STEPS, recipe.diffusion.schedule.num_timesteps)
     sampler = DPMSolver(kind="dpm_solver_pp_2m", num_steps=steps)
     section = section.model_copy(update={"num_samples": count, "sampler": sampler})
-    length = length_of(recipe, section, None)
 
     def draw() -> None:
-        conditions = sample_conditions(recipe, statistics, section)
-        sample_batch(diffusion_model, section, length, list(range(count)), conditions)
+        plan_samples(recipe, statistics, section).sample(diffusion_model, list(range(count)))
 
     return _median_seconds(draw, device) / count / steps
 
@@ -231,7 +231,7 @@ def _project(recipe: Recipe, step_seconds: float, draw_seconds: float, plain_sec
         + grids * GRID_EXAMPLES * GRID_SAMPLER.num_steps * plain_seconds,
         "sample": STAGE_START_SECONDS + (samples * solver.num_steps + NOISING_EXAMPLES * NOISING_STEPS) * draw_seconds,
         "restore": STAGE_START_SECONDS
-        + len(restore.tasks) * restore.num_examples * restore.num_draws * restore.num_steps * plain_seconds,
+        + len(restore.degradations) * restore.num_examples * restore.num_draws * restore.num_steps * plain_seconds,
         "evaluate": STAGE_START_SECONDS + samples * UNTRAINED_STEPS * draw_seconds,
     }
 

@@ -1,4 +1,4 @@
-"""[evaluate]: how the samples are compared with real examples."""
+"""[evaluate]: in which features the samples are compared with real examples, and what their distances are called."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,8 @@ from linnet.recipe.section import Section
 
 ImageFeatures = Literal["inception", "thumbnail", "texture"]
 AudioFeatures = Literal["log_mel", "vggish", "scripted"]
-Features = Literal["inception", "thumbnail", "texture", "log_mel", "vggish", "scripted"]
+LearnedFeatures = Literal["inception", "vggish", "scripted"]  # of a network whose weights are a file
+Features = Literal[ImageFeatures, AudioFeatures]
 
 
 class EvaluateSection(Section):
@@ -22,7 +23,7 @@ class EvaluateSection(Section):
 
 
 def metric_names(features: Features, *, is_published: bool = True) -> tuple[str, str]:
-    """The Frechet and the kernel distance of a feature.
+    """The names of the Frechet and of the kernel distance in these features.
 
     Args:
         is_published: whether the network has the published weights: only then Inception's may be called FID and KID,
@@ -38,6 +39,6 @@ def metric_names(features: Features, *, is_published: bool = True) -> tuple[str,
 
 
 def can_have_metric(section: EvaluateSection, metric: str) -> bool:
-    """Whether evaluate computes it, with the published weights or with those of another file."""
+    """Whether evaluate computes `metric`, with the published weights or with those of another file."""
     features = section.features
     return any(metric in metric_names(name, is_published=published) for name in features for published in (True, False))

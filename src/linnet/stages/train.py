@@ -24,11 +24,13 @@ from linnet.files import (
     write_json,
     write_text,
 )
-from linnet.inference.diffusion_model import DiffusionModel, place, save_weights
+from linnet.inference.diffusion_model import DiffusionModel
 from linnet.modalities.conditions import known_conditions
 from linnet.modalities.statistics import Statistics, read_statistics
 from linnet.models.build import build_network
 from linnet.models.denoising_network import DenoisingNetwork
+from linnet.models.device import to_device
+from linnet.models.weights import save_weights
 from linnet.progress import ProgressBar, log
 from linnet.recipe import (
     ClassLabel,
@@ -206,7 +208,7 @@ def _fit(
 ) -> TrainState:
     """The trained state: from the newest checkpoint if there is one, else from the start."""
     section, device = recipe.train, ranks.device
-    state = new_state(place(build_network(recipe), device), section, ranks)
+    state = new_state(to_device(build_network(recipe), device), section, ranks)
     if saved := ranks.from_first(checkpoints.load(device) if ranks.is_first else None):
         state.load_state_dict(saved)
         _say(ranks, f"train: going on after step {state.step} of {section.num_steps}")
@@ -256,7 +258,7 @@ def sample_grid(diffusion_model: DiffusionModel, statistics: Statistics) -> NDAr
     x = diffusion_model.sample(
         GRID_SAMPLER.model_copy(update={"num_steps": steps}),
         seed=diffusion_model.recipe.train.seed,
-        numbers=list(range(GRID_EXAMPLES)),
+        indices=list(range(GRID_EXAMPLES)),
         conditions=conditions,
         guidance_scale=1.0,
         clip_x0=True,

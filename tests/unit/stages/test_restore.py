@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from linnet.inference.restoration_scores import measure_restorations
 from torch import Tensor
 
 from linnet.artifacts import Dataset, Restored
@@ -15,7 +16,6 @@ from linnet.files import ArtifactError
 from linnet.hashes import folder_hash
 from linnet.inference.degradations import Problem, build_problem, noise_rows
 from linnet.inference.diffusion_model import DiffusionModel
-from linnet.inference.restoration_scores import measure_restorations
 from linnet.modalities.audio_codec import AudioCodec
 from linnet.models.denoising_network import DenoisingNetwork
 from linnet.recipe import (

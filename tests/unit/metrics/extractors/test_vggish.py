@@ -1,6 +1,5 @@
 """VGGish against its published sizes, a front end written as loops, and its layers applied one by one."""
 
-import hashlib
 import itertools
 from pathlib import Path
 
@@ -11,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from linnet.audio.mel import mel_filters
-from linnet.metrics import vggish
-from linnet.metrics.audio_features import Embedding, extract, load_embedding
-from linnet.metrics.vggish import PATCH_SAMPLES, VGGish, log_mel_patches
+from linnet.metrics.extractors import vggish
+from linnet.metrics.extractors.vggish import PATCH_SAMPLES, VGGish, VGGishFeatures, log_mel_patches
+from linnet.metrics.extractors.weights import Weights
+from support.extractors import audio_extractor, sha256
 
-CPU = torch.device("cpu")
 CHANNELS = (1, 64, 128, 256, 256, 512, 512)
 SIZES = (6 * 4 * 512, 4096, 4096, 128)
 NAMES = (0, 3, 6, 8, 11, 13)  # of the published state dict: features.0.weight, ...
@@ -61,8 +60,8 @@ def test_front_end_is_the_published_one() -> None:
     for patch, frame in ((0, 0), (0, 95), (1, 0), (1, 50)):
         start = 160 * (96 * patch + frame)
         magnitude = np.abs(np.fft.rfft(audio[0, start : start + 400].double().numpy() * hann, 512))
-        wanted = np.log(magnitude @ filters + 0.01)
-        np.testing.assert_allclose(found[0, patch, frame].numpy(), wanted, rtol=0, atol=1e-4)
+        expected = np.log(magnitude @ filters + 0.01)
+        np.testing.assert_allclose(found[0, patch, frame].numpy(), expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +81,7 @@ def test_patches_fill_or_are_padded(samples: int, patches: int) -> None:
     assert bool(found.isfinite().all())
 
 
-def test_short_audio_end_in_silence() -> None:
+def test_short_audio_ends_in_silence() -> None:
     found = log_mel_patches(waveforms(1, 1600))
     torch.testing.assert_close(found[0, 0, 10:], torch.full((86, 64), float(np.log(0.01))))
     assert float(found[0, 0, :10].max()) > 0
@@ -106,16 +105,23 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def embedding(weights: Path) -> Embedding:
-    return load_embedding("vggish", weights, hashlib.sha256(weights.read_bytes()).hexdigest(), CPU)
+def found_weights(weights: Path) -> Weights:
+    return VGGishFeatures.find_weights(weights, sha256(weights))
 
 
-def test_only_published_weights_make_fad(embedding: Embedding) -> None:
-    assert not embedding.is_published
-    assert not any(parameter.requires_grad for parameter in embedding.parameters())
+@pytest.fixture(scope="module")
+def network(weights: Path) -> VGGish:
+    return VGGishFeatures.load(weights).eval()
 
 
-def test_embedding_is_the_layers_one_by_one(weights: Path, embedding: Embedding) -> None:
+def test_only_published_weights_make_fad(found_weights: Weights) -> None:
+    extractor = audio_extractor("vggish", found_weights)
+    assert not extractor.is_published
+    assert isinstance(extractor, VGGishFeatures)
+    assert not any(parameter.requires_grad for parameter in extractor.network.parameters())
+
+
+def test_embedding_is_the_layers_one_by_one(weights: Path, network: VGGish) -> None:
     """With the loop over pooled places written out: row by row, column by column, channel last."""
     state = torch.load(weights, weights_only=True)
     audio = waveforms(1, PATCH_SAMPLES)
@@ -128,33 +134,33 @@ def test_embedding_is_the_layers_one_by_one(weights: Path, embedding: Embedding)
         flat = state[f"embeddings.{name}.weight"] @ flat + state[f"embeddings.{name}.bias"]
         flat = F.relu(flat) if name < 4 else flat
     with torch.no_grad():
-        found = embedding(audio, 16_000)
+        found = network(audio)
     assert found.shape == (1, 1, 128)
     assert float(found.min()) < 0  # no ReLU after the last layer
     torch.testing.assert_close(found[0, 0], flat, rtol=1e-3, atol=1e-3)
 
 
-def test_each_patch_of_a_audio_is_a_row(embedding: Embedding, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two audio of two patches each, however many go through the network at once: as each patch alone."""
+def test_each_patch_is_a_row(network: VGGish, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two waveforms of two patches each, however many go through the network at once: as each patch alone."""
     both = waveforms(2, PATCH_SAMPLES + 15_360)
     with torch.no_grad():
-        found = embedding(both, 16_000)
-        single = [embedding(both[:, start : start + PATCH_SAMPLES], 16_000) for start in (0, 15_360)]
+        found = network(both)
+        single = [network(both[:, start : start + PATCH_SAMPLES]) for start in (0, 15_360)]
         monkeypatch.setattr(vggish, "PATCHES_AT_ONCE", 3)
-        again = embedding(both, 16_000)
+        again = network(both)
     assert found.shape == (2, 2, 128)
     torch.testing.assert_close(found, torch.cat(single, dim=1), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(again, found, rtol=1e-4, atol=1e-4)
     assert float(torch.pdist(found.flatten(0, 1)).min()) > 1e-2
 
 
-def test_other_rates_are_resampled(embedding: Embedding) -> None:
+def test_other_rates_are_resampled(found_weights: Weights) -> None:
     """The same tone at 16 and at 8 kHz: nearly the same features, unlike those of another tone."""
 
     def features(hz: float, rate: int) -> Tensor:
         tone = np.sin(2 * np.pi * hz * np.arange(rate) / rate)
         audio = np.rint(tone * 9000).astype(np.int16)[None]
-        (found,) = extract("vggish", audio, sample_rate_hz=rate, batch_size=1, device=CPU, embedding=embedding)
+        found = audio_extractor("vggish", found_weights, rate=rate)(audio)[0]
         assert found.dtype == torch.float64
         return found
 

@@ -9,13 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from linnet.metrics import distances
-from linnet.metrics.distances import kernel_audio_distance_to
+from linnet.metrics.distances import KernelAudioDistance
 
 Array = NDArray[np.float64]
 
-
-def kernel_audio_distance(real: Tensor, generated: Tensor) -> float:
-    return kernel_audio_distance_to(real)(generated)
+kernel_audio_distance = KernelAudioDistance("kernel")
 
 
 def gaussian(count: int, dims: int, *, seed: int, scale: float = 1.0, shift: float = 0.0) -> Tensor:
@@ -39,8 +37,8 @@ def direct(x: Array, y: Array) -> float:
 @pytest.mark.parametrize(("count", "other", "dims"), [(20, 13, 7), (11, 30, 1), (2, 2, 3)])
 def test_it_is_the_double_loop(count: int, other: int, dims: int) -> None:
     real, generated = gaussian(count, dims, seed=0), gaussian(other, dims, seed=1, scale=0.7, shift=0.4)
-    wanted = direct(real.numpy(), generated.numpy())
-    assert kernel_audio_distance(real, generated) == pytest.approx(wanted, rel=1e-10, abs=1e-10)
+    expected = direct(real.numpy(), generated.numpy())
+    assert kernel_audio_distance(real, generated) == pytest.approx(expected, rel=1e-10, abs=1e-10)
     single = kernel_audio_distance(real.float(), generated.float())
     assert single == kernel_audio_distance(real.float().double(), generated.float().double())
 
@@ -75,8 +73,8 @@ def of_examples(count: int, rows: int, *, seed: int, spread: float) -> Tensor:
 def test_pairs_of_rows_of_one_example_are_left_out(rows: int, others: int) -> None:
     real = of_examples(7, rows, seed=0, spread=0.3)
     generated = of_examples(5, others, seed=2, spread=0.5) * 0.8
-    wanted = direct_of_examples(real.numpy(), generated.numpy())
-    assert kernel_audio_distance(real, generated) == pytest.approx(wanted, rel=1e-10)
+    expected = direct_of_examples(real.numpy(), generated.numpy())
+    assert kernel_audio_distance(real, generated) == pytest.approx(expected, rel=1e-10)
     assert kernel_audio_distance(real[:, 0], generated[:, 0]) == pytest.approx(
         direct(real[:, 0].numpy(), generated[:, 0].numpy()), rel=1e-10
     )
@@ -116,9 +114,9 @@ def test_between_gaussians_it_is_the_closed_form() -> None:
         return float((square / v) ** (dims / 2) * math.exp(-(apart**2) / (2 * v)))
 
     apart = shift * math.sqrt(dims)
-    wanted = 100 * (mean_kernel(1, 1, 0) + mean_kernel(scale, scale, 0) - 2 * mean_kernel(1, scale, apart))
-    assert wanted > 10
-    assert kernel_audio_distance(real, generated) == pytest.approx(wanted, rel=0.06)
+    expected = 100 * (mean_kernel(1, 1, 0) + mean_kernel(scale, scale, 0) - 2 * mean_kernel(1, scale, apart))
+    assert expected > 10
+    assert kernel_audio_distance(real, generated) == pytest.approx(expected, rel=0.06)
 
 
 def test_it_is_unbiased() -> None:
@@ -135,7 +133,7 @@ def test_the_kernel_is_the_real_sets_whatever_is_generated() -> None:
     assert kernel_audio_distance(real * 1e-3, generated * 1e-3) == pytest.approx(value, rel=1e-9)
     assert kernel_audio_distance(real + 7, generated + 7) == pytest.approx(value, rel=1e-9)
     assert kernel_audio_distance(generated, real) != pytest.approx(value, rel=0.01)
-    distance = kernel_audio_distance_to(real)
+    distance = kernel_audio_distance.from_real(real)
     assert distance(generated) == value
     assert distance(generated[:20]) == kernel_audio_distance(real, generated[:20])
 
@@ -154,5 +152,5 @@ def test_where_most_real_rows_are_equal_the_kernel_tells_equal_from_different() 
     """Silence, mostly: 10 of 12 rows are equal, so 45 of 66 pairs; of 4 generated rows half are that."""
     silence, others = gaussian(1, 40, seed=0, shift=9), gaussian(4, 40, seed=1)
     real, generated = torch.cat([silence.repeat(10, 1), others[:2]]), torch.cat([silence.repeat(2, 1), others[2:]])
-    wanted = 100 * (45 / 66 + 1 / 6 - 2 * (10 * 2) / (12 * 4))
-    assert kernel_audio_distance(real, generated) == pytest.approx(wanted, rel=1e-12)
+    expected = 100 * (45 / 66 + 1 / 6 - 2 * (10 * 2) / (12 * 4))
+    assert kernel_audio_distance(real, generated) == pytest.approx(expected, rel=1e-12)
