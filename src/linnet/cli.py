@@ -187,12 +187,14 @@ def sample(
     device: Device = "auto",
     batch_size: BatchSize = 64,
 ) -> None:
-    """Draw from the trained model: single files (PNG, FLAC), a page, and how noise becomes an example."""
+    """Generate with the trained model: samples, single files (PNG, FLAC), a page, and how noise becomes an example."""
+    from linnet.reports.samples import samples_page
     from linnet.stages import sample as stage
 
     loaded = load_recipe(recipe, overrides or ())
     folder = build / loaded.name
     stage.run(loaded, model=folder / "model", out=folder / "samples", device=_device(device), batch_size=batch_size)
+    _write_page(folder, "samples", samples_page(loaded, folder / "samples"))
 
 
 @app.command()
@@ -203,7 +205,8 @@ def restore(
     device: Device = "auto",
     batch_size: BatchSize = 16,
 ) -> None:
-    """Damage held-out examples as the recipe says and bring them back with the trained model; a page to compare."""
+    """Degrade held-out examples as the recipe says and restore them with the trained model; a page to compare."""
+    from linnet.reports.restorations import restorations_page
     from linnet.stages import restore as stage
 
     loaded = load_recipe(recipe, overrides or ())
@@ -216,16 +219,17 @@ def restore(
         device=_device(device),
         batch_size=batch_size,
     )
+    _write_page(folder, "restorations", restorations_page(loaded, folder / "restored"))
 
 
 @app.command()
 def repair(
     recipe: RecipePath,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The damaged recording or image.")],
-    task: Annotated[
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The degraded recording or image.")],
+    degradation: Annotated[
         str,
         typer.Option(
-            help="The name of a task of the recipe's \\[restore], or one of your own, such as "
+            help="The name of a degradation of the recipe's \\[restore], or one of your own, such as "
             "\"{kind='bandwidth_extension', cutoff_hz=4000.0}\"."
         ),
     ],
@@ -234,7 +238,7 @@ def repair(
         typer.Option(help="Folder for the result. Left out: BUILD/<recipe>/repaired/<FILE's name without its ending>."),
     ] = None,
     impulse_response: Annotated[
-        Path | None, typer.Option(help="For known_reverb: a recording of the room's answer to a click.")
+        Path | None, typer.Option(help="For known_reverb: a recording of the room's response to a click.")
     ] = None,
     mask: Annotated[
         Path | None, typer.Option(help="For inpaint_pixels: an image, white where pixels are missing.")
@@ -244,15 +248,16 @@ def repair(
     device: Device = "auto",
 ) -> None:
     """Restore a recording or image of your own, of any length or size, with the trained model as prior."""
-    from linnet.commands import repair as stage
-    from linnet.recipe.load import parse_task
+    from linnet.commands import repair as command
+    from linnet.inference.degradations import RestorationInput
+    from linnet.recipe.load import parse_degradation
 
     loaded = load_recipe(recipe, overrides or ())
     folder = build / loaded.name
-    stage.run(
+    command.run(
         loaded.restore,
-        parse_task(task, loaded),
-        stage.Given(file, impulse_response, mask),
+        parse_degradation(degradation, loaded),
+        RestorationInput(file, impulse_response, mask),
         model=folder / "model",
         out=out or folder / "repaired" / file.stem,
         device=_device(device),
@@ -260,7 +265,7 @@ def repair(
 
 
 @app.command()
-def draw(
+def generate(
     recipe: RecipePath,
     prompts: Annotated[
         list[str] | None,
@@ -275,21 +280,23 @@ def draw(
     seconds: Annotated[
         float | None, typer.Option(min=0.01, help="Length of audio: up to 600, or the recipe's own if that is longer.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the samples. Left out: BUILD/<recipe>/drawn.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the samples. Left out: BUILD/<recipe>/generated.")
+    ] = None,
     build: Build = BUILD,
     device: Device = "auto",
     batch_size: BatchSize = 64,
 ) -> None:
-    """Draw what you ask for from the trained model: `linnet draw RECIPE "a slow melody on a bell" --seconds 6`."""
-    from linnet.commands import generate as stage
+    """Generate what you ask for: `linnet generate RECIPE "a slow melody on a bell" --seconds 6`."""
+    from linnet.commands import generate as command
 
     loaded = load_recipe(recipe, ())
     folder = build / loaded.name
-    stage.run(
+    command.run(
         loaded.sample,
-        stage.Wish(seed, steps, guidance, seconds, prompts=tuple(prompts or ()), count=count),
+        command.GenerateOptions(tuple(prompts or ()), count, seed, steps, guidance, seconds),
         model=folder / "model",
-        out=out or folder / "drawn",
+        out=out or folder / "generated",
         device=_device(device),
         batch_size=batch_size,
     )
@@ -402,7 +409,7 @@ def ui(
     build: Build = BUILD,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Where the page is served.")] = 8501,
 ) -> None:
-    """Open a page to draw from the trained models of BUILD and of the registry, in a browser."""
+    """Open a page to generate with the trained models of BUILD and of the registry, in a browser."""
     import importlib.util
     import subprocess
 
@@ -420,7 +427,7 @@ def results(
     folders: Annotated[list[Path], typer.Argument(metavar="BUILD/RECIPE...", help="Result folders, such as build/*.")],
 ) -> None:
     """Say what was made: scores, the registered version, and where to look."""
-    from linnet.artifacts import Registration, Samples
+    from linnet.artifacts import Registration
     from linnet.files import read_json
     from linnet.metrics.results import Metrics
 
@@ -440,13 +447,13 @@ def results(
                 f"  {name:<20} {score:.4g}   (pure noise {context.noise:.4g}, untrained network "
                 f"{context.untrained:.4g})"
             )
-        for task, found in metrics.restoration.items():
+        for degradation, found in metrics.restoration.items():
             for metric, values in found.items():
                 print(
-                    f"  {metric + ' ' + task:<20} {values.restored:.4g}   (baseline {values.baseline:.4g}, as observed "
+                    f"  {metric + ' ' + degradation:<20} {values.restored:.4g}   (baseline {values.baseline:.4g}, as observed "
                     f"{values.observed:.4g})"
                 )
-        print(f"  samples   {folder / 'samples' / Samples.page}")
+        print(f"  samples   {folder / 'pages' / 'samples.html'}")
         print(f"  report    {folder / 'pages' / 'evaluation.html'}")
         print(f"  model     models:/{entry['model_name']}@{title}")
 
@@ -462,7 +469,7 @@ def _write_page(folder: Path, name: str, page: str) -> None:
 
 
 def _device(name: str) -> "torch.device":
-    from linnet.inference.diffusion_model import pick_device
+    from linnet.models.device import pick_device
 
     return pick_device(name)
 

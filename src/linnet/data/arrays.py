@@ -48,6 +48,13 @@ class ArrayWriter:
         return magic + length.to_bytes(2, "little") + text.ljust(length - 1).encode("latin1") + b"\n"
 
 
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write a whole array, row by row: `np.save` hides what the system says of a full disk."""
+    with ArrayWriter(path, array.shape[1:], array.dtype.type) as writer:
+        for row in array:
+            writer.append(row)
+
+
 class ChannelStatistics:
     """Exact mean and standard deviation of each channel over all pixels seen: integer sums, so order is no matter."""
 
@@ -81,13 +88,6 @@ def open_array(path: Path) -> NDArray[np.generic]:
     except (OSError, ValueError, EOFError) as reason:
         raise ArtifactError(f"{path}: cannot be used ({first_line(reason)}); make its folder again") from None
     return array
-
-
-def write_array(path: Path, array: NDArray[Any]) -> None:
-    """Write a whole array; unlike `np.save` it says what a full disk says."""
-    with ArrayWriter(path, array.shape[1:], array.dtype.type) as writer:
-        for row in array:
-            writer.append(row)
 
 
 def random_rows(array: NDArray[Any], count: int, seed: int) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""How near a restored example comes to the clean one, and what simple interpolation would have reached."""
+"""How near a restored example comes to the clean one."""
 
 import torch
 from torch import Tensor
@@ -107,31 +107,3 @@ def psnr(estimate: Tensor, clean: Tensor, *, data_range: float) -> Tensor:
     20 log10(data_range / rmse); `data_range` is from the lowest to the highest possible value: 2 for -1..1.
     """
     return (20 * torch.log10(data_range / rmse(estimate, clean))).clamp(max=LIMIT_DB)
-
-
-def interpolate_bins(spectrogram: Tensor, missing: Tensor) -> Tensor:
-    """`spectrogram` [..., F, T] with the bins where `missing` [F] is true drawn straight between their neighbours.
-
-    Beyond the last known bin its value is held. Complex numbers are interpolated as such, real and imaginary part each:
-    where the phases differ they cancel, and the result is too quiet. For the log-spectral distance give magnitudes (any
-    exponent undone), which is the stronger baseline.
-    """
-    return _interpolate(spectrogram, missing, dim=-2)
-
-
-def interpolate_frames(spectrogram: Tensor, missing: Tensor) -> Tensor:
-    """As `interpolate_bins`, over time: `spectrogram` [..., F, T], `missing` [T]."""
-    return _interpolate(spectrogram, missing, dim=-1)
-
-
-def _interpolate(x: Tensor, missing: Tensor, *, dim: int) -> Tensor:
-    assert missing.shape == (x.shape[dim],)
-    known = (~missing.to(x.device)).nonzero().squeeze(1)
-    assert len(known) > 0, "nothing is known"
-    place = torch.arange(x.shape[dim], device=x.device)
-    after = known[torch.searchsorted(known, place).clamp(max=len(known) - 1)]
-    before = known[(torch.searchsorted(known, place, right=True) - 1).clamp(min=0)]
-    weight = ((place - before) / (after - before).clamp(min=1)).to(x.real.dtype)
-    weight = weight[:, None] if dim == -2 else weight
-    low, high = x.index_select(dim, before), x.index_select(dim, after)
-    return low + (high - low) * weight

@@ -4,12 +4,23 @@ The schema has no defaults: a recipe says everything, so a reader (and DVC) sees
 (devices, folders, servers) is no part of it. Imports no torch, so that `linnet check` answers at once.
 """
 
+from linnet.recipe.conditioning import (
+    ClassLabel,
+    Conditioning,
+    HuggingFaceTextEncoder,
+    MultiLabel,
+    Text,
+    TrainedTextEncoder,
+    Unconditional,
+)
 from linnet.recipe.data import (
     STFT,
     Audio,
-    CaltechBirds,
+    CaltechLayout,
     ComplexSpectrogram,
     DataSection,
+    ImageLayout,
+    Images,
     MagnitudeSpectrogram,
     OfficialSplit,
     Representation,
@@ -17,7 +28,7 @@ from linnet.recipe.data import (
     Shape,
     Split,
 )
-from linnet.recipe.diffusion import CosineSchedule, DiffusionSection, LinearSchedule
+from linnet.recipe.diffusion import CosineSchedule, DiffusionSection, LinearSchedule, NoiseLevel
 from linnet.recipe.evaluate import (
     AudioFeatures,
     EvaluateSection,
@@ -26,40 +37,10 @@ from linnet.recipe.evaluate import (
     can_have_metric,
     metric_names,
 )
-from linnet.recipe.model import (
-    TDF,
-    ClassLabel,
-    CompactUNet,
-    Conditioning,
-    DiffusionTransformer,
-    HuggingFaceTextEncoder,
-    ModelSection,
-    MultiLabel,
-    NoFrequencyLayer,
-    Text,
-    TrainedTextEncoder,
-    Unconditional,
-    UNet,
-)
+from linnet.recipe.model import TDF, CompactUNet, DiffusionTransformer, ModelSection, NoFrequencyLayer, UNet
 from linnet.recipe.recipe import Recipe, TrainingRecipe
 from linnet.recipe.register import GateSection, RegisterSection
-from linnet.recipe.restore import (
-    MAGNITUDE_TASKS,
-    PICTURE_TASKS,
-    SOUND_TASKS,
-    BandwidthExtension,
-    BlindDereverberation,
-    Denoise,
-    InpaintBins,
-    InpaintFrames,
-    InpaintPixels,
-    KnownReverb,
-    RestorationTask,
-    RestoreSection,
-    SuperResolution,
-    Task,
-    check_task,
-)
+from linnet.recipe.restore import Degradation, DegradationSection, RestoreSection
 from linnet.recipe.sample import DDIM, DDPM, AsTrained, DPMSolver, Longer, SamplerSection, SampleSection
 from linnet.recipe.section import Section, flatten, section_hash
 from linnet.recipe.train import Adam, AdamW, Precision, TrainSection
@@ -67,18 +48,16 @@ from linnet.recipe.train import Adam, AdamW, Precision, TrainSection
 __all__ = [
     "DDIM",
     "DDPM",
-    "MAGNITUDE_TASKS",
-    "PICTURE_TASKS",
-    "SOUND_TASKS",
     "STFT",
     "TDF",
-    "Task",
+    "Degradation",
+    "DegradationSection",
     "Adam",
     "AdamW",
     "AsTrained",
-    "BandwidthExtension",
-    "BlindDereverberation",
-    "CaltechBirds",
+    "CaltechLayout",
+    "ImageLayout",
+    "Images",
     "ClassLabel",
     "CompactUNet",
     "ComplexSpectrogram",
@@ -86,30 +65,25 @@ __all__ = [
     "CosineSchedule",
     "DPMSolver",
     "DataSection",
-    "Denoise",
     "DiffusionSection",
     "DiffusionTransformer",
     "EvaluateSection",
     "Features",
     "GateSection",
     "HuggingFaceTextEncoder",
-    "InpaintBins",
-    "InpaintFrames",
-    "InpaintPixels",
-    "KnownReverb",
     "LinearSchedule",
     "Longer",
     "MagnitudeSpectrogram",
     "ModelSection",
     "MultiLabel",
     "NoFrequencyLayer",
+    "NoiseLevel",
     "OfficialSplit",
     "ImageFeatures",
     "Precision",
     "Recipe",
     "RegisterSection",
     "Representation",
-    "RestorationTask",
     "RestoreSection",
     "SampleSection",
     "SamplerSection",
@@ -119,7 +93,6 @@ __all__ = [
     "Audio",
     "AudioFeatures",
     "Split",
-    "SuperResolution",
     "Text",
     "TrainSection",
     "TrainedTextEncoder",
@@ -127,7 +100,6 @@ __all__ = [
     "UNet",
     "Unconditional",
     "can_have_metric",
-    "check_task",
     "flatten",
     "metric_names",
     "section_hash",

@@ -48,7 +48,7 @@ class Longer(Section):
 
 
 class SampleSection(Section):
-    """What to draw from the trained model."""
+    """What to generate from the trained model."""
 
     sampler: SamplerSection
     num_samples: PositiveInt

@@ -31,9 +31,11 @@ from linnet.metrics.measurement import Measurement, measure
 from linnet.metrics.memorization import memorization
 from linnet.metrics.restoration import restoration_scores
 from linnet.metrics.results import Comparison, Memorization, Metrics, Reference
-from linnet.modalities.codec import Codec, ImageCodec, Stored
+from linnet.modalities.base import Codec, Examples
+from linnet.modalities.image_codec import ImageCodec
 from linnet.progress import log
 from linnet.recipe import Audio, DataSection, Recipe
+from linnet.stages.table import EVALUATE
 from linnet.tracking.run import NoTracker, RunTracker, Tracker
 
 MEMORIZATION_QUERIES = 256
@@ -80,7 +82,7 @@ def run(
     inputs = _check_inputs(recipe, dataset=dataset, model=model, samples=samples, restored=restored)
     weights = find_weights(section.features, feature_weights, feature_sha256)
     hashes = inputs.hashes if weights is None else inputs.hashes | {"feature_network": weights.sha256}
-    if is_current(out, input_hash("evaluate", [section], hashes)):
+    if is_current(out, input_hash(EVALUATE, [section], hashes)):
         log(f"{out}: already evaluated with these settings")
         return
     extractors = [build_extractor(name, recipe.data, weights, device) for name in section.features]
@@ -90,7 +92,6 @@ def run(
             recipe,
             diffusion_model,
             dataset=dataset,
-            model=model,
             samples=samples,
             scratch=Path(scratch),
             batch_size=batch_size,
@@ -106,13 +107,19 @@ def run(
             counts={name: math.prod(segments.shape[:2]) for name, segments in sets.segments(recipe.data).items()},
             restoration=measure_restorations(recipe, restored),
             memorization=copies,
-            reference=inputs.reference(section.reference_split, len(sets.reference)),
+            reference=Reference(
+                split=section.reference_split,
+                count=len(sets.reference),
+                data_hash=Dataset.reference_hash(dataset, recipe.data, section.reference_split),
+                raw_hash=inputs.raw_hash,
+                code_hash=combined([*inputs.code_hashes, code_hash(EVALUATE)]),
+            ),
         )
         metrics.save(folder)
         write_text(folder / Report.scores, _scores_table(metrics))
         write_array(folder / Report.untrained, sets.untrained[: _num_examples(recipe.data)])
         write_array(folder / Report.neighbours, pairs)
-        write_provenance(folder, "evaluate", [section], hashes)
+        write_provenance(folder, EVALUATE, [section], hashes)
         _track(folder, metrics, inputs.model_key, recipe.name if track_run else None)
     _log_scores(metrics)
 
@@ -133,9 +140,9 @@ def measure_samples(recipe: Recipe, extractors: Sequence[FeatureExtractor], sets
 def measure_restorations(recipe: Recipe, restored: Path) -> dict[str, dict[str, Comparison]]:
     """Mean scores of each degradation of `recipe.restore`, by its name and the score's."""
     scores = {}
-    for degradation in recipe.restore.tasks:
+    for degradation in recipe.restore.degradations:
         files = {"restored": Restored.restored, "baseline": Restored.baseline, "observed": Restored.observed}
-        clean, mask = (_tensor(restored / degradation.name / name) for name in (Restored.clean, Restored.missing))
+        clean, mask = (_tensor(restored / degradation.name / name) for name in (Restored.clean, Restored.mask))
         found = {
             name: restoration_scores(recipe.data, _tensor(restored / degradation.name / file), clean, mask)
             for name, file in files.items()
@@ -147,7 +154,7 @@ def measure_restorations(recipe: Recipe, restored: Path) -> dict[str, dict[str, 
     return scores
 
 
-def find_copies(codec: Codec, samples: Stored, train: Stored, test: Stored) -> tuple[Memorization, Stored]:
+def find_copies(codec: Codec, samples: Examples, train: Examples, test: Examples) -> tuple[Memorization, Examples]:
     """How near samples and held-out examples come to the training examples, and pairs [N, 2, ...] for people."""
     as_long = samples[:MEMORIZATION_QUERIES, : train.shape[1]]  # a sample may be longer than the training examples
     is_image = isinstance(codec, ImageCodec)
@@ -169,16 +176,6 @@ class _Inputs:
     code_hashes: list[str]  # of what made them
     raw_hash: str
     model_key: str  # input hash of the training
-
-    def reference(self, split: str, count: int) -> Reference:
-        """What the samples are compared with."""
-        return Reference(
-            split=split,
-            count=count,
-            data_hash=self.hashes["dataset"],
-            raw_hash=self.raw_hash,
-            code_hash=combined([*self.code_hashes, code_hash("linnet.stages.evaluate")]),
-        )
 
 
 def _check_inputs(recipe: Recipe, *, dataset: Path, model: Path, samples: Path, restored: Path) -> _Inputs:

@@ -8,6 +8,7 @@ from linnet.progress import log
 from linnet.recipe import Recipe
 from linnet.registry import lineage
 from linnet.stages import evaluate, ingest, preprocess, register, restore, sample
+from linnet.stages.table import result_code_hash
 from linnet.tasks import training
 from linnet.tasks.stages import RESTORE_BATCH, SAMPLE_BATCH
 
@@ -31,7 +32,7 @@ def run(
     """
     raw = data / recipe.data.folder
     ingest.run(recipe.data, source=source, out=raw, work=work / "downloads")
-    comparison = lineage.run(recipe, raw=raw)
+    comparison = lineage.compare(recipe, raw=raw, code_hash=result_code_hash())
     log(f"{recipe.name}: {comparison.reason}")
     if not comparison.changed or only_look:
         return comparison.changed

@@ -14,9 +14,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from linnet.commands import describe
-from linnet.inference.diffusion_model import build_network
 from linnet.inference.reference_sets import UNTRAINED_STEPS
 from linnet.models.blocks import SelfAttention, TokenAttention
+from linnet.models.build import build_network
 from linnet.models.hashed_text_encoder import PARTS_PER_WORD
 from linnet.recipe import ClassLabel, Recipe, Text, TrainedTextEncoder, Unconditional
 from linnet.recipe.load import load_recipe

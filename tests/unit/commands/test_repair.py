@@ -190,7 +190,7 @@ def test_an_echo_of_whole_frames_is_a_tap(voices: Made) -> None:
     answer = torch.zeros(64)
     answer[0], answer[48] = 1, 0.5
     filters = room_filters(voices.codec, answer, max_taps=64)
-    x = voices.codec.channels_of(torch.randn(1, 4000, generator=torch.Generator().manual_seed(0)))
+    x = voices.codec.spectrogram(torch.randn(1, 4000, generator=torch.Generator().manual_seed(0)))
     expected = x.clone()
     expected[..., 3:] += 0.5 * x[..., :-3]
     predicted = FrequencyConvolution(filters).forward(x)
@@ -203,7 +203,7 @@ def test_filters_predict_the_spectrum_of_reverberant_audio(voices: Made) -> None
     dry = torch.randn(6000, generator=torch.Generator().manual_seed(1))
     answer = room_answer()
     filters = room_filters(voices.codec, torch.cat([torch.zeros(20), 0.5 * answer]), max_taps=64)
-    x, y = (voices.codec.channels_of(audio[None]) for audio in (dry, reverberant(dry, answer)))
+    x, y = (voices.codec.spectrogram(audio[None]) for audio in (dry, reverberant(dry, answer)))
     inside = slice(len(answer) // 16 + 4, -4)
     error = (FrequencyConvolution(filters).forward(x) - y)[..., inside].norm() / y[..., inside].norm()
     assert error < 0.05

@@ -8,13 +8,16 @@ import torch
 
 from linnet.diffusion.reverb import decay
 from linnet.inference.degradations import bin_frequencies, build_problem, made_up_room, noise_rows
-from linnet.modalities.codec import AudioCodec, Codec, Statistics, build_codec
+from linnet.modalities.audio_codec import AudioCodec
+from linnet.modalities.base import Codec
+from linnet.modalities.dispatch import build_codec
+from linnet.modalities.statistics import Statistics
 from linnet.recipe import (
     BandwidthExtension,
     BlindDereverberation,
-    CaltechBirds,
     ComplexSpectrogram,
     Denoise,
+    Images,
     InpaintBins,
     InpaintFrames,
     InpaintPixels,
@@ -26,6 +29,7 @@ from linnet.recipe import (
 from linnet.recipe.load import load_recipe
 from linnet.stages.restore import damage
 from support.audio_section import SOUND
+from support.statistics import audio_statistics, image_statistics
 
 CPU = torch.device("cpu")
 RECIPES = sorted((Path(__file__).parents[3] / "recipes").glob("*.toml"))
@@ -36,10 +40,10 @@ DATA = SOUND.model_copy(update={"num_frames": 64})  # 8 kHz, 64 samples every 16
 def statistics_of(num_bins: int) -> Statistics:
     """Scales that differ at every frequency."""
     scale = np.geomspace(3, 0.02, num_bins).tolist()
-    return {"mean": [0.0] * num_bins, "scale": scale, "peak": [9.0] * num_bins}
+    return audio_statistics(mean=[0.0] * num_bins, scale=scale, peak=[9.0] * num_bins)
 
 
-PICTURES: Statistics = {"mean": [0.5, 0.4, 0.3], "std": [0.25, 0.2, 0.1]}
+PICTURES = image_statistics(mean=[0.5, 0.4, 0.3], std=[0.25, 0.2, 0.1])
 SOUNDS = build_codec(DATA, statistics_of(32), CPU)
 
 
@@ -56,7 +60,7 @@ def test_bins_are_where_they_audio() -> None:
 @pytest.mark.parametrize("hz", [500.0, 1000.0, 3000.0])
 def test_a_tone_is_loudest_in_its_bin(hz: float) -> None:
     tone = torch.sin(2 * np.pi * hz * torch.arange(DATA.window_samples) / DATA.sample_rate_hz)
-    codec = build_codec(DATA, statistics_of(32) | {"scale": [1.0] * 32}, CPU)
+    codec = build_codec(DATA, statistics_of(32).model_copy(update={"scale": [1.0] * 32}), CPU)
     x = codec.encode(torch.round(tone * 20000).to(torch.int16)[None])
     loudest = int(x.square().sum(dim=(0, 1, 3)).argmax())
     assert bin_frequencies(DATA)[loudest] == hz
@@ -106,9 +110,9 @@ def test_the_observation_holds_what_is_not_missing_and_nothing_else() -> None:
     assert not y[gone].any()
 
 
-def birds(size: int = 64) -> CaltechBirds:
+def birds(size: int = 64) -> Images:
     recipe = load_recipe(next(path for path in RECIPES if path.stem == "birds"))
-    assert isinstance(recipe.data, CaltechBirds)
+    assert isinstance(recipe.data, Images)
     return recipe.data.model_copy(update={"image_size_pixels": size})
 
 
@@ -155,7 +159,7 @@ def test_whitening_takes_nothing_away() -> None:
 def test_white_noise_on_pixels_is_as_loud_in_x_as_noise_rows_says() -> None:
     codec = build_codec(birds(16), PICTURES, CPU)
     noise = NOISE * torch.randn(200, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    measured = (codec.standardised(0.5 + noise) - codec.standardised(torch.full_like(noise, 0.5))).std(dim=(0, 2, 3))
+    measured = (codec.standardize(0.5 + noise) - codec.standardize(torch.full_like(noise, 0.5))).std(dim=(0, 2, 3))
     expected = noise_rows(codec, NOISE)
     assert expected.shape == (3, 1, 1)
     torch.testing.assert_close(measured, expected.flatten(), rtol=0.02, atol=0)

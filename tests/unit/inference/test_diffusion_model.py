@@ -17,23 +17,24 @@ from linnet.inference.diffusion_model import (
     DeviceError,
     DiffusionModel,
     NoUnconditionalModeError,
-    build_network,
     chunks,
-    noise_level,
     pick_device,
     place,
 )
-from linnet.modalities.codec import ImageCodec
+from linnet.modalities.image_codec import ImageCodec
+from linnet.modalities.statistics import ImageStatistics
+from linnet.models.build import build_network
 from linnet.recipe import DDIM, DDPM, DPMSolver, SamplerSection
+from support.statistics import image_statistics
 from support.tiny import tiny_recipe
 
 CPU = torch.device("cpu")
-STATISTICS = {
-    "mean": [0.48, 0.5, 0.43],
-    "std": [0.23, 0.22, 0.27],
-    "class_names": [f"class {number}" for number in range(8)],
-    "class_counts": [1] * 8,
-}
+STATISTICS = image_statistics(
+    mean=[0.48, 0.5, 0.43],
+    std=[0.23, 0.22, 0.27],
+    class_names=[f"class {number}" for number in range(8)],
+    class_counts=[1] * 8,
+)
 STANDARD = ImageCodec.of(STATISTICS, CPU)
 CLASSES = 8
 SOLVER = DPMSolver(kind="dpm_solver_pp_2m", num_steps=4)
@@ -69,8 +70,8 @@ def all_values() -> Tensor:
     return torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1).expand(-1, -1, -1, 3)
 
 
-@pytest.mark.parametrize("statistics", [STATISTICS, {"mean": [0.0, 1.0, 0.99], "std": [0.01, 0.5, 1.0]}])
-def test_all_256_values_survive_the_round_trip(statistics: dict[str, list[float]]) -> None:
+@pytest.mark.parametrize("statistics", [STATISTICS, image_statistics(mean=[0.0, 1.0, 0.99], std=[0.01, 0.5, 1.0])])
+def test_all_256_values_survive_the_round_trip(statistics: ImageStatistics) -> None:
     codec = ImageCodec.of(statistics, CPU)
     encoded = codec.encode(all_values())
     assert encoded.dtype == torch.float32
@@ -81,7 +82,8 @@ def test_all_256_values_survive_the_round_trip(statistics: dict[str, list[float]
 def test_encoded_pixels_have_mean_0_and_deviation_1() -> None:
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 200, (4, 8, 8, 3), dtype=np.uint8))
     scaled = pixels.double() / 255
-    statistics = {"mean": scaled.mean(dim=(0, 1, 2)).tolist(), "std": scaled.std(dim=(0, 1, 2), correction=0).tolist()}
+    mean, std = scaled.mean(dim=(0, 1, 2)), scaled.std(dim=(0, 1, 2), correction=0)
+    statistics = image_statistics(mean=mean.tolist(), std=std.tolist())
     encoded = ImageCodec.of(statistics, CPU).encode(pixels).double()
     torch.testing.assert_close(encoded.mean(dim=(0, 2, 3)), torch.zeros(3).double(), rtol=0, atol=1e-6)
     torch.testing.assert_close(encoded.std(dim=(0, 2, 3), correction=0), torch.ones(3).double(), rtol=1e-6, atol=0)
@@ -109,15 +111,6 @@ def test_networks_are_seeded_and_leave_the_global_generator_alone() -> None:
     other = build_network(tiny_recipe("train.seed=1").training()).state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["stem.weight"], other["stem.weight"])
-
-
-def test_noise_level_is_the_variance_or_the_timestep() -> None:
-    schedule = build_schedule(tiny_recipe().diffusion.schedule)
-    timesteps = torch.tensor([0, 30, 49])
-    variance = noise_level("noise_variance", schedule, timesteps)
-    assert variance.tolist() == pytest.approx((1 - schedule.alpha_bar[timesteps]).tolist(), rel=1e-6)
-    assert noise_level("timestep", schedule, timesteps).tolist() == [0.0, 30.0, 49.0]
-    assert variance.dtype == torch.float32
 
 
 def test_chunks_cover_all_numbers_once() -> None:
@@ -229,7 +222,7 @@ def model(tmp_path: Path) -> Path:
         state = build_network(recipe).state_dict()
         save_file({key: torch.full_like(tensor, value) for key, tensor in state.items()}, folder / name)
     (folder / Model.recipe).write_text(recipe.model_dump_json())
-    write_json(folder / Model.statistics, STATISTICS)
+    write_json(folder / Model.statistics, STATISTICS.model_dump())
     write_provenance(folder, "train", [recipe], {})
     return folder
 
@@ -244,7 +237,7 @@ def test_load_takes_the_weights_asked_for(model: Path) -> None:
     assert all(torch.equal(mine, theirs) for mine, theirs in pairs)
     assert raw.recipe == recipe
     assert isinstance(raw.codec, ImageCodec)
-    assert raw.codec.mean.flatten().tolist() == pytest.approx(STATISTICS["mean"])
+    assert raw.codec.mean.flatten().tolist() == pytest.approx(STATISTICS.mean)
     assert not raw.network.training
     assert not any(parameter.requires_grad for parameter in raw.network.parameters())
 

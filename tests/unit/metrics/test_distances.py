@@ -13,7 +13,7 @@ from torch import Tensor
 from linnet.metrics.distances import FrechetDistance, KernelDistance, build_distances, jackknife
 from linnet.metrics.extractors.base import FeatureExtractor
 from linnet.recipe import EvaluateSection, Features, GateSection, Recipe
-from linnet.stages.register import Candidate, decide
+from linnet.registry.gate import Candidate, decide
 from support.extractors import PUBLISHED, stand_in
 from support.tiny import tiny_music_recipe, tiny_recipe
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from linnet.modalities.preview import encode_example
 from numpy.typing import NDArray
 
-from linnet.modalities.preview import encode_example
 from linnet.recipe import DataSection
 from support.audio_section import SOUND
 from support.tiny import tiny_recipe

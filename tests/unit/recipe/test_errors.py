@@ -117,7 +117,7 @@ def test_an_unknown_kind_suggests_the_nearest(old: str, new: str, message: str) 
         ),
         (
             'evaluate.features=["log_mel"]',
-            "[evaluate] features has 'log_mel', which [data] kind = 'caltech_birds' does not have. Use some of incep",
+            "[evaluate] features has 'log_mel', which [data] kind = 'images' does not have. Use some of incep",
         ),
         (
             "restore.tasks=[{ name = 'a', kind = 'known_reverb', reverberation_seconds = 1.0, noise_std = 0.0 }]",

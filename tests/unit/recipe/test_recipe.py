@@ -11,8 +11,8 @@ import tomlkit
 from linnet.recipe import (
     DDIM,
     Audio,
-    CaltechBirds,
     CosineSchedule,
+    Images,
     LinearSchedule,
     Recipe,
     flatten,
@@ -40,7 +40,7 @@ def test_the_documents_training_settings(name: str) -> None:
     assert recipe.train.batch_size == 32
     assert recipe.train.learning_rate == 3e-4
     assert recipe.train.duration_kexamples == 1886 == 200 * 9430 / 1000
-    assert isinstance(recipe.data, CaltechBirds)
+    assert isinstance(recipe.data, Images)
     assert recipe.data.image_size_pixels == 64
     schedule, sampler = recipe.diffusion.schedule, recipe.sample.sampler
     assert schedule.num_timesteps == 1000

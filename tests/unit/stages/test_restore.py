@@ -5,22 +5,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from linnet.inference.restoration_scores import measure_restorations
+from torch import Tensor
 
 from linnet.artifacts import Dataset, Restored
+from linnet.audio.pcm import decode_waveform
 from linnet.data.arrays import open_array
 from linnet.diffusion.schedule import NoiseSchedule, build_schedule
 from linnet.files import ArtifactError
 from linnet.hashes import folder_hash
 from linnet.inference.degradations import Problem, build_problem, noise_rows
 from linnet.inference.diffusion_model import DiffusionModel
-from linnet.modalities.codec import AudioCodec
+from linnet.modalities.audio_codec import AudioCodec
+from linnet.models.denoising_network import DenoisingNetwork
 from linnet.recipe import (
     BlindDereverberation,
     ComplexSpectrogram,
     Denoise,
     InpaintBins,
     KnownReverb,
+    NoiseLevel,
     Recipe,
     RestorationTask,
 )
@@ -99,34 +103,34 @@ def test_a_restoration_does_not_depend_on_its_batch(voices: Made, task: Restorat
     assert (together[0] - together[1]).norm() > 0.1 * together[0].norm()
 
 
-class Oracle(nn.Module):
+class Oracle(DenoisingNetwork):
     """A network that has learnt one example by heart."""
 
-    noise_level = "timestep"
+    noise_level: NoiseLevel = "timestep"
 
     def __init__(self, clean: Tensor) -> None:
         super().__init__()
         self.clean = clean
 
-    def forward(self, x: Tensor, level: Tensor, condition: Tensor | None) -> Tensor:
-        return self.clean.expand_as(x)
+    def forward(self, x_t: Tensor, noise_level: Tensor, condition: Tensor | None) -> Tensor:
+        return self.clean.expand_as(x_t)
 
 
-class WhiteWaveforms(nn.Module):
+class WhiteWaveforms(DenoisingNetwork):
     """The exact answer where audio is white noise of a known loudness: Wiener's filter on the waveform."""
 
-    noise_level = "timestep"
+    noise_level: NoiseLevel = "timestep"
 
     def __init__(self, codec: AudioCodec, schedule: NoiseSchedule, loudness: float) -> None:
         super().__init__()
         self.codec, self.schedule, self.loudness = codec, schedule, loudness
 
-    def forward(self, x: Tensor, level: Tensor, condition: Tensor | None) -> Tensor:
-        signal_rate, noise_rate = (rate.reshape(-1)[0] for rate in self.schedule.rates(level.long()))
-        heard = self.codec.waveform(self.codec.natural(x / signal_rate))
+    def forward(self, x_t: Tensor, noise_level: Tensor, condition: Tensor | None) -> Tensor:
+        signal_rate, noise_rate = (rate.reshape(-1)[0] for rate in self.schedule.rates(noise_level.long()))
+        heard = self.codec.waveform(self.codec.unstandardize(x_t / signal_rate))
         noise = noise_rate / signal_rate / noise_rows(self.codec, 1.0).max()  # of it, as loud as in the waveform
         kept = self.loudness**2 / (self.loudness**2 + noise**2)
-        return self.codec.standardised(self.codec.channels_of(kept * heard))
+        return self.codec.standardize(self.codec.spectrogram(kept * heard))
 
 
 def test_noise_on_samples_is_taken_off_as_wiener_does(voices: Made) -> None:
@@ -136,13 +140,13 @@ def test_noise_on_samples_is_taken_off_as_wiener_does(voices: Made) -> None:
     """
     loudness = 0.8 * NOISY.noise_std
     ones = [1.0] * voices.audio.stft.num_bins
-    statistics = voices.statistics | {"scale": ones, "peak": [1e9] * len(ones)}
+    statistics = voices.statistics.model_copy(update={"scale": ones, "peak": [1e9] * len(ones)})
     recipe = tiny_audio_recipe("diffusion.prediction=x0").training()
     codec = AudioCodec(voices.audio, statistics, CPU)
     network = WhiteWaveforms(codec, build_schedule(recipe.diffusion.schedule), loudness)
     diffusion_model = DiffusionModel.of(network, recipe, statistics, CPU)
     generator = torch.Generator().manual_seed(0)
-    clean = codec.channels_of(loudness * torch.randn(8, voices.audio.window_samples, generator=generator))
+    clean = codec.spectrogram(loudness * torch.randn(8, voices.audio.window_samples, generator=generator))
     problem = build_problem(NOISY, codec, voices.audio.shape, seed=0, device=CPU)
     y = restore.damage(problem, clean, seed=0)
     section = voices.recipe.restore.model_copy(update={"num_steps": 60, "num_draws": 24, "below_noise": "matched"})
@@ -152,18 +156,18 @@ def test_noise_on_samples_is_taken_off_as_wiener_does(voices: Made) -> None:
     assert kept == pytest.approx(0.64 / 1.64, abs=0.03)
 
 
-class Normalising(nn.Module):
+class Normalising(DenoisingNetwork):
     """The exact noise where x_0 is standard normal, in bf16, of an input brought to the loudness it is trained with."""
 
-    noise_level = "timestep"
+    noise_level: NoiseLevel = "timestep"
 
     def __init__(self, schedule: NoiseSchedule) -> None:
         super().__init__()
         self.schedule = schedule
 
-    def forward(self, x: Tensor, level: Tensor, condition: Tensor | None) -> Tensor:
-        _, noise_rate = self.schedule.rates(level.long())
-        return (noise_rate * x / x.square().mean().sqrt()).bfloat16()
+    def forward(self, x_t: Tensor, noise_level: Tensor, condition: Tensor | None) -> Tensor:
+        _, noise_rate = self.schedule.rates(noise_level.long())
+        return (noise_rate * x_t / x_t.square().mean().sqrt()).bfloat16()
 
 
 def test_a_prior_that_predicts_noise_works_on_a_cosine_schedule(voices: Made) -> None:
@@ -174,7 +178,7 @@ def test_a_prior_that_predicts_noise_works_on_a_cosine_schedule(voices: Made) ->
     recipe = tiny_audio_recipe(
         "diffusion.prediction=epsilon", "diffusion.schedule.num_timesteps=4000", "sample.clip_x0=true"
     ).training()
-    statistics = voices.statistics | {"peak": [4.0] * voices.audio.stft.num_bins}
+    statistics = voices.statistics.model_copy(update={"peak": [4.0] * voices.audio.stft.num_bins})
     diffusion_model = DiffusionModel.of(Normalising(build_schedule(recipe.diffusion.schedule)), recipe, statistics, CPU)
     clean = torch.randn(1, *voices.audio.shape, generator=torch.Generator().manual_seed(0))
     problem = build_problem(BAND, diffusion_model.codec, voices.audio.shape, seed=0, device=CPU)
@@ -227,7 +231,7 @@ def test_clean_examples_are_those_of_the_test_split(either: Made, results: tuple
     recipe, out = results
     stored = open_array(either.dataset / Dataset.waveforms("test"))
     clean = np.load(out / recipe.restore.tasks[0].name / Restored.clean)
-    expected = either.codec.channels(torch.from_numpy(np.array(stored[[0, len(stored) - 1]])))
+    expected = either.codec.spectrogram(torch.from_numpy(decode_waveform(np.array(stored[[0, len(stored) - 1]]))))
     torch.testing.assert_close(torch.from_numpy(clean), expected, rtol=1e-4, atol=1e-5)
 
 

@@ -71,7 +71,7 @@ def test_the_table_says_what_was_asked_for(either: Made, samples: Path) -> None:
         return
     known, counts = (
         known_conditions(either.recipe.conditioning, either.statistics),
-        either.statistics["recording_counts"],
+        either.statistics.recording_counts,
     )
     assert set(prompts) <= {text for text, count in zip(known, counts, strict=True) if count}
     assert len(set(prompts)) > 2

@@ -12,9 +12,11 @@ from PIL import Image
 from linnet.commands import generate as draw_stage
 from linnet.commands.generate import usual_seconds
 from linnet.modalities.conditions import Condition
+from linnet.modalities.statistics import ImageStatistics
 from linnet.ui import generation
 from linnet.ui.generation import Asked
 from linnet.ui.models import TrainedModel
+from support.statistics import audio_statistics
 from support.ui import CPU, asked, built, nothing
 
 
@@ -89,8 +91,9 @@ def test_denoising_goes_from_noise_to_the_example(birds: Path, steps: int, times
     assert noise[-1] == 0
     finished = generation.draw(model, wish, nothing).examples[1]
     assert np.abs(snapshots[-1].shown.image.astype(int) - finished.image).max() <= 1
+    assert isinstance(model.statistics, ImageStatistics)
     start = np.random.default_rng([3, 1]).standard_normal((3, 16, 16), dtype=np.float32).transpose(1, 2, 0)
-    pixels = np.clip(np.round(255 * (start * model.statistics["std"] + model.statistics["mean"])), 0, 255)
+    pixels = np.clip(np.round(255 * (start * model.statistics.std + model.statistics.mean)), 0, 255)
     assert np.abs(snapshots[0].shown.image[8::16, 8::16] - pixels).max() <= 1
     assert generation.strip(snapshots).shape == (256, 256 * len(snapshots) + 2 * (len(snapshots) - 1), 3)
 
@@ -106,17 +109,18 @@ def test_long_audio_are_denoised_too(music: Path) -> None:
 
 def test_suggestions_are_labels_of_the_training_data(birds: Path, music: Path) -> None:
     model = built(music, "music-tiny")
-    statistics = {
-        "label_names": ["a", "b", "c", "d"],
-        "recordings": [{"labels": ["a", "b"]}, {"labels": ["b", "c"]}, {"labels": ["d"]}],
-        "recording_counts": [1, 4, 0],
-    }
+    labels = (["a", "b"], ["b", "c"], ["d"])
+    statistics = audio_statistics(
+        label_names=["a", "b", "c", "d"],
+        recordings=[{"name": "", "labels": each, "caption": ""} for each in labels],
+        recording_counts=[1, 4, 0],
+    )
     known = TrainedModel(model.title, model.key, model.diffusion_model, model.section, statistics, "")
     assert generation.suggestions(known) == ["b", "c", "a"]
-    assert set(generation.suggestions(model)) <= set(model.statistics["label_names"])
+    assert set(generation.suggestions(model)) <= set(model.statistics.label_names)
     images = built(birds, "birds-tiny")
-    assert sorted(generation.suggestions(images)) == images.statistics["class_names"]
-    assert generation.example_prompt(model) == ", ".join(model.statistics["recordings"][0]["labels"])
+    assert sorted(generation.suggestions(images)) == images.statistics.label_names
+    assert generation.example_prompt(model) == ", ".join(model.statistics.labels[0])
 
 
 def test_seconds_start_at_the_recipe_s(birds: Path, music: Path) -> None:
