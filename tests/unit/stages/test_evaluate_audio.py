@@ -111,7 +111,7 @@ def test_restorations_are_scored_beside_baseline_and_observation(either: Made, s
         for scores in found.values():
             assert all(np.isfinite(value) for value in vars(scores).values())
     page = evaluation_page(either.recipe, dataset=either.dataset, samples=samples, report=report)
-    assert all(task.name in page for task in either.recipe.restore.tasks)
+    assert all(degradation.name in page for degradation in either.recipe.restore.degradations)
     assert "data:audio/wav;base64," in page
     assert "://" not in page
 
