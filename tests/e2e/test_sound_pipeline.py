@@ -79,7 +79,7 @@ def test_every_result_is_there(finished: Finished) -> None:
     ]
     metrics = json.loads((build / "report" / "metrics.json").read_text())
     assert set(metrics["scores"]) == {"frechet_log_mel", "kernel_log_mel"}
-    assert set(metrics["restoration"]) == {task.name for task in finished.recipe.restore.tasks}
+    assert set(metrics["restoration"]) == {known.name for known in finished.recipe.restore.degradations}
     assert "version 1 is champion" in finished.said["register"]
     assert not list(finished.folder.glob(".work/*/train-*"))
 

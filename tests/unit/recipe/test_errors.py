@@ -11,7 +11,7 @@ from linnet.metrics.distances import frechet_distance, jackknife, kernel_audio_d
 from linnet.recipe import flatten
 from linnet.recipe.load import RecipeError, load_recipe, parse_recipe
 
-RECIPES = Path(__file__).parents[2] / "recipes"
+RECIPES = Path(__file__).parents[3] / "recipes"
 BIRDS, VOCALS, MUSIC = (
     (RECIPES / f"{name}.toml").read_text(encoding="utf-8") for name in ("birds", "vocals-demo", "music-demo")
 )
@@ -121,12 +121,12 @@ def test_an_unknown_kind_suggests_the_nearest(old: str, new: str, message: str) 
             "[evaluate] features has 'log_mel', which [data] kind = 'images' does not have. Use some of incep",
         ),
         (
-            "restore.tasks=[{ name = 'a', kind = 'known_reverb', reverberation_seconds = 1.0, noise_std = 0.0 }]",
-            "[restore] task 'a' is of another kind than images know: denoise, inpaint_pixels, super_resolution.",
+            "restore.degradations=[{ name = 'a', kind = 'known_reverb', reverberation_seconds = 1.0, noise_std = 0 }]",
+            "[restore] degradation 'a': this kind is not for images, which know denoise, inpaint_pixels, super_res",
         ),
         (
-            "restore.tasks=[{ name = 'a', kind = 'super_resolution', factor = 3, noise_std = 0.0 }]",
-            "[restore] task 'a': factor = 3 does not divide images of 64 x 64.",
+            "restore.degradations=[{ name = 'a', kind = 'super_resolution', factor = 3, noise_std = 0.0 }]",
+            "[restore] degradation 'a': factor = 3 does not divide images of 64 x 64.",
         ),
     ],
 )
@@ -159,7 +159,7 @@ def test_an_example_must_be_divisible_as_often_as_the_network_halves_it() -> Non
     )
     assert parse_recipe(BIRDS, where="", overrides=[*five_levels, "data.image_size_pixels=48"]).data.folder == "birds"
     assert "128 x 60, and 60 cannot be halved 3 times, as the 4 levels" in error_of(VOCALS, "data.num_frames=60")
-    padded = parse_recipe(MUSIC, where="", overrides=["data.num_frames=61", "restore.tasks=[]"])  # by the DiT
+    padded = parse_recipe(MUSIC, where="", overrides=["data.num_frames=61", "restore.degradations=[]"])  # by the DiT
     assert padded.data.shape == (1, 128, 61)
 
 

@@ -17,6 +17,7 @@ from linnet.diffusion.samplers import PerSampleNoise
 from linnet.hashes import folder_hash
 from linnet.modalities.conditions import known_conditions
 from linnet.recipe import DPMSolver, Recipe
+from linnet.reports.samples import samples_page
 from linnet.stages import evaluate, restore, sample
 from support.audio_models import CPU, Made, made
 
@@ -80,21 +81,27 @@ def test_the_table_says_what_was_asked_for(either: Made, samples: Path) -> None:
     assert len(set(prompts)) > 2
 
 
-def test_the_page_plays_without_anything_beside_it(samples: Path) -> None:
-    page = (samples / Samples.page).read_text(encoding="utf-8")
+def test_the_page_plays_without_anything_beside_it(either: Made, samples: Path) -> None:
+    page = samples_page(either.recipe, samples)
     assert page.count("data:audio/wav;base64,") == 12
     assert "data:image/png;base64," in page
     assert "://" not in page
 
 
-@pytest.mark.parametrize("parts", [2, 4])
-def test_parts_make_the_bytes_of_the_whole(either: Made, samples: Path, tmp_path: Path, parts: int) -> None:
-    made_parts = [tmp_path / f"part{number}" for number in range(parts)]
-    for number, out in enumerate(made_parts):
-        sample.draw_part(
-            either.recipe, model=either.model, out=out, device=CPU, batch_size=BATCH, part=number, parts=parts
+@pytest.mark.parametrize("num_shards", [2, 4])
+def test_shards_make_the_bytes_of_the_whole(either: Made, samples: Path, tmp_path: Path, num_shards: int) -> None:
+    made = [tmp_path / f"shard{number}" for number in range(num_shards)]
+    for number, out in enumerate(made):
+        sample.sample_shard(
+            either.recipe,
+            model=either.model,
+            out=out,
+            device=CPU,
+            batch_size=BATCH,
+            shard=number,
+            num_shards=num_shards,
         )
-    sample.collect(either.recipe, model=either.model, parts=made_parts[::-1], out=tmp_path / "joined")
+    sample.collect(either.recipe, model=either.model, shards=made[::-1], out=tmp_path / "joined")
     assert folder_hash(tmp_path / "joined", leave_out=()) == folder_hash(samples, leave_out=())
 
 
@@ -109,7 +116,7 @@ def test_a_longer_piece_is_the_weighted_mean_of_overlapping_windows(music: Made)
         "precision": "fp32",
     }
     once = DPMSolver(kind="dpm_solver_pp_2m", num_steps=1)
-    found = diffusion_model.sample(once, **common, numbers=[0], frames=32, overlap_fraction=0.5)
+    found = diffusion_model.sample(once, **common, indices=[0], frames=32, overlap_fraction=0.5)
     noise = PerSampleNoise(0, [0], (1, 32, 32), CPU).next()
     windows = torch.cat([noise[..., start : start + 16] for start in (0, 8, 16)])
     (first, *_) = diffusion_model.schedule.sampling_timesteps(1)
@@ -128,16 +135,16 @@ def test_a_longer_piece_is_the_weighted_mean_of_overlapping_windows(music: Made)
 
 
 def test_a_longer_piece_of_two_examples_keeps_their_conditions_apart(music: Made) -> None:
-    """The windows of a batch come in turns: each must be told the words of its own example."""
+    """The windows of a batch come in turns: each must get the words of its own example."""
     diffusion_model, section = music.diffusion_model(), music.recipe.sample
     words = ["flute, minor, fast, melody", "bell, major, slow, drums"]
     common: dict[str, Any] = {"seed": 0, "guidance_scale": 2.0, "clip_x0": True, "precision": "fp32", "frames": 40}
-    both = diffusion_model.sample(section.sampler, numbers=[0, 1], conditions=words, **common)
+    both = diffusion_model.sample(section.sampler, indices=[0, 1], conditions=words, **common)
     alone = [
-        diffusion_model.sample(section.sampler, numbers=[number], conditions=[words[number]], **common)
+        diffusion_model.sample(section.sampler, indices=[number], conditions=[words[number]], **common)
         for number in range(2)
     ]
-    swapped = diffusion_model.sample(section.sampler, numbers=[0, 1], conditions=words[::-1], **common)
+    swapped = diffusion_model.sample(section.sampler, indices=[0, 1], conditions=words[::-1], **common)
     assert (both - torch.cat(alone)).norm() < 0.05 * (both - swapped).norm(), "rounding, and no other words"
 
 
@@ -191,7 +198,7 @@ def test_as_many_real_windows_as_the_samples_have_pieces(music: Made, tmp_path: 
     assert 36 < num_real < 120
     for num_samples, wanted in ((12, 36), (40, num_real)):
         changed = music.recipe.model_dump(by_alias=True)
-        changed["restore"]["tasks"] = []
+        changed["restore"]["degradations"] = []
         changed["sample"] |= {
             "num_samples": num_samples,
             "length": {"kind": "longer", "duration_seconds": 0.1, "overlap_fraction": 0.5},
@@ -216,14 +223,14 @@ def test_as_many_real_windows_as_the_samples_have_pieces(music: Made, tmp_path: 
 
 def test_restorations_are_scored_beside_baseline_and_observation(either: Made, report: Path) -> None:
     metrics = json.loads((report / Report.metrics).read_text())
-    assert set(metrics["restoration"]) == {task.name for task in either.recipe.restore.tasks}
+    assert set(metrics["restoration"]) == {known.name for known in either.recipe.restore.degradations}
     for found in metrics["restoration"].values():
         assert "lsd" in found
         for values in found.values():
             assert set(values) == {"restored", "baseline", "observed"}
             assert all(np.isfinite(value) for value in values.values())
     page = (report / Report.page).read_text(encoding="utf-8")
-    assert all(task.name in page for task in either.recipe.restore.tasks)
+    assert all(known.name in page for known in either.recipe.restore.degradations)
     assert "data:audio/wav;base64," in page
     assert "://" not in page
 
