@@ -1,13 +1,12 @@
 """Mistakes in recipes: every error names file, key, value and remedy."""
 
 import math
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from linnet.metrics.distances import frechet_distance, jackknife, kernel_audio_distance_to, kernel_distance
+from linnet.metrics.distances import FrechetDistance, KernelAudioDistance, KernelDistance, jackknife
 from linnet.recipe import flatten
 from linnet.recipe.load import RecipeError, load_recipe, parse_recipe
 
@@ -140,13 +139,10 @@ def test_three_samples_are_enough_for_every_distance_and_its_interval() -> None:
     least = ("sample.num_samples=3", *TWO_SAMPLES)
     assert parse_recipe(BIRDS, where="recipes/birds.toml", overrides=least).sample.num_samples == 3
     rng = torch.Generator().manual_seed(0)
-    real, drawn = (torch.randn(count, 1, 8, generator=rng, dtype=torch.float64) for count in (20, 3))
-
-    def kernel(samples: torch.Tensor) -> float:
-        return kernel_distance(real.flatten(0, 1), samples.flatten(0, 1), subsets=2, subset_size=2, seed=0)
-
-    for distance in (partial(frechet_distance, real), kernel, kernel_audio_distance_to(real)):
-        interval = jackknife(distance, distance(drawn), drawn)
+    real, generated = (torch.randn(count, 1, 8, generator=rng, dtype=torch.float64) for count in (20, 3))
+    for distance in (FrechetDistance("frechet"), KernelDistance("kernel", 2, 2, 0), KernelAudioDistance("audio")):
+        from_real = distance.from_real(real)
+        interval = jackknife(from_real, from_real(generated), generated)
         assert math.isfinite(interval.low)
         assert interval.low < interval.high
 
