@@ -33,8 +33,8 @@ class Dataset:
     statistics = "statistics.json"
     manifest = "manifest.parquet"
     rejected = "rejected.csv"
+    converted = "converted.csv"  # what was changed in each recording
     summary = "summary.json"  # what preprocess counted, for people
-    report = "report.html"
 
     @staticmethod
     def images(split: str) -> str:
@@ -71,7 +71,7 @@ class Dataset:
     @staticmethod
     def content_hash(folder: Path) -> str:
         """Of what the stages after it read: a summary that is worded differently makes no other data."""
-        return folder_hash(folder, leave_out=(PROVENANCE, Dataset.summary, Dataset.report))
+        return folder_hash(folder, leave_out=(PROVENANCE, Dataset.summary))
 
     @staticmethod
     def reference_hash(folder: Path, data: DataSection, split: str) -> str:

@@ -21,6 +21,7 @@ from linnet.inference.diffusion_model import DiffusionModel
 from linnet.inference.noising import NOISING_EXAMPLES, NOISING_STEPS
 from linnet.inference.reference_sets import UNTRAINED_STEPS
 from linnet.inference.sampling import plan_samples
+from linnet.modalities.dispatch import get_modality
 from linnet.modalities.statistics import neutral_statistics
 from linnet.models.build import build_network
 from linnet.models.device import to_device
@@ -28,7 +29,6 @@ from linnet.models.hashed_text_encoder import PARTS_PER_WORD
 from linnet.progress import log
 from linnet.recipe import (
     AsTrained,
-    Audio,
     ClassLabel,
     DPMSolver,
     HuggingFaceTextEncoder,
@@ -150,25 +150,13 @@ def meta_condition(recipe: TrainingRecipe) -> Tensor | None:
 
 def _stored_bytes(recipe: TrainingRecipe) -> int:
     """Of one training example on disk."""
-    match recipe.data:
-        case Audio(storage="waveform"):
-            return 2 * recipe.data.window_samples
-        case Audio():
-            return 4 * math.prod(recipe.data.shape)
-        case _:
-            return math.prod(recipe.data.shape)
+    shape, dtype = get_modality(recipe.data).stored
+    return math.prod(shape) * dtype.itemsize
 
 
 def _random_examples(recipe: TrainingRecipe, count: int) -> NDArray[Any]:
-    rng = np.random.default_rng(0)
-    match recipe.data:
-        case Audio(storage="waveform"):
-            return rng.integers(-1000, 1000, (count, recipe.data.window_samples), dtype=np.int16)
-        case Audio():
-            return rng.standard_normal((count, *recipe.data.shape), dtype=np.float32)
-        case _:
-            channels, height, width = recipe.data.shape
-            return rng.integers(0, 256, (count, height, width, channels), dtype=np.uint8)
+    shape, dtype = get_modality(recipe.data).stored
+    return np.random.default_rng(0).integers(0, 256, (count, *shape)).astype(dtype)
 
 
 def _meta_network(recipe: TrainingRecipe) -> torch.nn.Module:

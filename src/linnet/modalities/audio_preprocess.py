@@ -1,11 +1,11 @@
-"""Recordings in their raw layout become windows, per-frequency statistics, a manifest and an exploratory page."""
+"""Recordings in their raw layout become arrays of windows, a manifest, per-frequency statistics and a summary."""
 
 import collections
 import csv
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,20 +16,21 @@ from linnet.artifacts import Dataset
 from linnet.audio.pcm import decode_waveform, encode_waveform
 from linnet.data.arrays import ArrayWriter, open_array
 from linnet.data.audio_files import UnreadableAudio, cut_windows, read_audio
-from linnet.data.batches import split_positions
 from linnet.data.layouts.audio_folder import Recording, RecordingIndex, find_folder, read_recordings, recording_path
-from linnet.data.raw import RawDataError
-from linnet.modalities.prepared import OrderedPool, Prepared, Rejected
+from linnet.data.splits import assign_splits
+from linnet.modalities.base import Preprocessed, Rejected
+from linnet.modalities.pool import OrderedPool
+from linnet.modalities.statistics import AudioStatistics, RecordingStatistics, RoundTrip
+from linnet.modalities.summary import AudioSummary
 from linnet.progress import ProgressBar
-from linnet.recipe import Audio, OfficialSplit, SeededSplit
-from linnet.reports import html
+from linnet.recipe import Audio
+
+if TYPE_CHECKING:
+    from linnet.audio.normalization import FrequencyScales
 
 STATISTICS_BATCH = 64  # windows
 ROUND_TRIP_WINDOWS = 32
-SHOWN_SOUNDS = 12
-DURATION_BINS = 30
 SIXTEEN_BITS_HOLD = ("PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW", "VORBIS", "OPUS", "MPEG_LAYER_III")
-CONVERTED = "converted.csv"  # what was changed on the way, recording by recording
 SCHEMA = pa.schema(
     [
         ("number", pa.int64()),
@@ -45,81 +46,76 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class RecordingWindows:
-    """What is left of one recording."""
+    """The windows of one recording, and what was done to get them."""
 
     samples: NDArray[np.int16]  # [n, window_samples]
     starts: NDArray[np.int64]
     num_silent: int
     seconds: float
-    notes: tuple[str, ...]
+    notes: tuple[str, ...]  # what was changed
     unused_seconds: float  # that no window reaches: at its end, and between windows
 
 
 @dataclass
-class DatasetSummary:
-    """What the exploratory page shows, counted while the recordings pass by."""
+class Counts:
+    """What is counted while the recordings pass by."""
 
-    seconds: dict[int, float] = field(default_factory=dict)  # by number of the recording
+    train_windows: collections.Counter[int] = field(default_factory=collections.Counter)  # by number of the recording
+    durations: list[float] = field(default_factory=list)  # seconds, of each recording that could be read
     num_silent: int = 0
     unused_seconds: float = 0.0
-    converted: list[tuple[str, str]] = field(default_factory=list)
+    converted: list[tuple[str, str]] = field(default_factory=list)  # file name, what was changed
+
+    def add(self, recording: Recording, windows: RecordingWindows, *, is_train: bool) -> None:
+        """Count one recording."""
+        self.train_windows[recording.number] += len(windows.samples) if is_train else 0
+        self.durations.append(windows.seconds)
+        self.num_silent += windows.num_silent
+        self.unused_seconds += windows.unused_seconds
+        self.converted += [(recording.file_name, note) for note in windows.notes]
 
 
-def prepare(data: Audio, *, raw: Path, folder: Path, workers: int) -> Prepared:
+def preprocess(data: Audio, *, raw: Path, folder: Path, workers: int) -> Preprocessed:
     """Resample, mix down, cut and split the recordings below `raw` into arrays in `folder`. Raises RawDataError."""
     index = read_recordings(raw, data)
-    split_of = _split(data, index)
-    summary, rejected = DatasetSummary(converted=list(index.notes)), list[Rejected]()
-    recording_counts = _write_windows(data, index, split_of, find_folder(raw), folder, workers, summary, rejected)
-    counts = {split: len(open_array(folder / Dataset.waveforms(split))) for split in ("train", "test")}
-    statistics: dict[str, Any] = {
-        "train_count": counts["train"],
-        "test_count": counts["test"],
-        "rejected_count": len(rejected),
-        "label_names": sorted({label for recording in index.recordings for label in recording.labels}),
-        "recordings": [{"name": s.file_name, "labels": list(s.labels), "caption": s.caption} for s in index.recordings],
-        "recording_counts": [recording_counts[recording.number] for recording in index.recordings],
-        "seconds": sum(summary.seconds.values()),
-        "silent_windows": summary.num_silent,
-        "unused_seconds": summary.unused_seconds,
-    }
-    if counts["train"]:
-        statistics |= _measure(data, folder)
-    _write_converted(folder / CONVERTED, summary.converted)
-    return Prepared(
-        statistics, rejected, len(index.recordings), lambda: _page(folder, data, statistics, summary, rejected)
-    )
+    counts, rejected, sizes = _write_windows(data, index, find_folder(raw), folder, workers)
+    _write_converted(folder / Dataset.converted, counts.converted)
 
+    def measure() -> tuple[AudioStatistics, AudioSummary]:
+        scales = _measure_frequencies(data, folder)
+        recordings = index.recordings
+        statistics = AudioStatistics(
+            train_count=sizes["train"],
+            test_count=sizes["test"],
+            rejected_count=len(rejected),
+            label_names=sorted({label for recording in recordings for label in recording.labels}),
+            recordings=[
+                RecordingStatistics(name=r.file_name, labels=list(r.labels), caption=r.caption) for r in recordings
+            ],
+            recording_counts=[counts.train_windows[recording.number] for recording in recordings],
+            seconds=sum(counts.durations),
+            silent_windows=counts.num_silent,
+            unused_seconds=counts.unused_seconds,
+            mean=scales.mean,
+            scale=scales.scale,
+            peak=scales.peak,
+            round_trip=round_trip(data, open_array(folder / Dataset.waveforms("train"))),
+        )
+        return statistics, AudioSummary(durations=counts.durations)
 
-def _split(data: Audio, index: RecordingIndex) -> dict[int, str]:
-    """`{number of the recording: split}`: all windows of a recording go where the recording goes, and rejects have a place too."""
-    match data.split:
-        case OfficialSplit():
-            if missing := [recording.file_name for recording in index.recordings if not recording.split]:
-                raise RawDataError(
-                    f"[data.split] kind = 'official', but {missing[0]} and {len(missing) - 1} more recordings say no split "
-                    "in metadata.csv; give a column 'split' with train or test, or use kind = 'seeded'"
-                )
-            return {recording.number: recording.split for recording in index.recordings}
-        case SeededSplit(train_fraction=fraction, seed=seed):
-            is_train = split_positions(len(index.recordings), train_fraction=fraction, seed=seed)
-            return {s.number: "train" if is_train[place] else "test" for place, s in enumerate(index.recordings)}
-        case _:
-            assert_never(data.split)
+    return Preprocessed(len(index.recordings), sizes["train"], sizes["test"], rejected, measure)
 
 
 def _write_windows(
-    data: Audio,
-    index: RecordingIndex,
-    split_of: dict[int, str],
-    source: Path,
-    folder: Path,
-    workers: int,
-    summary: DatasetSummary,
-    rejected: list[Rejected],
-) -> collections.Counter[int]:
-    """Windows, their recordings and the manifest; training windows of each recording."""
-    counts: collections.Counter[int] = collections.Counter()
+    data: Audio, index: RecordingIndex, source: Path, folder: Path, workers: int
+) -> tuple[Counts, list[Rejected], dict[str, int]]:
+    """Write windows, their recordings and the manifest; returns also the number of windows in each split.
+
+    All windows of a recording go to the same split.
+    """
+    recordings = index.recordings
+    splits = assign_splits(data.split, [r.split for r in recordings], [r.file_name for r in recordings])
+    counts, rejected = Counts(converted=list(index.notes)), list[Rejected]()
     with ExitStack() as stack:
         waveforms, labels = {}, {}
         for split in ("train", "test"):
@@ -127,26 +123,20 @@ def _write_windows(
             waveforms[split] = stack.enter_context(ArrayWriter(path, (data.window_samples,), np.int16))
             labels[split] = stack.enter_context(ArrayWriter(folder / Dataset.labels(split), (), np.int64))
         manifest = stack.enter_context(pq.ParquetWriter(folder / Dataset.manifest, SCHEMA))
-        results = stack.enter_context(
-            OrderedPool(_read_recording, [(source, recording, data) for recording in index.recordings], workers)
-        )
-        bar = stack.enter_context(ProgressBar("preprocess: recordings", len(index.recordings)))
-        for recording, windows in zip(index.recordings, results, strict=True):
+        tasks = [(source, recording, data) for recording in recordings]
+        results = stack.enter_context(OrderedPool(_read_recording, tasks, workers))
+        bar = stack.enter_context(ProgressBar("preprocess: recordings", len(recordings)))
+        for recording, split, windows in zip(recordings, splits, results, strict=True):
             bar.advance()
             if isinstance(windows, str):
                 rejected.append(Rejected(recording.number, recording.file_name, windows))
                 continue
-            split = split_of[recording.number]
             manifest.write_table(_manifest_rows(recording, split, waveforms[split].count, windows))
             for window in windows.samples:
                 waveforms[split].append(window)
                 labels[split].append(np.array(recording.number, dtype=np.int64))
-            counts[recording.number] += len(windows.samples) if split == "train" else 0
-            summary.seconds[recording.number] = windows.seconds
-            summary.num_silent += windows.num_silent
-            summary.unused_seconds += windows.unused_seconds
-            summary.converted += [(recording.file_name, note) for note in windows.notes]
-    return counts
+            counts.add(recording, windows, is_train=split == "train")
+        return counts, rejected, {split: writer.count for split, writer in waveforms.items()}
 
 
 def _read_recording(source: Path, recording: Recording, data: Audio) -> RecordingWindows | str:
@@ -193,25 +183,25 @@ def _manifest_rows(recording: Recording, split: str, first_row: int, windows: Re
             "number": recording.number,
             "file_name": recording.file_name,
             "split": split,
-            "row": first_row + place,
+            "row": first_row + window,
             "start_sample": int(start),
             "labels": list(recording.labels),
             "caption": recording.caption,
         }
-        for place, start in enumerate(windows.starts)
+        for window, start in enumerate(windows.starts)
     ]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def _measure(data: Audio, folder: Path) -> dict[str, Any]:
-    """Per-frequency statistics of the train split; also writes its spectrograms where the recipe stores them."""
+def _measure_frequencies(data: Audio, folder: Path) -> "FrequencyScales":
+    """Per-frequency scales of the train split; also writes its spectrograms where the recipe stores them."""
     import torch
 
     from linnet.audio.normalization import FrequencyStatistics
     from linnet.audio.stft import Transform, as_channels
 
     waveforms = open_array(folder / Dataset.waveforms("train"))
-    transform, gathered = Transform(data.stft), FrequencyStatistics(data.stft, data.representation)
+    transform, statistics = Transform(data.stft), FrequencyStatistics(data.stft, data.representation)
     with ExitStack() as stack:
         writer = None
         if data.storage == "spectrogram":
@@ -221,17 +211,16 @@ def _measure(data: Audio, folder: Path) -> dict[str, Any]:
         for start in range(0, len(waveforms), STATISTICS_BATCH):
             batch = torch.from_numpy(decode_waveform(np.array(waveforms[start : start + STATISTICS_BATCH])))
             channels = as_channels(transform.spectrum(batch), data.representation)
-            gathered.add(channels)
-            for example in channels.numpy() if writer else ():
-                assert writer is not None
-                writer.append(example)
+            statistics.add(channels)
+            if writer is not None:
+                for example in channels.numpy():
+                    writer.append(example)
             bar.advance(len(batch))
-    scales = gathered.scales()
-    return vars(scales) | {"round_trip": round_trip(data, waveforms)}
+    return statistics.scales()
 
 
-def round_trip(data: Audio, waveforms: NDArray[Any]) -> dict[str, float | None]:
-    """What the STFT and back loses: decibels of signal to error on the interior of some windows.
+def round_trip(data: Audio, waveforms: NDArray[Any]) -> RoundTrip:
+    """What the STFT and its inverse lose on the interior of some windows.
 
     With the bin of frequency 0 dropped, `signal_to_error_db` takes it as 0 and `with_estimated_dc_db` estimates it from
     its neighbours, as linnet does wherever it makes audio.
@@ -247,17 +236,15 @@ def round_trip(data: Audio, waveforms: NDArray[Any]) -> dict[str, float | None]:
     spectrum = transform.spectrum(x)
 
     def signal_to_error_db(back: torch.Tensor) -> float:
-        signal, error = (part[..., inside].double().square().sum() for part in (x, back - x))
+        signal, error = (waveform[..., inside].double().square().sum() for waveform in (x, back - x))
         return float(10 * torch.log10(signal / error.clamp(min=1e-30)))
 
-    found: dict[str, float | None] = {
-        "signal_to_error_db": signal_to_error_db(transform.waveform(spectrum, length)),
-        "with_estimated_dc_db": None,
-    }
-    if not data.stft.keep_dc:
-        dc = transform.estimate_dc(spectrum, length)
-        found["with_estimated_dc_db"] = signal_to_error_db(transform.waveform(spectrum, length, dc=dc))
-    return found
+    without_dc = signal_to_error_db(transform.waveform(spectrum, length))
+    if data.stft.keep_dc:
+        return RoundTrip(signal_to_error_db=without_dc, with_estimated_dc_db=None)
+    dc = transform.estimate_dc(spectrum, length)
+    with_dc = signal_to_error_db(transform.waveform(spectrum, length, dc=dc))
+    return RoundTrip(signal_to_error_db=without_dc, with_estimated_dc_db=with_dc)
 
 
 def _write_converted(path: Path, converted: list[tuple[str, str]]) -> None:
@@ -265,34 +252,3 @@ def _write_converted(path: Path, converted: list[tuple[str, str]]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["name", "what was done"])
         writer.writerows(converted)
-
-
-def _page(
-    folder: Path,
-    data: Audio,
-    statistics: dict[str, Any],
-    summary: DatasetSummary,
-    rejected: list[Rejected],
-) -> str:
-    from linnet.reports.previews import players
-
-    waveforms, recordings = (open_array(folder / name("train")) for name in (Dataset.waveforms, Dataset.labels))
-    rows = np.linspace(0, len(waveforms) - 1, min(SHOWN_SOUNDS, len(waveforms))).astype(int)
-    counted = collections.Counter(label for recording in statistics["recordings"] for label in recording["labels"])
-    captions = [", ".join(statistics["recordings"][int(recordings[row])]["labels"]) for row in rows]
-    lengths = list(summary.seconds.values())
-    longest = max(lengths)
-    bins = np.bincount([min(int(s * DURATION_BINS / longest), DURATION_BINS - 1) for s in lengths])
-    return html.render(
-        "audio_dataset.html",
-        title=f"Data set {data.folder}",
-        statistics=statistics,
-        sample_rate_hz=data.sample_rate_hz,
-        window_seconds=data.window_samples / data.sample_rate_hz,
-        labels=counted.most_common(),
-        caption_count=sum(bool(recording["caption"]) for recording in statistics["recordings"]),
-        figures=[html.histogram_svg(bins.tolist(), title="length of the recordings", low="0", high=f"{longest:.0f} s")],
-        players=players(data, np.asarray(waveforms[rows]), captions),
-        converted=summary.converted,
-        rejected=rejected,
-    )

@@ -1,16 +1,67 @@
-"""What images and audio have in common."""
+"""What images and audio have in common: `Modality` for files and arrays, `Codec` for tensors. Imports no torch."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from linnet.errors import LinnetError
+from linnet.modalities.statistics import Statistics
+from linnet.modalities.summary import Summary
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 Examples = NDArray[Any]  # what people look at or listen to: uint8 images [N, H, W, 3] or int16 waveforms [N, samples]
+
+
+class Modality(ABC):
+    """All that the stages need to know of images, or of audio. `linnet.modalities.dispatch` chooses one."""
+
+    @property
+    @abstractmethod
+    def stored(self) -> tuple[tuple[int, ...], "np.dtype[Any]"]:
+        """Shape and type of a training example as the dataset stores it."""
+
+    @abstractmethod
+    def preprocess(self, *, raw: Path, folder: Path, workers: int) -> "Preprocessed":
+        """Write the arrays and the manifest of the raw data into the empty `folder`.
+
+        Args:
+            workers: processes that read files; the result does not depend on their number.
+
+        Raises:
+            RawDataError: the raw data is not in its layout, or lacks a split that the recipe takes.
+        """
+
+    @abstractmethod
+    def codec(self, statistics: Statistics, device: "torch.device") -> "Codec":
+        """The codec for a data set with these statistics."""
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """One line of rejected.csv: a file that the raw data lists and that cannot be used."""
+
+    number: int  # of the image or recording in the raw data
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Preprocessed:
+    """The arrays are written; `measure` does the rest once the counts have been found good."""
+
+    num_listed: int  # files that the raw data lists
+    train_count: int  # examples
+    test_count: int
+    rejected: list[Rejected]
+    measure: Callable[[], tuple[Statistics, Summary]]  # needs two training examples or more
 
 
 class NotFiniteError(LinnetError):

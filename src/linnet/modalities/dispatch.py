@@ -1,24 +1,28 @@
-"""The one place that chooses between images and audio."""
+"""The one place that chooses between images and audio. Imports no torch."""
 
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
-import torch
-
-from linnet.modalities.audio_codec import AudioCodec
-from linnet.modalities.base import Codec
-from linnet.modalities.image_codec import ImageCodec
-from linnet.modalities.statistics import AudioStatistics, ImageStatistics, Statistics
+from linnet.modalities.audio import AudioModality
+from linnet.modalities.base import Codec, Modality
+from linnet.modalities.images import ImageModality
+from linnet.modalities.statistics import Statistics
 from linnet.recipe import Audio, DataSection, Images
 
+if TYPE_CHECKING:
+    import torch
 
-def build_codec(data: DataSection, statistics: Statistics, device: torch.device) -> Codec:
-    """The codec of a [data] section, with what preprocess measured on the train split."""
+
+def get_modality(data: DataSection) -> Modality:
+    """The modality of a [data] section."""
     match data:
         case Images():
-            assert isinstance(statistics, ImageStatistics)
-            return ImageCodec.of(statistics, device)
+            return ImageModality(data)
         case Audio():
-            assert isinstance(statistics, AudioStatistics)
-            return AudioCodec(data, statistics, device)
+            return AudioModality(data)
         case _:
             assert_never(data)
+
+
+def build_codec(data: DataSection, statistics: Statistics, device: "torch.device") -> Codec:
+    """The codec of a [data] section, with what preprocess measured on the train split."""
+    return get_modality(data).codec(statistics, device)

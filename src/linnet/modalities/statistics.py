@@ -4,7 +4,7 @@ Imports no torch.
 """
 
 from pathlib import Path
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -12,11 +12,16 @@ from linnet.files import ArtifactError, read_json
 from linnet.recipe import Audio, DataSection, Images
 
 
-class _Table(BaseModel):
+class StrictTable(BaseModel):
+    """A table of a JSON file: read-only, exact keys, exact types."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class ImageStatistics(_Table):
+T = TypeVar("T", bound=StrictTable)
+
+
+class ImageStatistics(StrictTable):
     """Of a data set of images."""
 
     size: int  # pixels, height and width
@@ -52,7 +57,7 @@ class ImageStatistics(_Table):
         return [""] * len(self.class_names)
 
 
-class RecordingStatistics(_Table):
+class RecordingStatistics(StrictTable):
     """One recording of the raw data."""
 
     name: str
@@ -60,14 +65,14 @@ class RecordingStatistics(_Table):
     caption: str
 
 
-class RoundTrip(_Table):
+class RoundTrip(StrictTable):
     """What the STFT and its inverse lose, in decibels of signal to error."""
 
     signal_to_error_db: float
     with_estimated_dc_db: float | None  # with the dropped bin of frequency 0 estimated; None where it is kept
 
 
-class AudioStatistics(_Table):
+class AudioStatistics(StrictTable):
     """Of a data set of audio; an example is a window of a recording."""
 
     train_count: int
@@ -109,10 +114,20 @@ def read_statistics(path: Path, *, made_by: str) -> Statistics:
     Raises:
         ArtifactError: the file is missing or damaged, or another version of linnet wrote it; the message names the stage.
     """
-    values = read_json(path, made_by=made_by)
-    kind = AudioStatistics if "recordings" in values else ImageStatistics
+    if "recordings" in read_json(path, made_by=made_by):
+        return read_table(AudioStatistics, path, made_by=made_by)
+    return read_table(ImageStatistics, path, made_by=made_by)
+
+
+def read_table(kind: type[T], path: Path, *, made_by: str) -> T:
+    """The table of type `kind` in a JSON file that stage `made_by` wrote.
+
+    Raises:
+        ArtifactError: the file is missing or damaged, or another version of linnet wrote it; the message names the stage.
+    """
+    read_json(path, made_by=made_by)  # says what is wrong with a file that is no JSON
     try:
-        return kind.model_validate(values)
+        return kind.model_validate_json(path.read_bytes())
     except ValidationError as reason:
         error = reason.errors()[0]
         key = ".".join(str(part) for part in error["loc"])

@@ -12,7 +12,11 @@ NEVER_DECIDES = (
     *("launch", "registry", "reports", "storage", "tracking"),
 )
 _TRAINING_SECTIONS = ("data", "model", "conditioning", "diffusion", "train")
-_READING = ("modalities.prepare_audio", "modalities.prepare_images", "modalities.prepared")  # files, for preprocess
+_READING = tuple(  # of files: only for preprocess
+    f"modalities.{name}" for name in ("audio_preprocess", "image_preprocess", "pool", "summary")
+)
+_CODECS = ("modalities.audio_codec", "modalities.image_codec")
+_CONVERSION = tuple(f"data.layouts.{name}" for name in ("gathering", "parquet", "published"))  # only for ingest
 _NETWORK = (  # what rebuilds a trained network, and makes examples of what it says
     *("audio", "data.arrays", "modalities", "models", *(f"recipe.{name}" for name in _TRAINING_SECTIONS)),
     *("diffusion.objective", "diffusion.schedule", "diffusion.samplers", "diffusion.multidiffusion"),
@@ -27,7 +31,7 @@ INGEST = Stage(
     inputs=(),
     output="raw",
     computes=("data", "audio.pcm"),
-    ignores=("data.arrays", "data.audio_files", "data.batches", "data.images"),
+    ignores=("data.arrays", "data.audio_files", "data.batches", "data.images", "data.splits"),
     libraries=("numpy", "pillow", "pyarrow"),
 )
 PREPROCESS = Stage(
@@ -36,10 +40,10 @@ PREPROCESS = Stage(
     inputs=("raw",),
     output="dataset",
     computes=(
-        *("audio.normalization", "audio.pcm", "audio.stft", "data.layouts.audio_folder", "data.layouts.caltech"),
-        *("data.arrays", "data.audio_files", "data.batches", "data.images", "data.raw", *_READING),
+        *("audio.normalization", "audio.pcm", "audio.stft", "data", *_READING, "modalities.audio"),
+        *("modalities.base", "modalities.dispatch", "modalities.images", "modalities.statistics"),
     ),
-    ignores=("modalities.preview",),
+    ignores=("data.batches", "data.sources", "data.synthetic", *_CONVERSION, *_CODECS),
     libraries=(*_TORCH, "pillow", "pyarrow", "soundfile"),
 )
 TRAIN = Stage(

@@ -167,11 +167,13 @@ def compare(recipe: str, *, raw: str, raw_hash: str, only_if_changed: bool, page
 @task
 def preprocess(recipe: str, *, raw: str, raw_hash: str, out: str, page: str) -> Facts:
     """Make training arrays, and a page about the data."""
+    from linnet.reports.dataset import dataset_page
     from linnet.stages import preprocess as stage
 
+    data = _parse(recipe).data
     _verify(raw, Raw.content_hash(Path(raw)), raw_hash)
-    stage.run(_parse(recipe).data, raw=Path(raw), out=Path(out), workers=stage.usable_cores())
-    write_text(Path(page), (Path(out) / Dataset.report).read_text(encoding="utf-8"))
+    stage.run(data, raw=Path(raw), out=Path(out), workers=stage.usable_cores())
+    write_text(Path(page), dataset_page(data, Path(out)))
     statistics = read_statistics(Path(out) / Dataset.statistics, made_by="preprocess")
     counts = statistics.model_dump(include={"train_count", "test_count", "rejected_count"})
     facts = {"content_hash": Dataset.content_hash(Path(out)), **counts, **_made_by(out, "preprocess")}

@@ -61,7 +61,7 @@ def on_this_machine(
     track: bool = True,
 ) -> None:
     """Train in `processes` processes (0: one for each GPU). `work` may be an s3:// address: checkpoints outlive us."""
-    remote = storage.is_remote(work)
+    remote = storage.is_s3_url(work)
     local = Path(tempfile.gettempdir()) / "linnet-work" if remote else Path(work)
     torchrun.start(
         stage.run,
@@ -101,7 +101,7 @@ def on_many_nodes(recipe: Recipe, *, dataset: Path, out: Path, work: str, num_no
 def fetch(place: str, out: Path, *, job: str) -> None:
     """Bring the model that the nodes left in `place`. Raises SharedPlaceError if it is gone."""
     model = storage.join(place, MODEL)
-    remote = storage.is_remote(place)
+    remote = storage.is_s3_url(place)
     if not (storage.is_complete(model) if remote else (Path(model) / PROVENANCE).is_file()):
         raise SharedPlaceError(
             f"{model} is not there, though the TrainJob is complete: somebody removed it. Delete the job (kubectl "
@@ -120,9 +120,9 @@ def in_shared_place(place: str) -> None:
         StorageError, ArtifactError: `place` does not hold a recipe and a dataset.
     """
     first = os.environ.get("RANK", "0") == "0"
-    local = _bring(place) if storage.is_remote(place) else Path(place)
+    local = _bring(place) if storage.is_s3_url(place) else Path(place)
     recipe = _read_recipe(local / RECIPE)
-    remote = storage.is_remote(place)
+    remote = storage.is_s3_url(place)
     if remote and storage.is_complete(storage.join(place, MODEL)):
         log(f"{place}: already trained")
         return
@@ -154,7 +154,7 @@ def _read_recipe(path: Path) -> Recipe:
 def publish(recipe: Recipe, dataset: Path, place: str) -> None:
     """Put what the nodes need into `place`."""
     text = recipe.model_dump_json(indent=2, by_alias=True) + "\n"
-    if not storage.is_remote(place):
+    if not storage.is_s3_url(place):
         if not is_current(Path(place) / DATASET, read_provenance(dataset, made_by="preprocess")["input_hash"]):
             _copy(dataset, Path(place) / DATASET)
         write_text(Path(place) / RECIPE, text)

@@ -12,7 +12,7 @@ import soundfile
 from linnet.artifacts import Dataset
 from linnet.data.raw import RawDataError
 from linnet.hashes import folder_hash
-from linnet.modalities.audio_preprocess import CONVERTED
+from linnet.reports.dataset import dataset_page
 from support.audio_folders import DATA, GOOD, RATE, Folder, good_recordings, prepare, table, tone
 
 REJECTED = {  # what its reason begins with
@@ -109,7 +109,7 @@ def test_every_listed_recording_is_used_or_rejected_with_its_reason(hostile: Pat
 
 def test_what_was_changed_is_written_down(dataset: Path) -> None:
     found: dict[str, set[str]] = {}
-    for name, what in table(dataset / CONVERTED):
+    for name, what in table(dataset / Dataset.converted):
         found.setdefault(name, set()).add(what)
     assert found.pop("unlisted.wav") == {"in the folder, not in metadata.csv"}
     assert found == {name: notes for name, notes in CONVERTED_NOTES.items() if notes}
@@ -131,7 +131,7 @@ def test_hostile_text_is_kept_as_text(dataset: Path) -> None:
     recording = next(recording for recording in statistics["recordings"] if recording["name"].startswith("<script>"))
     assert recording["labels"] == ['<b onclick="x">', '"; DROP TABLE']
     assert recording["caption"] == "=HYPERLINK('x')"
-    page = (dataset / Dataset.report).read_text(encoding="utf-8")
+    page = dataset_page(DATA, dataset)
     assert "<script>" not in page
     assert "<b onclick" not in page
     assert "&lt;b onclick" in page

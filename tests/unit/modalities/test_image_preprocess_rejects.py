@@ -13,6 +13,7 @@ from linnet.data.layouts.caltech import FOLDER, read_index
 from linnet.data.raw import RawDataError
 from linnet.data.synthetic.birds import make_birds
 from linnet.recipe import CaltechLayout, Images, SeededSplit
+from linnet.reports.dataset import dataset_page
 from linnet.stages import preprocess
 
 COUNT = 24
@@ -87,7 +88,7 @@ def test_every_unusable_image_is_listed_with_its_reason(damaged: Path, dataset: 
     assert [(number, name) for number, name, _ in found] == [(number, names[number]) for number in REASONS]
     for number, _, reason in found:
         assert reason.startswith(REASONS[number])
-    page = (dataset / Dataset.report).read_text(encoding="utf-8")
+    page = dataset_page(birds(1.0), dataset)
     assert all(f"<td>{names[number]}</td>" in page for number in REASONS)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from linnet.data.sources.download import ArchiveError, unpack
+from linnet.data.sources.archive import ArchiveError, unpack
 
 FILES = {f"folder/{place}.bin": np.random.default_rng(place).bytes(5000) for place in range(8)}
 TAR_MODES = {"tar": "w", "tgz": "w:gz", "tbz": "w:bz2", "txz": "w:xz"}

@@ -1,11 +1,10 @@
-"""What preparing a kind of data gives back, and the processes that read files meanwhile."""
+"""Processes that read many files at once."""
 
 import collections
 import concurrent.futures
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -13,31 +12,12 @@ TASKS_IN_FLIGHT_PER_WORKER = 4  # bounds memory, whatever the size of the data
 R = TypeVar("R")
 
 
-@dataclass(frozen=True)
-class Rejected:
-    """One line of rejected.csv."""
-
-    number: int  # of the image or recording in the raw data
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """The arrays are written; this is what is left to write and to check."""
-
-    statistics: dict[str, Any]  # with train_count, test_count and rejected_count
-    rejected: list[Rejected]
-    listed: int  # files that the raw data names
-    page: Callable[[], str]
-
-
 class OrderedPool(Generic[R]):
-    """`function(*task)` for every task, in order, computed by `workers` processes with bounded memory."""
+    """Iterates over `function(*task)` for every task, in order, computed by `workers` processes with bounded memory."""
 
     def __init__(self, function: Callable[..., R], tasks: Sequence[tuple[Any, ...]], workers: int) -> None:
         self._function, self._tasks = function, tasks
-        self._window = TASKS_IN_FLIGHT_PER_WORKER * workers
+        self._max_in_flight = TASKS_IN_FLIGHT_PER_WORKER * workers
         self._pool = concurrent.futures.ProcessPoolExecutor(
             max_workers=workers, mp_context=multiprocessing.get_context("forkserver"), initializer=_ignore_interrupts
         )
@@ -54,11 +34,11 @@ class OrderedPool(Generic[R]):
         waiting: collections.deque[concurrent.futures.Future[R]] = collections.deque()
         for task in self._tasks:
             waiting.append(self._pool.submit(self._function, *task))
-            if len(waiting) >= self._window:
+            if len(waiting) >= self._max_in_flight:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
 def _ignore_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
