@@ -17,8 +17,9 @@ from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.training_utils import EMAModel
 from numpy.typing import NDArray
 
-from linnet.commands.describe import neutral_statistics
-from linnet.inference.diffusion_model import build_network, place
+from linnet.modalities.statistics import neutral_statistics
+from linnet.models.build import build_network
+from linnet.models.device import to_device
 from linnet.recipe.load import load_recipe
 from linnet.training.checkpoint import CheckpointStore
 from linnet.training.distributed import DistributedContext
@@ -46,8 +47,8 @@ def main() -> None:
 def _linnet_step(images: NDArray[np.uint8]) -> Callable[[], object]:
     overrides = (f"data.image_size_pixels={SIZE}", f"train.batch_size={BATCH}")
     recipe = load_recipe(ROOT / "recipes" / "birds-baseline.toml", overrides).training()
-    state = new_state(place(build_network(recipe), CPU), recipe.train, DistributedContext.alone(CPU))
-    statistics = neutral_statistics(recipe)
+    state = new_state(to_device(build_network(recipe), CPU), recipe.train, DistributedContext.alone(CPU))
+    statistics = neutral_statistics(recipe.data)
     loss = DiffusionLoss(recipe, statistics, images, np.zeros(len(images), dtype=np.int64), state.ranks, start_step=0)
     checkpoints = CheckpointStore(Path(tempfile.mkdtemp()), every_seconds=1e9)
     state.network.train()

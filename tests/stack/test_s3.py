@@ -24,7 +24,7 @@ from linnet.data.sources.download import DownloadError
 from linnet.data.synthetic.birds import make_birds
 from linnet.files import PROVENANCE, write_json
 from linnet.hashes import folder_hash
-from linnet.recipe import CaltechBirds, OfficialSplit
+from linnet.recipe import CaltechLayout, Images, OfficialSplit
 from linnet.stages import ingest
 from linnet.storage import StorageError
 from linnet.storage.connection import new_client
@@ -36,8 +36,9 @@ pytestmark = [
     pytest.mark.stack,
     pytest.mark.skipif(not ENDPOINT, reason="AWS_ENDPOINT_URL_S3 names no S3 server"),
 ]
-BIRDS = CaltechBirds(
-    kind="caltech_birds",
+BIRDS = Images(
+    kind="images",
+    layout=CaltechLayout(kind="caltech"),
     folder="birds",
     image_size_pixels=8,
     split=OfficialSplit(kind="official"),

@@ -7,7 +7,7 @@ from typing import assert_never
 import torch
 from torch import Tensor
 
-from linnet.recipe import CosineSchedule, LinearSchedule
+from linnet.recipe import CosineSchedule, LinearSchedule, NoiseLevel
 
 MAX_BETA = 0.999  # Nichol & Dhariwal 2021, section 3.2: keeps the last step finite
 
@@ -36,6 +36,16 @@ class NoiseSchedule:
         """(signal_rate, noise_rate) of integer timesteps, float32, shaped to multiply [B, C, H, W] images."""
         alpha_bar = self.at(timesteps)[:, None, None, None]
         return alpha_bar.sqrt().float(), (1 - alpha_bar).sqrt().float()
+
+    def noise_level(self, kind: NoiseLevel, timesteps: Tensor) -> Tensor:
+        """Integer timesteps [B] in the measure of noise that a network takes, float32 [B]."""
+        match kind:
+            case "noise_variance":
+                return (1 - self.at(timesteps)).float()
+            case "timestep":
+                return timesteps.float()
+            case _:
+                assert_never(kind)
 
     def sampling_timesteps(self, num_steps: int) -> list[int]:
         """`num_steps` timesteps from T - 1 downwards, evenly spaced ("trailing": Lin et al. 2024), then -1."""

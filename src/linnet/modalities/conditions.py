@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from linnet.errors import LinnetError
-from linnet.modalities.codec import Statistics
+from linnet.modalities.statistics import Statistics
 from linnet.models.conditioning import ConditionEncoder
 from linnet.recipe import (
     ClassLabel,
@@ -32,28 +32,17 @@ class PromptError(LinnetError):
 
 def build_encoder(recipe: TrainingRecipe, statistics: Statistics, device: torch.device) -> ConditionEncoder:
     """Turns conditions into tensors for the recipe's network."""
-    return ConditionEncoder(recipe.conditioning, label_names=label_names(statistics), device=device)
-
-
-def label_names(statistics: Statistics) -> list[str]:
-    """All labels of the data set: classes of images, or labels of recordings in alphabetical order."""
-    key = "label_names" if "recordings" in statistics else "class_names"
-    names: list[str] = statistics[key]
-    return names
+    return ConditionEncoder(recipe.conditioning, label_names=statistics.label_names, device=device)
 
 
 def texts(statistics: Statistics, *, count: int, seed: int) -> list[list[str]]:
     """For each class or recording `count` texts that describe it; the first one says everything."""
-    if "recordings" not in statistics:
-        return [[name] * count for name in statistics["class_names"]]
     rng = np.random.default_rng([seed, VARIANT_STREAM])
-    return [
-        _texts_of_recording(recording["labels"], recording["caption"], count, rng)
-        for recording in statistics["recordings"]
-    ]
+    each = zip(statistics.labels, statistics.captions, strict=True)
+    return [_text_variants(labels, caption, count, rng) for labels, caption in each]
 
 
-def _texts_of_recording(labels: Sequence[str], caption: str, count: int, rng: np.random.Generator) -> list[str]:
+def _text_variants(labels: Sequence[str], caption: str, count: int, rng: np.random.Generator) -> list[str]:
     everything = ", ".join(labels)
     found = [everything or caption] + ([caption] if caption else [])
     while len(found) < count:
@@ -69,28 +58,22 @@ def known_conditions(section: Conditioning, statistics: Statistics) -> list[Cond
     """The condition of each class or recording, by its number in the dataset's labels."""
     match section:
         case Unconditional():
-            return [None] * len(counts(statistics))
+            return [None] * len(statistics.labels)
         case ClassLabel(num_classes=room):  # classes beyond have no training example: train checks
-            return [number if number < room else None for number in range(len(counts(statistics)))]
+            return [number if number < room else None for number in range(len(statistics.labels))]
         case MultiLabel():
-            return [tuple(recording["labels"]) for recording in statistics["recordings"]]
+            return list(statistics.labels)
         case Text():
             return [variants[0] for variants in texts(statistics, count=1, seed=0)]
         case _:
             assert_never(section)
 
 
-def counts(statistics: Statistics) -> list[int]:
-    """Training examples of each class or recording."""
-    found: list[int] = statistics["recording_counts" if "recordings" in statistics else "class_counts"]
-    return found
-
-
 def draw(section: Conditioning, statistics: Statistics, rng: np.random.Generator, size: int) -> list[Condition] | None:
     """`size` conditions as often as in the training data; None for an unconditional model."""
     if isinstance(section, Unconditional):
         return None
-    known, weights = known_conditions(section, statistics), np.array(counts(statistics), dtype=np.float64)
+    known, weights = known_conditions(section, statistics), np.array(statistics.example_counts, dtype=np.float64)
     return [known[number] for number in rng.choice(len(known), size=size, p=weights / weights.sum()).tolist()]
 
 
@@ -100,7 +83,7 @@ def as_text(condition: Condition, statistics: Statistics) -> str:
         case None:
             return ""
         case int():
-            return label_names(statistics)[condition]
+            return statistics.label_names[condition]
         case tuple():
             return ", ".join(condition)
         case str():
@@ -119,9 +102,9 @@ def parse_prompt(section: Conditioning, statistics: Statistics, prompt: str) -> 
         case Unconditional():
             raise PromptError("this model was trained with [conditioning] kind = 'none': it takes no prompt")
         case ClassLabel():
-            return _find_class(label_names(statistics), prompt)
+            return _find_class(statistics.label_names, prompt)
         case MultiLabel():
-            return _split_labels(label_names(statistics), prompt)
+            return _split_labels(statistics.label_names, prompt)
         case Text():
             return prompt
         case _:

@@ -11,17 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from linnet.models import NoiseLevel
 from linnet.models.blocks import SelfAttention, SinusoidalEmbedding, geometric_speeds, zero
 from linnet.models.conditioning import build_condition_embedding
+from linnet.models.denoising_network import DenoisingNetwork
 from linnet.recipe import CompactUNet as Settings
-from linnet.recipe import Conditioning, Shape
+from linnet.recipe import Conditioning, NoiseLevel, Shape
 
 LOWEST_HZ, HIGHEST_HZ = 1.0, 1000.0
 GROUPS = 8
 
 
-class CompactUNet(nn.Module):
+class CompactUNet(DenoisingNetwork):
     """[B, C, H, W], noise variance [B], condition or None -> [B, C, H, W]; H and W divisible by 2**(levels - 1)."""
 
     noise_level: NoiseLevel = "noise_variance"
@@ -64,11 +64,11 @@ class CompactUNet(nn.Module):
         self.head = nn.Conv2d(channels, shape[0], kernel_size=1)
         zero(self.head)
 
-    def forward(self, x: Tensor, noise_variance: Tensor, condition: Tensor | None) -> Tensor:
-        embedding = self.noise_embedding(noise_variance)
+    def forward(self, x_t: Tensor, noise_level: Tensor, condition: Tensor | None) -> Tensor:
+        embedding = self.noise_embedding(noise_level)
         if self.label_embedding is not None:
-            embedding = embedding + self.label_embedding(condition, like=x)
-        x = self.stem(x)
+            embedding = embedding + self.label_embedding(condition, like=x_t)
+        x = self.stem(x_t)
         if self.embedding_mlp is not None:
             embedding = self.embedding_mlp(embedding)
         else:

@@ -11,16 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from linnet.models import NoiseLevel
 from linnet.models.blocks import SinusoidalEmbedding, TokenAttention, feed_forward, timestep_speeds, zero
 from linnet.models.conditioning import build_condition_embedding
-from linnet.recipe import Conditioning, Shape
+from linnet.models.denoising_network import DenoisingNetwork
+from linnet.recipe import Conditioning, NoiseLevel, Shape
 from linnet.recipe import DiffusionTransformer as Settings
 
 NORM_EPS = 1e-6
 
 
-class DiT(nn.Module):
+class DiT(DenoisingNetwork):
     """[B, C, H, W], timestep [B], condition or None -> [B, C, H, W]; starts at zero."""
 
     noise_level: NoiseLevel = "timestep"
@@ -42,13 +42,13 @@ class DiT(nn.Module):
         zero(self.modulation)
         zero(self.head)
 
-    def forward(self, x: Tensor, timestep: Tensor, condition: Tensor | None) -> Tensor:
-        height, width = x.shape[2:]
-        embedding = self.embedding_mlp(self.timestep_embedding(timestep))
+    def forward(self, x_t: Tensor, noise_level: Tensor, condition: Tensor | None) -> Tensor:
+        height, width = x_t.shape[2:]
+        embedding = self.embedding_mlp(self.timestep_embedding(noise_level))
         if self.condition_embedding is not None:
-            embedding = embedding + self.condition_embedding(condition, like=x)
+            embedding = embedding + self.condition_embedding(condition, like=x_t)
         embedding = F.silu(embedding)
-        patches = self.embed(F.pad(x, (0, -width % self.patch, 0, -height % self.patch)))
+        patches = self.embed(F.pad(x_t, (0, -width % self.patch, 0, -height % self.patch)))
         grid = patches.shape[2:]
         tokens = (patches + self.positions_on(grid)).flatten(2).transpose(1, 2)  # [B, patches, width]
         for block in self.blocks:

@@ -12,15 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from linnet.models import NoiseLevel
 from linnet.models.blocks import SinusoidalEmbedding, timestep_speeds, zero
 from linnet.models.conditioning import build_condition_embedding
+from linnet.models.denoising_network import DenoisingNetwork
 from linnet.models.unet_blocks import Level, Resample, ResidualBlock, Upsample
-from linnet.recipe import Conditioning, Shape
+from linnet.recipe import Conditioning, NoiseLevel, Shape
 from linnet.recipe import UNet as Settings
 
 
-class UNet(nn.Module):
+class UNet(DenoisingNetwork):
     """[B, C, H, W], timestep [B], condition or None -> [B, C, H, W].
 
     H and W are divisible by 2**(levels - 1). With a frequency layer H is that of `shape`; W is always free.
@@ -51,12 +51,12 @@ class UNet(nn.Module):
         zero(head)
         self.head = nn.Sequential(nn.GroupNorm(settings.norm_groups, widths[0]), nn.SiLU(), head)
 
-    def forward(self, x: Tensor, timestep: Tensor, condition: Tensor | None) -> Tensor:
-        embedding = self.embedding_mlp(self.timestep_embedding(timestep))
+    def forward(self, x_t: Tensor, noise_level: Tensor, condition: Tensor | None) -> Tensor:
+        embedding = self.embedding_mlp(self.timestep_embedding(noise_level))
         if self.label_embedding is not None:
-            embedding = embedding + self.label_embedding(condition, like=x)
+            embedding = embedding + self.label_embedding(condition, like=x_t)
         embedding = F.silu(embedding)
-        x = self.stem(x)
+        x = self.stem(x_t)
         skips = [x]
         for part in self.down:
             x = part(x, embedding) if isinstance(part, Level | ResidualBlock) else part(x)

@@ -6,6 +6,8 @@ from pydantic import Field, NonNegativeFloat
 
 from linnet.recipe.section import Section
 
+NoiseLevel = Literal["noise_variance", "timestep"]  # how a network is told the noise: 1 - alpha-bar, or the timestep
+
 
 class LinearSchedule(Section):
     """Noise variances grow linearly (Ho et al. 2020)."""

@@ -1,4 +1,4 @@
-"""[model] and [conditioning]: the network and what it is told besides the noisy example."""
+"""[model]: the network."""
 
 from typing import Annotated, Literal, Self
 
@@ -132,65 +132,3 @@ def _check_halvings(shape: Shape, levels: int) -> None:
                 f"[data] makes examples of {shape[1]} x {shape[2]}, and {side} cannot be halved {levels - 1} times, as "
                 f"the {levels} levels of [model] do. Use multiples of {2 ** (levels - 1)} or fewer levels."
             )
-
-
-# --- conditioning -----------------------------------------------------------------------------------------------------
-
-
-class Unconditional(Section):
-    """The model sees nothing but the noisy example."""
-
-    kind: Literal["none"]
-
-
-class ClassLabel(Section):
-    """The model sees the class, dropped at times in training for classifier-free guidance (Ho & Salimans 2022)."""
-
-    kind: Literal["class_label"]
-    num_classes: PositiveInt
-    dropout: OpenFraction
-
-
-class MultiLabel(Section):
-    """The model sees any number of labels at once."""
-
-    kind: Literal["multi_label"]
-    num_labels: PositiveInt  # room for the labels of the data set, in alphabetical order
-    dropout: OpenFraction
-
-
-class TrainedTextEncoder(Section):
-    """A small text encoder trained with the model: words as sums of hashed parts, then one transformer layer."""
-
-    kind: Literal["trained"]
-    num_buckets: Annotated[int, Field(ge=2)]  # rows of the table that words and their parts are hashed into
-    width: Annotated[int, Field(ge=8, multiple_of=8)]
-    num_heads: PositiveInt
-    max_words: PositiveInt
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> Self:
-        if self.width % self.num_heads:
-            raise ValueError(f"num_heads = {self.num_heads} does not divide width = {self.width}.")
-        return self
-
-
-class HuggingFaceTextEncoder(Section):
-    """A frozen text encoder by its id on Hugging Face, or a local folder that holds one."""
-
-    kind: Literal["hugging_face"]
-    model: str
-    revision: str
-    width: PositiveInt  # of its hidden states
-    max_tokens: PositiveInt
-
-
-class Text(Section):
-    """The model sees text: the recording's labels, and its caption where it has one."""
-
-    kind: Literal["text"]
-    encoder: Annotated[TrainedTextEncoder | HuggingFaceTextEncoder, Field(discriminator="kind")]
-    dropout: OpenFraction
-
-
-Conditioning = Annotated[Unconditional | ClassLabel | MultiLabel | Text, Field(discriminator="kind")]

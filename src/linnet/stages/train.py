@@ -24,9 +24,13 @@ from linnet.files import (
     write_json,
     write_text,
 )
-from linnet.inference.diffusion_model import DiffusionModel, build_network, place, save_weights
-from linnet.modalities.codec import Statistics
-from linnet.modalities.conditions import counts, known_conditions, label_names
+from linnet.inference.diffusion_model import DiffusionModel
+from linnet.modalities.conditions import known_conditions
+from linnet.modalities.statistics import Statistics, read_statistics
+from linnet.models.build import build_network
+from linnet.models.denoising_network import DenoisingNetwork
+from linnet.models.device import to_device
+from linnet.models.weights import save_weights
 from linnet.progress import ProgressBar, log
 from linnet.recipe import (
     ClassLabel,
@@ -41,6 +45,7 @@ from linnet.recipe import (
     section_hash,
 )
 from linnet.reports import html
+from linnet.stages.table import TRAIN
 from linnet.tracking.client import GIT_COMMIT
 from linnet.tracking.run import NoTracker, RunTracker, Tracker
 from linnet.training.checkpoint import CheckpointStore, Mirror
@@ -96,7 +101,7 @@ def run(
                 folder.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(folder_lock(folder, what=out))
             tracker = stack.enter_context(_tracker(recipe, key, inputs["dataset"], track=track and ranks.is_first))
-            profile = json.dumps({"num_rows": statistics["train_count"]})
+            profile = json.dumps({"num_rows": statistics.train_count})
             tracker.log_dataset(training.data.folder, inputs["dataset"], str(dataset), profile)
             state = _fit(training, statistics, dataset, ranks, checkpoints, tracker)
             if ranks.is_first:
@@ -104,7 +109,7 @@ def run(
                     checkpoints.save(state.state_dict())
                 with new_folder(out) as model:
                     _write_model(model, state, training, dataset)
-                    write_provenance(model, "train", [training], inputs)
+                    write_provenance(model, TRAIN, [training], inputs)
                 if not keep_checkpoint:
                     checkpoints.discard()
                     shutil.rmtree(folder)
@@ -113,7 +118,7 @@ def run(
 
 def training_key(recipe: Recipe, dataset_hash: str) -> str:
     """What names a training: its sections, its data, its code."""
-    return input_hash("train", [recipe.training()], {"dataset": dataset_hash})
+    return input_hash(TRAIN, [recipe.training()], {"dataset": dataset_hash})
 
 
 def _say(ranks: DistributedContext, message: str) -> None:
@@ -168,7 +173,7 @@ def _check_dataset(recipe: TrainingRecipe, dataset: Path) -> Statistics:
     provenance = read_provenance(dataset, made_by="preprocess")
     if provenance["recipe_hash"] != section_hash(recipe.data):
         raise ArtifactError(f"{dataset} was made with other [data] settings; run `linnet preprocess` again")
-    statistics: Statistics = read_json(dataset / Dataset.statistics, made_by="preprocess")
+    statistics = read_statistics(dataset / Dataset.statistics, made_by="preprocess")
     _check_conditions(recipe.conditioning, statistics, dataset)
     return statistics
 
@@ -176,9 +181,12 @@ def _check_dataset(recipe: TrainingRecipe, dataset: Path) -> Statistics:
 def _check_conditions(section: Conditioning, statistics: Statistics, dataset: Path) -> None:
     match section:
         case ClassLabel(num_classes=room):
-            field, wanted = "num_classes", 1 + max(number for number, count in enumerate(counts(statistics)) if count)
+            field, wanted = (
+                "num_classes",
+                1 + max(number for number, count in enumerate(statistics.example_counts) if count),
+            )
         case MultiLabel(num_labels=room):
-            field, wanted = "num_labels", len(label_names(statistics))
+            field, wanted = "num_labels", len(statistics.label_names)
         case Unconditional() | Text():
             return
         case _:
@@ -200,7 +208,7 @@ def _fit(
 ) -> TrainState:
     """The trained state: from the newest checkpoint if there is one, else from the start."""
     section, device = recipe.train, ranks.device
-    state = new_state(place(build_network(recipe), device), section, ranks)
+    state = new_state(to_device(build_network(recipe), device), section, ranks)
     if saved := ranks.from_first(checkpoints.load(device) if ranks.is_first else None):
         state.load_state_dict(saved)
         _say(ranks, f"train: going on after step {state.step} of {section.num_steps}")
@@ -218,6 +226,7 @@ def _fit(
         tracker.log_metrics(values | {"examples_per_second": examples_per_second}, row.step)
 
     def on_grid(step: int, network: nn.Module) -> None:
+        assert isinstance(network, DenoisingNetwork)
         image = sample_grid(DiffusionModel.of(network, recipe, statistics, device), statistics)
         state.grids[step] = torch.frombuffer(bytearray(html.png(image)), dtype=torch.uint8)
         tracker.log_image("samples", image, step)
@@ -243,19 +252,19 @@ def sample_grid(diffusion_model: DiffusionModel, statistics: Statistics) -> NDAr
     """A sheet of examples from the same noise every time, so that progress can be followed."""
     section, conditions = diffusion_model.recipe.conditioning, None
     if not isinstance(section, Unconditional):
-        present, known = np.flatnonzero(counts(statistics)), known_conditions(section, statistics)
+        present, known = np.flatnonzero(statistics.example_counts), known_conditions(section, statistics)
         conditions = [known[number] for number in present[np.arange(GRID_EXAMPLES) * len(present) // GRID_EXAMPLES]]
     steps = min(GRID_SAMPLER.num_steps, diffusion_model.recipe.diffusion.schedule.num_timesteps)
     x = diffusion_model.sample(
         GRID_SAMPLER.model_copy(update={"num_steps": steps}),
         seed=diffusion_model.recipe.train.seed,
-        numbers=list(range(GRID_EXAMPLES)),
+        indices=list(range(GRID_EXAMPLES)),
         conditions=conditions,
         guidance_scale=1.0,
         clip_x0=True,
         precision=diffusion_model.recipe.train.precision,
     )
-    return html.grid(diffusion_model.codec.images(diffusion_model.codec.decode(x)))
+    return html.grid(diffusion_model.codec.preview(diffusion_model.codec.decode(x)))
 
 
 def _write_model(model: Path, state: TrainState, recipe: TrainingRecipe, dataset: Path) -> None:

@@ -11,9 +11,9 @@ from linnet import storage
 from linnet.artifacts import Dataset, git_commit, is_current, read_provenance
 from linnet.errors import LinnetError, first_line
 from linnet.files import PROVENANCE, copy_folder, new_folder, write_text
-from linnet.inference.diffusion_model import DeviceError, pick_device
 from linnet.launch import torchrun, trainjob
 from linnet.launch.trainjob import TrainJobSettings
+from linnet.models.device import DeviceError, pick_device
 from linnet.progress import log
 from linnet.recipe import Recipe
 from linnet.stages import train as stage

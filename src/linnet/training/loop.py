@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
 from linnet.errors import LinnetError, Stopped
-from linnet.recipe import Adam, AdamW, Precision, TrainSection
+from linnet.recipe import Adam, AdamW, TrainSection
 from linnet.training.checkpoint import CheckpointStore
 from linnet.training.distributed import DistributedContext
 from linnet.training.ema import EMA
@@ -99,12 +99,6 @@ def new_state(network: nn.Module, section: TrainSection, ranks: DistributedConte
         ranks=ranks,
         replica=ranks.replica(network),
     )
-
-
-def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """The context in which the network computes."""
-    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
-    return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
 
 
 def learning_rate(section: TrainSection, step: int) -> float:

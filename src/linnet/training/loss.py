@@ -12,13 +12,13 @@ from torch.nn.parallel import DistributedDataParallel
 from linnet.data.batches import batch_indices
 from linnet.diffusion import objective
 from linnet.diffusion.schedule import build_schedule
-from linnet.inference.diffusion_model import noise_level
-from linnet.modalities.codec import Statistics, build_codec
 from linnet.modalities.conditions import TrainingConditions
-from linnet.models import NoiseLevel
-from linnet.recipe import TrainingRecipe
+from linnet.modalities.dispatch import build_codec
+from linnet.modalities.statistics import Statistics
+from linnet.models.denoising_network import DenoisingNetwork
+from linnet.models.precision import autocast
+from linnet.recipe import NoiseLevel, TrainingRecipe
 from linnet.training.distributed import DistributedContext
-from linnet.training.loop import autocast
 
 
 class DiffusionLoss:
@@ -71,13 +71,14 @@ class DiffusionLoss:
             torch.manual_seed(seed + self._ranks.rank)  # dropout draws from the global generators
             answer = network(
                 x_t,
-                noise_level(_level_of(network), self._schedule, timesteps),
+                self._schedule.noise_level(_noise_level_of(network), timesteps),
                 None if conditions is None else conditions[rows],
             )
         wanted = objective.target(recipe.diffusion.prediction, x0, noise, *rates)
         return objective.loss(recipe.diffusion.loss, answer, wanted)
 
 
-def _level_of(network: nn.Module) -> NoiseLevel:
+def _noise_level_of(network: nn.Module) -> NoiseLevel:
     inner = network.module if isinstance(network, DistributedDataParallel) else network
-    return inner.noise_level  # type: ignore[return-value]
+    assert isinstance(inner, DenoisingNetwork), "only the loop is agnostic of what the network is"
+    return inner.noise_level

@@ -102,3 +102,12 @@ def test_sampling_timesteps_are_even_for_any_number_of_steps(num_timesteps: int)
         assert all(t > s for t, s in zip(steps, [*steps[1:], -1], strict=True))
         off = [num_steps * (num_timesteps - 1 - t) - index * num_timesteps for index, t in enumerate(steps)]
         assert 2 * max(map(abs, off)) <= num_steps  # in units of 1 / num_steps, so that integers are exact
+
+
+def test_noise_level_is_the_variance_or_the_timestep() -> None:
+    schedule = build_schedule(COSINE.model_copy(update={"num_timesteps": 50}))
+    timesteps = torch.tensor([0, 30, 49])
+    variance = schedule.noise_level("noise_variance", timesteps)
+    assert variance.tolist() == pytest.approx((1 - schedule.alpha_bar[timesteps]).tolist(), rel=1e-6)
+    assert schedule.noise_level("timestep", timesteps).tolist() == [0.0, 30.0, 49.0]
+    assert variance.dtype == torch.float32

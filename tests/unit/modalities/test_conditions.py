@@ -1,7 +1,5 @@
 """What a network is told: the same words for the same seed, dropped as often as the recipe says."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -9,6 +7,7 @@ from torch import Tensor
 
 from linnet.modalities import conditions
 from linnet.modalities.conditions import Condition, PromptError, TrainingConditions, parse_prompt
+from linnet.modalities.statistics import Statistics
 from linnet.recipe import (
     ClassLabel,
     Conditioning,
@@ -18,23 +17,23 @@ from linnet.recipe import (
     TrainingRecipe,
     Unconditional,
 )
+from support.statistics import audio_statistics, image_statistics
 from support.tiny import tiny_music_recipe, tiny_recipe
 
 CPU = torch.device("cpu")
-CLASSES: dict[str, Any] = {
-    "class_names": ["001.Ruby_Linnet", "002.Song_Sparrow", "003.Fox_Sparrow", "sparrow"],
-    "class_counts": [3, 0, 1, 4],
-}
-SONGS: dict[str, Any] = {
-    "label_names": ["bell", "flute", "minor", "slow"],
-    "recordings": [
+CLASSES = image_statistics(
+    class_names=["001.Ruby_Linnet", "002.Song_Sparrow", "003.Fox_Sparrow", "sparrow"], class_counts=[3, 0, 1, 4]
+)
+RECORDINGS = audio_statistics(
+    label_names=["bell", "flute", "minor", "slow"],
+    recordings=[
         {"name": "a", "labels": ["flute", "slow", "minor"], "caption": ""},
         {"name": "b", "labels": ["bell"], "caption": "one bell"},
         {"name": "c", "labels": [], "caption": "nobody knows"},
         {"name": "d", "labels": [], "caption": ""},
     ],
-    "recording_counts": [5, 0, 2, 1],
-}
+    recording_counts=[5, 0, 2, 1],
+)
 ENCODER = TrainedTextEncoder(kind="trained", num_buckets=64, width=8, num_heads=1, max_words=8)
 TEXT = Text(kind="text", encoder=ENCODER, dropout=0.25)
 LABELS = MultiLabel(kind="multi_label", num_labels=6, dropout=0.25)
@@ -47,7 +46,7 @@ def recipe_with(section: Conditioning) -> TrainingRecipe:
     return recipe.training().model_copy(update={"conditioning": section})
 
 
-def drawn(section: Conditioning, statistics: dict[str, Any], recordings: list[int], *, seed: int = 0) -> Tensor | None:
+def drawn(section: Conditioning, statistics: Statistics, recordings: list[int], *, seed: int = 0) -> Tensor | None:
     found = TrainingConditions(recipe_with(section), statistics, CPU)
     return found.draw(torch.tensor(recordings), torch.Generator().manual_seed(seed))
 
@@ -56,7 +55,7 @@ def drawn(section: Conditioning, statistics: dict[str, Any], recordings: list[in
 
 
 def test_texts_say_everything_first_and_then_parts_of_it() -> None:
-    rows = conditions.texts(SONGS, count=8, seed=0)
+    rows = conditions.texts(RECORDINGS, count=8, seed=0)
     assert [row[0] for row in rows] == ["flute, slow, minor", "bell", "nobody knows", ""]
     assert all(len(row) == 8 for row in rows)
     for text in rows[0]:
@@ -69,7 +68,7 @@ def test_texts_say_everything_first_and_then_parts_of_it() -> None:
 
 
 def test_texts_depend_on_the_seed_alone() -> None:
-    first, again, other = (conditions.texts(SONGS, count=8, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (conditions.texts(RECORDINGS, count=8, seed=seed) for seed in (0, 0, 1))
     assert first == again
     assert first != other
     assert conditions.texts(CLASSES, count=2, seed=0)[1] == ["002.Song_Sparrow"] * 2
@@ -77,15 +76,15 @@ def test_texts_depend_on_the_seed_alone() -> None:
 
 def test_a_recording_with_a_caption_alone_is_never_told_nothing() -> None:
     """Nothing is what dropout tells; a recording that has words is told words."""
-    assert set(conditions.texts(SONGS, count=8, seed=0)[2]) == {"nobody knows"}
+    assert set(conditions.texts(RECORDINGS, count=8, seed=0)[2]) == {"nobody knows"}
 
 
 # --- of training examples ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("section", "statistics"), [(TEXT, SONGS), (LABELS, SONGS), (CLASS, CLASSES)])
+@pytest.mark.parametrize(("section", "statistics"), [(TEXT, RECORDINGS), (LABELS, RECORDINGS), (CLASS, CLASSES)])
 def test_conditions_are_dropped_as_often_as_the_recipe_says(
-    section: Text | MultiLabel | ClassLabel, statistics: dict[str, Any]
+    section: Text | MultiLabel | ClassLabel, statistics: Statistics
 ) -> None:
     found = drawn(section, statistics, [0] * 4000)
     assert found is not None
@@ -98,11 +97,11 @@ def test_conditions_are_dropped_as_often_as_the_recipe_says(
 
 
 def test_an_unconditional_model_is_told_nothing() -> None:
-    assert drawn(NOTHING, SONGS, [0, 1]) is None
+    assert drawn(NOTHING, RECORDINGS, [0, 1]) is None
 
 
-@pytest.mark.parametrize(("section", "statistics"), [(TEXT, SONGS), (LABELS, SONGS), (CLASS, CLASSES)])
-def test_equal_generators_draw_equal_conditions(section: Conditioning, statistics: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("section", "statistics"), [(TEXT, RECORDINGS), (LABELS, RECORDINGS), (CLASS, CLASSES)])
+def test_equal_generators_draw_equal_conditions(section: Conditioning, statistics: Statistics) -> None:
     recordings = [0, 1, 2, 3] * 8
     first, again, other = (drawn(section, statistics, recordings, seed=seed) for seed in (3, 3, 4))
     assert first is not None
@@ -113,7 +112,7 @@ def test_equal_generators_draw_equal_conditions(section: Conditioning, statistic
 
 
 def test_labels_of_a_recording_are_its_columns() -> None:
-    found = drawn(LABELS.model_copy(update={"dropout": 0.0}), SONGS, [0, 1, 2, 0])
+    found = drawn(LABELS.model_copy(update={"dropout": 0.0}), RECORDINGS, [0, 1, 2, 0])
     assert found is not None
     assert found.tolist() == [[0, 1, 1, 1, 0, 0], [1, 0, 0, 0, 0, 0], [0] * 6, [0, 1, 1, 1, 0, 0]]
 
@@ -125,10 +124,10 @@ def test_classes_are_told_by_their_number() -> None:
 
 
 def test_all_texts_of_a_recording_are_used() -> None:
-    found = drawn(TEXT.model_copy(update={"dropout": 0.0}), SONGS, [0] * 300)
+    found = drawn(TEXT.model_copy(update={"dropout": 0.0}), RECORDINGS, [0] * 300)
     assert found is not None
-    encoder = conditions.build_encoder(recipe_with(TEXT), SONGS, CPU)
-    known = {str(encoder.encode([text])) for text in conditions.texts(SONGS, count=conditions.VARIANTS, seed=0)[0]}
+    encoder = conditions.build_encoder(recipe_with(TEXT), RECORDINGS, CPU)
+    known = {str(encoder.encode([text])) for text in conditions.texts(RECORDINGS, count=conditions.VARIANTS, seed=0)[0]}
     assert {str(row[None]) for row in found} == known
 
 
@@ -137,15 +136,15 @@ def test_all_texts_of_a_recording_are_used() -> None:
 
 @pytest.mark.parametrize(
     ("section", "statistics", "never"),
-    [(TEXT, SONGS, "bell"), (LABELS, SONGS, ("bell",)), (CLASS, CLASSES, 1)],
+    [(TEXT, RECORDINGS, "bell"), (LABELS, RECORDINGS, ("bell",)), (CLASS, CLASSES, 1)],
 )
 def test_conditions_are_drawn_as_often_as_in_training(
-    section: Conditioning, statistics: dict[str, Any], never: Condition
+    section: Conditioning, statistics: Statistics, never: Condition
 ) -> None:
     size = 4000
     found = conditions.draw(section, statistics, np.random.default_rng(0), size)
     assert found is not None
-    known, counts = conditions.known_conditions(section, statistics), conditions.counts(statistics)
+    known, counts = conditions.known_conditions(section, statistics), statistics.example_counts
     assert never not in found, "a recording of the test split"
     for condition in set(known):
         expected = sum(count for one, count in zip(known, counts, strict=True) if one == condition) / sum(counts)
@@ -153,14 +152,14 @@ def test_conditions_are_drawn_as_often_as_in_training(
 
 
 def test_an_unconditional_model_has_no_conditions_to_draw() -> None:
-    assert conditions.draw(NOTHING, SONGS, np.random.default_rng(0), 5) is None
-    assert conditions.known_conditions(NOTHING, SONGS) == [None] * 4
+    assert conditions.draw(NOTHING, RECORDINGS, np.random.default_rng(0), 5) is None
+    assert conditions.known_conditions(NOTHING, RECORDINGS) == [None] * 4
 
 
 def test_conditions_read_as_people_say_them() -> None:
-    assert conditions.as_text(None, SONGS) == ""
-    assert conditions.as_text(("flute", "slow"), SONGS) == "flute, slow"
-    assert conditions.as_text("a slow flute", SONGS) == "a slow flute"
+    assert conditions.as_text(None, RECORDINGS) == ""
+    assert conditions.as_text(("flute", "slow"), RECORDINGS) == "flute, slow"
+    assert conditions.as_text("a slow flute", RECORDINGS) == "a slow flute"
     assert conditions.as_text(1, CLASSES) == "002.Song_Sparrow"
 
 
@@ -215,14 +214,14 @@ def test_an_unclear_class_is_answered_with_near_names(prompt: str, words: str) -
 )
 def test_labels_come_with_commas_or_bars(prompt: str, labels: tuple[str, ...]) -> None:
     """Recipes may separate labels by anything, so a label may have commas or bars of its own."""
-    names = [*SONGS["label_names"], "drum, bass", "rock|pop"]
-    assert parse_prompt(LABELS, SONGS | {"label_names": names}, prompt) == labels
+    names = [*RECORDINGS.label_names, "drum, bass", "rock|pop"]
+    assert parse_prompt(LABELS, RECORDINGS.model_copy(update={"label_names": names}), prompt) == labels
 
 
 def test_text_is_taken_as_it_is() -> None:
-    assert parse_prompt(TEXT, SONGS, "a slow melody, on a bell") == "a slow melody, on a bell"
+    assert parse_prompt(TEXT, RECORDINGS, "a slow melody, on a bell") == "a slow melody, on a bell"
 
 
 def test_a_model_without_conditions_takes_no_prompt() -> None:
     with pytest.raises(PromptError, match="kind = 'none': it takes no prompt"):
-        parse_prompt(NOTHING, SONGS, "a bell")
+        parse_prompt(NOTHING, RECORDINGS, "a bell")

@@ -25,13 +25,14 @@ from linnet.data.sources.download import DownloadError
 from linnet.data.synthetic.music import make_music
 from linnet.data.synthetic.voices import make_voices
 from linnet.errors import LinnetError
-from linnet.recipe import CaltechBirds, DataSection, OfficialSplit
+from linnet.recipe import CaltechLayout, DataSection, Images, OfficialSplit
 from linnet.stages import ingest
 from support.audio_section import SOUND
 from support.hub import COMMIT, REPOSITORY, Hub, serve
 
-BIRDS = CaltechBirds(
-    kind="caltech_birds",
+BIRDS = Images(
+    kind="images",
+    layout=CaltechLayout(kind="caltech"),
     folder="birds",
     image_size_pixels=8,
     split=OfficialSplit(kind="official"),
@@ -190,7 +191,11 @@ def with_a_bad_line(path: Path, made: Path) -> None:
     [
         (hostile, ArchiveError, r"member '\.\./escaped\.wav' would land outside the folder; nothing is kept"),
         (of_something_else, RawDataError, r"/bad\.tar: neither metadata\.csv nor audio files"),
-        (with_a_bad_line, RawDataError, r"/bad\.tar/recordings/metadata\.csv: lines 2 and 3 both name song_000\.wav"),
+        (
+            with_a_bad_line,
+            RawDataError,
+            r"/bad\.tar/recordings/metadata\.csv: lines 2 and 3 both name recording_000\.wav",
+        ),
     ],
 )
 def test_a_bad_archive_leaves_nothing(
@@ -301,7 +306,7 @@ def test_a_wrong_recipe_does_not_cost_the_download(hub: Hub, made: Path, tmp_pat
     ("source", "data", "message"),
     [
         ("caltech", SOUND, "brings images of birds, and the recipe's data.kind is 'audio'; give 'synthetic', hf:OWN"),
-        (f"hf:{REPOSITORY}@main", BIRDS, "brings audio, and the recipe's data.kind is 'caltech_birds'; give 'synthet"),
+        (f"hf:{REPOSITORY}@main", BIRDS, "brings audio, and the recipe's data.kind is 'images'; give 'synthet"),
     ],
 )
 def test_a_source_of_another_kind(source: str, data: DataSection, message: str, tmp_path: Path) -> None:

@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from linnet.artifacts import Dataset, Model
 from linnet.data.arrays import open_array
 from linnet.diffusion.objective import Prediction
 from linnet.diffusion.schedule import build_schedule
-from linnet.inference.diffusion_model import build_network
-from linnet.models import NoiseLevel
+from linnet.models.build import build_network
+from linnet.models.denoising_network import DenoisingNetwork
+from linnet.recipe import NoiseLevel
 from linnet.stages import preprocess
 from linnet.training.distributed import DistributedContext
 from linnet.training.loss import DiffusionLoss
@@ -54,7 +55,7 @@ def test_a_waveform_takes_a_quarter_or_an_eighth_of_the_bytes(waveform: Made, sp
     small, large = (
         np.load(one.dataset / Dataset.training_examples(one.audio), mmap_mode="r") for one in (waveform, spectrogram)
     )
-    assert len(small) == len(large) == waveform.statistics["train_count"]
+    assert len(small) == len(large) == waveform.statistics.train_count
     channels, _, frames = waveform.audio.shape
     assert large.nbytes / small.nbytes == 4 * channels * frames / (frames - 1)
     hop, bins = waveform.audio.stft.hop_samples, waveform.audio.stft.num_bins
@@ -83,7 +84,7 @@ def test_a_stored_spectrogram_is_trained_on_as_its_waveform_is(waveform: Made, s
     assert torch.equal(waveform.codec.encode(small), spectrogram.codec.encode(large))
 
 
-class Knowing(nn.Module):
+class Knowing(DenoisingNetwork):
     """Answers exactly, for examples that are all `x0`: with it, with the noise, or with the velocity."""
 
     noise_level: NoiseLevel = "timestep"
@@ -92,12 +93,12 @@ class Knowing(nn.Module):
         super().__init__()
         self.answer, self.x0, self.alpha_bar = answer, x0.double(), alpha_bar
 
-    def forward(self, x: Tensor, timestep: Tensor, condition: Tensor | None) -> Tensor:
-        bar = self.alpha_bar[timestep.long()].view(-1, 1, 1, 1)
-        noise = (x - bar.sqrt() * self.x0) / (1 - bar).sqrt()
+    def forward(self, x_t: Tensor, noise_level: Tensor, condition: Tensor | None) -> Tensor:
+        bar = self.alpha_bar[noise_level.long()].view(-1, 1, 1, 1)
+        noise = (x_t - bar.sqrt() * self.x0) / (1 - bar).sqrt()
         answers = {
             "epsilon": noise,
-            "x0": self.x0.expand_as(x),
+            "x0": self.x0.expand_as(x_t),
             "v": bar.sqrt() * noise - (1 - bar).sqrt() * self.x0,
         }
         return answers[self.answer]

@@ -13,17 +13,19 @@ import pytest
 import requests
 
 from linnet.artifacts import Raw
-from linnet.data.layouts import caltech
+from linnet.data.layouts.caltech import FOLDER, read_index
+from linnet.data.sources import caltech
 from linnet.data.sources.download import CHUNK_BYTES, MAX_FAILURES, DownloadError, download
 from linnet.data.synthetic.birds import make_birds
 from linnet.files import ArtifactError, folder_lock
-from linnet.recipe import CaltechBirds, OfficialSplit
+from linnet.recipe import CaltechLayout, Images, OfficialSplit
 from linnet.stages import ingest
 
 CONTENT = np.random.default_rng(0).bytes(3 * CHUNK_BYTES + 12345)
 MD5 = hashlib.md5(CONTENT).hexdigest()  # noqa: S324 as published
-BIRDS = CaltechBirds(
-    kind="caltech_birds",
+BIRDS = Images(
+    kind="images",
+    layout=CaltechLayout(kind="caltech"),
     folder="birds",
     image_size_pixels=8,
     split=OfficialSplit(kind="official"),
@@ -158,7 +160,7 @@ def test_a_server_that_is_not_there(server: Server, tmp_path: Path) -> None:
 def serve_birds(server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_birds(folder / "made", per_species=2)
     with tarfile.open(folder / "birds.tgz", "w:gz") as tar:
-        tar.add(folder / "made" / caltech.FOLDER, caltech.FOLDER)
+        tar.add(folder / "made" / FOLDER, FOLDER)
     server.content = (folder / "birds.tgz").read_bytes()
     monkeypatch.setattr(caltech, "URL", server.url)
     monkeypatch.setattr(caltech, "MD5", hashlib.md5(server.content).hexdigest())  # noqa: S324 as published
@@ -205,4 +207,4 @@ def test_an_archive_with_another_checksum_is_thrown_away(
     assert not [path for path in work.rglob("*") if path.is_file()]
     server.content = good
     ingest.run(BIRDS, source="caltech", out=out, work=work)
-    assert len(caltech.read_index(out).records) == 16
+    assert len(read_index(out).records) == 16

@@ -1,0 +1,29 @@
+"""The network that a recipe names."""
+
+from typing import assert_never
+
+import torch
+
+from linnet.models.compact_unet import CompactUNet
+from linnet.models.denoising_network import DenoisingNetwork
+from linnet.models.dit import DiT
+from linnet.models.unet import UNet
+from linnet.recipe import CompactUNet as CompactUNetSection
+from linnet.recipe import DiffusionTransformer, TrainingRecipe
+from linnet.recipe import UNet as UNetSection
+
+
+def build_network(recipe: TrainingRecipe) -> DenoisingNetwork:
+    """The untrained network of a recipe, seeded by `train.seed`, on the CPU."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.train.seed)
+        shape, conditioning = recipe.data.shape, recipe.conditioning
+        match recipe.model:
+            case CompactUNetSection():
+                return CompactUNet(recipe.model, shape=shape, conditioning=conditioning)
+            case UNetSection():
+                return UNet(recipe.model, shape=shape, conditioning=conditioning)
+            case DiffusionTransformer():
+                return DiT(recipe.model, shape=shape, conditioning=conditioning)
+            case _:
+                assert_never(recipe.model)
