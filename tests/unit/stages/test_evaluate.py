@@ -37,7 +37,7 @@ def four_sets(length: int, *, segments: int) -> Sets:
 def asking(features: Features, gate: str, *, rate: int) -> Recipe:
     changed = tiny_music_recipe().model_dump(by_alias=True)
     changed["data"]["sample_rate_hz"] = rate
-    changed["restore"]["tasks"] = []
+    changed["restore"]["degradations"] = []
     changed["evaluate"]["features"] = [features]
     changed["register"]["gate"]["metric"] = gate
     return Recipe.model_validate(changed)
