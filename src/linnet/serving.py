@@ -33,7 +33,8 @@ from linnet.errors import LinnetError
 from linnet.files import read_json
 from linnet.inference.diffusion_model import DiffusionModel, NoUnconditionalModeError, chunks, pick_device
 from linnet.modalities.codec import Statistics
-from linnet.modalities.conditions import Condition, parse_prompt
+from linnet.modalities.conditions import parse_prompt
+from linnet.models.conditioning import Condition
 from linnet.modalities.preview import encode_example
 from linnet.recipe import Audio, ClassLabel, DataSection, SampleSection, Unconditional
 

@@ -21,7 +21,7 @@ from linnet.inference.diffusion_model import DiffusionModel, place
 from linnet.inference.reference_sets import UNTRAINED_STEPS
 from linnet.modalities.codec import Statistics
 from linnet.models.build import build_network
-from linnet.models.hashed_text_encoder import PARTS_PER_WORD
+from linnet.models.hashed_text_encoder import NGRAMS_PER_WORD
 from linnet.progress import log
 from linnet.recipe import (
     AsTrained,
@@ -139,7 +139,7 @@ def meta_condition(recipe: TrainingRecipe) -> Tensor | None:
         case MultiLabel(num_labels=labels):
             return torch.empty(1, labels, device="meta")
         case Text(encoder=TrainedTextEncoder() as encoder):
-            return torch.empty(1, encoder.max_words, PARTS_PER_WORD, dtype=torch.int64, device="meta")
+            return torch.empty(1, encoder.max_words, NGRAMS_PER_WORD, dtype=torch.int64, device="meta")
         case Text(encoder=HuggingFaceTextEncoder() as encoder):
             return torch.empty(1, encoder.width, device="meta")
         case _:
@@ -188,10 +188,10 @@ def _meta_network(recipe: TrainingRecipe) -> torch.nn.Module:
 def _time_training(recipe: TrainingRecipe, device: torch.device) -> float:
     network = place(build_network(recipe), device)
     section = recipe.train
-    state = new_state(network, section, DistributedContext.alone(device))
+    state = new_state(network, section, DistributedContext.single_process(device))
     examples = _random_examples(recipe, 4 * section.batch_size)
     labels = np.zeros(len(examples), dtype=np.int64)
-    compute_loss = DiffusionLoss(recipe, neutral_statistics(recipe), examples, labels, state.ranks, start_step=0)
+    compute_loss = DiffusionLoss(recipe, neutral_statistics(recipe), examples, labels, state.distributed, start_step=0)
     with tempfile.TemporaryDirectory() as scratch:
         checkpoints = CheckpointStore(Path(scratch), every_seconds=math.inf)
         return _median_seconds(lambda: train_step(state, section, compute_loss, checkpoints), device)

@@ -17,7 +17,8 @@ from linnet.errors import LinnetError
 from linnet.files import new_folder, read_json, write_json
 from linnet.inference.diffusion_model import DiffusionModel, chunks
 from linnet.modalities.codec import Stored
-from linnet.modalities.conditions import Condition, parse_prompt
+from linnet.modalities.conditions import parse_prompt
+from linnet.models.conditioning import Condition
 from linnet.modalities.preview import write_example, write_page
 from linnet.progress import ProgressBar, log
 from linnet.recipe import Audio, Longer, SampleSection, TrainingRecipe

@@ -21,7 +21,8 @@ from linnet.diffusion.schedule import NoiseSchedule, build_schedule
 from linnet.errors import LinnetError, first_line
 from linnet.files import ArtifactError, read_json
 from linnet.modalities.codec import Codec, Statistics, build_codec
-from linnet.modalities.conditions import Condition, build_encoder
+from linnet.modalities.conditions import build_encoder
+from linnet.models.conditioning import Condition
 from linnet.models.build import build_network
 from linnet.models.conditioning import ConditionEncoder
 from linnet.models.denoising_network import DenoisingNetwork
@@ -145,7 +146,7 @@ class DiffusionModel:
         self.network.eval()
         encoded = self.encoder.encode(conditions) if conditions is not None else None
         is_guided = encoded is not None and guidance_scale != 1
-        nothing = self.encoder.nothing(1) if is_guided else None
+        nothing = self.encoder.null_condition(1) if is_guided else None
         schedule, prediction = self.schedule, self.recipe.diffusion.prediction
 
         def ask(x: Tensor, timesteps: Tensor, condition: Tensor | None) -> Tensor:

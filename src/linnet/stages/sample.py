@@ -22,7 +22,7 @@ from linnet.hashes import folder_hash
 from linnet.inference.diffusion_model import DiffusionModel, chunks, load_training_recipe
 from linnet.modalities import conditions as conditioning
 from linnet.modalities.codec import Statistics, build_codec
-from linnet.modalities.conditions import Condition
+from linnet.models.conditioning import Condition
 from linnet.modalities.preview import LOUDNESS, loudness_of, write_example, write_page
 from linnet.progress import ProgressBar, log
 from linnet.recipe import DDPM, AsTrained, Audio, Longer, Recipe, SampleSection, TrainingRecipe
@@ -151,7 +151,7 @@ def _finish(
 def sample_conditions(recipe: TrainingRecipe, statistics: Statistics, section: SampleSection) -> list[Condition] | None:
     """One condition for each sample, as often as in the training data; None for an unconditional model."""
     rng = np.random.default_rng([section.seed, 0, CONDITION_STREAM])
-    return conditioning.draw(recipe.conditioning, statistics, rng, section.num_samples)
+    return conditioning.sample_conditions(recipe.conditioning, statistics, rng, section.num_samples)
 
 
 def num_frames(recipe: TrainingRecipe, section: SampleSection) -> int | None:

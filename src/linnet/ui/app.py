@@ -12,7 +12,8 @@ import streamlit as st
 from linnet.commands.generate import MAX_SECONDS, usual_seconds
 from linnet.errors import LinnetError, explain
 from linnet.inference.diffusion_model import pick_device
-from linnet.modalities.conditions import Condition, label_names
+from linnet.modalities.conditions import label_names
+from linnet.models.conditioning import Condition
 from linnet.recipe import ClassLabel, MultiLabel, Text, Unconditional
 from linnet.ui import generation
 from linnet.ui.generation import Asked, Denoised, Drawn, OnProgress, Shown

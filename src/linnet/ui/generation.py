@@ -15,7 +15,8 @@ from linnet.audio.spectrogram_image import wav
 from linnet.commands.generate import DrawRequest, Plan, decode, draw_batch, plan
 from linnet.diffusion.samplers import OnStep, PerSampleNoise
 from linnet.inference.diffusion_model import chunks
-from linnet.modalities.conditions import Condition, as_text, counts, known_conditions, label_names
+from linnet.modalities.conditions import as_text, counts, known_conditions, label_names
+from linnet.models.conditioning import Condition
 from linnet.modalities.preview import encode_example
 from linnet.recipe import Audio
 from linnet.reports import html

@@ -87,9 +87,9 @@ def test_it_is_created_followed_and_complete(api: KubernetesApi, capsys: pytest.
 def test_what_is_created_is_the_manifest(api: KubernetesApi) -> None:
     completes(api)
     run()
-    wanted = manifest(settings_of(S3), key=KEY, num_nodes=2, arguments=ARGUMENTS)
-    assert api.jobs[NAME]["spec"]["trainer"] == wanted["spec"]["trainer"]
-    assert api.jobs[NAME]["metadata"].items() >= wanted["metadata"].items()
+    expected = manifest(settings_of(S3), key=KEY, num_nodes=2, arguments=ARGUMENTS)
+    assert api.jobs[NAME]["spec"]["trainer"] == expected["spec"]["trainer"]
+    assert api.jobs[NAME]["metadata"].items() >= expected["metadata"].items()
 
 
 def test_a_repeated_task_takes_the_running_job_up_again(api: KubernetesApi, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,7 +111,7 @@ def test_a_complete_job_is_not_run_again(api: KubernetesApi, capsys: pytest.Capt
 
 
 def test_losing_the_race_to_create_it_means_following(api: KubernetesApi) -> None:
-    """A POST whose answer got lost, or another task with the same key."""
+    """A POST whose output got lost, or another task with the same key."""
     api.rival = manifest(settings_of(S3), key=KEY, num_nodes=2, arguments=ARGUMENTS)
     completes(api)
     run()

@@ -11,7 +11,7 @@ from PIL import Image
 
 from linnet.commands import generate as draw_stage
 from linnet.commands.generate import usual_seconds
-from linnet.modalities.conditions import Condition
+from linnet.models.conditioning import Condition
 from linnet.ui import generation
 from linnet.ui.generation import Asked
 from linnet.ui.models import TrainedModel
