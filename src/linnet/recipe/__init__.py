@@ -1,9 +1,18 @@
 """The recipe: every number that changes a result, in one strict TOML file.
 
-The schema has no defaults: a recipe says everything, so a reader (and DVC) sees everything. Where a run happens
-(devices, folders, servers) is no part of it. Imports no torch, so that `linnet check` answers at once.
+The schema has no defaults: a recipe says everything, so that a reader (and DVC) sees everything. Where a run happens
+(devices, folders, servers) is no part of it. Nothing here imports torch, so that `linnet check` answers at once.
 """
 
+from linnet.recipe.conditioning import (
+    ClassLabel,
+    Conditioning,
+    HuggingFaceTextEncoder,
+    MultiLabel,
+    Text,
+    TrainedTextEncoder,
+    Unconditional,
+)
 from linnet.recipe.data import (
     STFT,
     Audio,
@@ -20,17 +29,10 @@ from linnet.recipe.data import (
 from linnet.recipe.diffusion import CosineSchedule, DiffusionSection, LinearSchedule, NoiseLevel
 from linnet.recipe.model import (
     TDF,
-    ClassLabel,
     CompactUNet,
-    Conditioning,
     DiffusionTransformer,
-    HuggingFaceTextEncoder,
     ModelSection,
-    MultiLabel,
     NoFrequencyLayer,
-    Text,
-    TrainedTextEncoder,
-    Unconditional,
     UNet,
 )
 from linnet.recipe.recipe import Recipe, TrainingRecipe

@@ -1,4 +1,4 @@
-"""[model] and [conditioning]: the network and what it is told besides the noisy example."""
+"""[model]: the network, one class for each file of models/."""
 
 from typing import Annotated, Literal, Self
 
@@ -9,7 +9,7 @@ from linnet.recipe.section import OpenFraction, Section, same_length
 
 
 class CompactUNet(Section):
-    """The compact residual U-Net after Beres (2022), in its first and its later form; see models/compact_unet.py."""
+    """The compact residual U-Net after Beres (2022), in its first or its later form; see models/compact_unet.py."""
 
     kind: Literal["compact_unet"]
     noise_injection: Literal["input", "every_block"]
@@ -39,20 +39,20 @@ class CompactUNet(Section):
         return self
 
     def check_shape(self, shape: Shape) -> None:
-        """Raises ValueError where an example of `shape` does not go through this network."""
+        """Raises ValueError where the network cannot take examples of `shape`."""
         _check_halvings(shape, len(self.widths))
 
 
 class NoFrequencyLayer(Section):
-    """Residual blocks end as they are."""
+    """Residual blocks have no frequency layer."""
 
     kind: Literal["none"]
 
 
 class TDF(Section):
-    """A time-distributed fully connected layer ends every residual block (Choi et al. 2020); frequency is the height.
+    """A time-distributed fully connected layer ends every residual block (Choi et al. 2020).
 
-    It fixes the number of frequencies, not of frames.
+    Frequency is the height. The layer fixes the number of frequencies, not the number of frames.
     """
 
     kind: Literal["tdf"]
@@ -97,7 +97,7 @@ class UNet(Section):
         return self
 
     def check_shape(self, shape: Shape) -> None:
-        """Raises ValueError where an example of `shape` does not go through this network."""
+        """Raises ValueError where the network cannot take examples of `shape`."""
         _check_halvings(shape, len(self.channel_multipliers))
 
 
@@ -105,7 +105,7 @@ class DiffusionTransformer(Section):
     """A transformer over patches with adaLN-zero (Peebles & Xie 2023); see models/dit.py."""
 
     kind: Literal["dit"]
-    patch_size: PositiveInt  # frequencies and frames of a patch
+    patch_size: PositiveInt  # height and width of a patch
     width: Annotated[int, Field(ge=8, multiple_of=2)]
     num_blocks: PositiveInt
     num_heads: PositiveInt
@@ -119,7 +119,7 @@ class DiffusionTransformer(Section):
         return self
 
     def check_shape(self, shape: Shape) -> None:
-        """Any height and width will do: what is no multiple of a patch is padded."""
+        """Any height and width will do: the network pads to whole patches."""
 
 
 ModelSection = Annotated[CompactUNet | UNet | DiffusionTransformer, Field(discriminator="kind")]
@@ -132,65 +132,3 @@ def _check_halvings(shape: Shape, levels: int) -> None:
                 f"[data] makes examples of {shape[1]} x {shape[2]}, and {side} cannot be halved {levels - 1} times, as "
                 f"the {levels} levels of [model] do. Use multiples of {2 ** (levels - 1)} or fewer levels."
             )
-
-
-# --- conditioning -----------------------------------------------------------------------------------------------------
-
-
-class Unconditional(Section):
-    """The model sees nothing but the noisy example."""
-
-    kind: Literal["none"]
-
-
-class ClassLabel(Section):
-    """The model sees the class, dropped at times in training for classifier-free guidance (Ho & Salimans 2022)."""
-
-    kind: Literal["class_label"]
-    num_classes: PositiveInt
-    dropout: OpenFraction
-
-
-class MultiLabel(Section):
-    """The model sees any number of labels at once."""
-
-    kind: Literal["multi_label"]
-    num_labels: PositiveInt  # room for the labels of the data set, in alphabetical order
-    dropout: OpenFraction
-
-
-class TrainedTextEncoder(Section):
-    """A small text encoder trained with the model: words as sums of hashed parts, then one transformer layer."""
-
-    kind: Literal["trained"]
-    num_buckets: Annotated[int, Field(ge=2)]  # rows of the table that words and their parts are hashed into
-    width: Annotated[int, Field(ge=8, multiple_of=8)]
-    num_heads: PositiveInt
-    max_words: PositiveInt
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> Self:
-        if self.width % self.num_heads:
-            raise ValueError(f"num_heads = {self.num_heads} does not divide width = {self.width}.")
-        return self
-
-
-class HuggingFaceTextEncoder(Section):
-    """A frozen text encoder by its id on Hugging Face, or a local folder that holds one."""
-
-    kind: Literal["hugging_face"]
-    model: str
-    revision: str
-    width: PositiveInt  # of its hidden states
-    max_tokens: PositiveInt
-
-
-class Text(Section):
-    """The model sees text: the recording's labels, and its caption where it has one."""
-
-    kind: Literal["text"]
-    encoder: Annotated[TrainedTextEncoder | HuggingFaceTextEncoder, Field(discriminator="kind")]
-    dropout: OpenFraction
-
-
-Conditioning = Annotated[Unconditional | ClassLabel | MultiLabel | Text, Field(discriminator="kind")]

@@ -1,12 +1,13 @@
-"""The sections together: what a recipe is, and where they contradict each other."""
+"""The whole recipe, and where its sections contradict each other."""
 
 from typing import Annotated, Self, get_args
 
 from pydantic import Field, model_validator
 
+from linnet.recipe.conditioning import ClassLabel, Conditioning, MultiLabel, Text, Unconditional
 from linnet.recipe.data import Audio, CaltechBirds, DataSection
 from linnet.recipe.diffusion import CosineSchedule, DiffusionSection
-from linnet.recipe.model import ClassLabel, Conditioning, ModelSection, MultiLabel, Text, Unconditional
+from linnet.recipe.model import ModelSection
 from linnet.recipe.restore import RestoreSection, check_reach, check_task
 from linnet.recipe.results import (
     AudioFeatures,
@@ -21,11 +22,11 @@ from linnet.recipe.results import (
 from linnet.recipe.section import Section
 from linnet.recipe.train import TrainSection
 
-LEAST_SAMPLES = 3  # that evaluate can measure
+MIN_SAMPLES = 3  # that a metric and its jackknife interval need
 
 
 class TrainingRecipe(Section):
-    """The sections that make a model: what is stored beside its weights."""
+    """The sections that decide what a model is; they are stored beside its weights."""
 
     data: DataSection
     model: ModelSection
@@ -35,7 +36,7 @@ class TrainingRecipe(Section):
 
 
 class Recipe(TrainingRecipe):
-    """A whole recipe."""
+    """All sections."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
     sample: SampleSection
@@ -49,8 +50,8 @@ class Recipe(TrainingRecipe):
         match self.data, self.conditioning:
             case Audio(), ClassLabel():
                 raise ValueError(
-                    "[conditioning] kind = 'class_label', but a recording has several labels or none. Use 'multi_label', "
-                    "'text' or 'none'."
+                    "[conditioning] kind = 'class_label', but a recording has several labels or none. "
+                    "Use 'multi_label', 'text' or 'none'."
                 )
             case CaltechBirds(), MultiLabel():
                 raise ValueError(
@@ -98,19 +99,19 @@ class Recipe(TrainingRecipe):
         return self
 
     @model_validator(mode="after")
-    def _nothing_is_trained(self) -> Self:
-        """Guidance and restoration tell a model nothing, which it knows from dropout alone (Ho & Salimans 2022)."""
+    def _null_condition_is_trained(self) -> Self:
+        """Guidance and restoration need the null condition, which only dropout trains (Ho & Salimans 2022)."""
         if isinstance(self.conditioning, Unconditional) or self.conditioning.dropout > 0:
             return self
         if self.sample.guidance_scale != 1:
             raise ValueError(
-                f"[sample] guidance_scale = {self.sample.guidance_scale:g} starts from a model that is told nothing, "
-                "which [conditioning] dropout = 0 never trains. Set dropout = 0.1 or guidance_scale = 1.0."
+                f"[sample] guidance_scale = {self.sample.guidance_scale:g} needs the unconditional mode of the "
+                "model, which [conditioning] dropout = 0 never trains. Set dropout = 0.1 or guidance_scale = 1.0."
             )
         if self.restore.tasks:
             raise ValueError(
-                "[restore] tasks need a model that is told nothing, which [conditioning] dropout = 0 never trains. Set "
-                "dropout = 0.1 or tasks = []."
+                "[restore] tasks need the unconditional mode of the model, which [conditioning] dropout = 0 never "
+                "trains. Set dropout = 0.1 or tasks = []."
             )
         return self
 
@@ -128,10 +129,10 @@ class Recipe(TrainingRecipe):
                 f"[evaluate] kernel_subset_size = {self.evaluate.kernel_subset_size} is more than [sample] num_samples "
                 f"= {self.sample.num_samples}. Draw more samples or use smaller subsets."
             )
-        if self.sample.num_samples < LEAST_SAMPLES:
+        if self.sample.num_samples < MIN_SAMPLES:
             raise ValueError(
                 f"[sample] num_samples = {self.sample.num_samples} is too few: the interval of a distance leaves one "
-                f"out, and a distance needs two. Draw {LEAST_SAMPLES} or more; a hundred or more say something."
+                f"out, and a distance needs two. Draw {MIN_SAMPLES} or more; a hundred or more say something."
             )
         allowed = get_args(AudioFeatures if isinstance(self.data, Audio) else ImageFeatures)
         if bad := [name for name in self.evaluate.features if name not in allowed]:
@@ -150,5 +151,5 @@ class Recipe(TrainingRecipe):
         return self
 
     def training(self) -> TrainingRecipe:
-        """Only the sections that make the model."""
+        """The sections that decide what the model is."""
         return TrainingRecipe(**{name: getattr(self, name) for name in TrainingRecipe.model_fields})

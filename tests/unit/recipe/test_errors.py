@@ -11,7 +11,7 @@ from linnet.metrics.distances import frechet_distance, jackknife, kernel_audio_d
 from linnet.recipe import flatten
 from linnet.recipe.load import RecipeError, load_recipe, parse_recipe
 
-RECIPES = Path(__file__).parents[2] / "recipes"
+RECIPES = Path(__file__).parents[3] / "recipes"
 BIRDS, VOCALS, MUSIC = (
     (RECIPES / f"{name}.toml").read_text(encoding="utf-8") for name in ("birds", "vocals-demo", "music-demo")
 )

@@ -6,7 +6,7 @@ import pytest
 
 from linnet.recipe.load import RecipeError, parse_recipe
 
-RECIPES = Path(__file__).parents[2] / "recipes"
+RECIPES = Path(__file__).parents[3] / "recipes"
 VOCALS, MUSIC = ((RECIPES / f"{name}.toml").read_text(encoding="utf-8") for name in ("vocals-demo", "music-demo"))
 
 
@@ -30,7 +30,7 @@ def task(kind: str, values: str, *, noise_std: float = 0.0) -> str:
         ("data.stft.keep_dc=true", "[data] makes examples of 129 x "),
         (
             "conditioning={ kind = 'class_label', num_classes = 4, dropout = 0.1 }",
-            "[conditioning] kind = 'class_label', but a recording has several labels or none. Use 'multi_label', 'text' or",
+            "[conditioning] kind = 'class_label', but a recording has several labels or none. Use 'multi_label', ",
         ),
         (
             "conditioning={ kind = 'multi_label', num_labels = 4, dropout = 0.1 }",
@@ -166,15 +166,15 @@ def test_a_mistake_in_a_list_of_tables_names_the_entry(tasks: str, messages: lis
     assert error_of(VOCALS, f"restore.tasks=[{tasks}]").splitlines() == [f"recipes/audio.toml: {m}" for m in messages]
 
 
-def test_what_tells_a_model_nothing_needs_dropout() -> None:
+def test_what_uses_the_unconditional_mode_needs_dropout() -> None:
     """Guidance and restoration use the model without its condition, which it learns where that is dropped."""
     never = "conditioning.dropout=0.0"
     assert error_of(MUSIC, never) == (
-        "recipes/audio.toml: [sample] guidance_scale = 1.5 starts from a model that is told nothing, which "
+        "recipes/audio.toml: [sample] guidance_scale = 1.5 needs the unconditional mode of the model, which "
         "[conditioning] dropout = 0 never trains. Set dropout = 0.1 or guidance_scale = 1.0."
     )
     assert error_of(MUSIC, never, "sample.guidance_scale=1.0") == (
-        "recipes/audio.toml: [restore] tasks need a model that is told nothing, which [conditioning] dropout = 0 never "
-        "trains. Set dropout = 0.1 or tasks = []."
+        "recipes/audio.toml: [restore] tasks need the unconditional mode of the model, which [conditioning] dropout = "
+        "0 never trains. Set dropout = 0.1 or tasks = []."
     )
     parse_recipe(MUSIC, where="", overrides=[never, "sample.guidance_scale=1.0", "restore.tasks=[]"])

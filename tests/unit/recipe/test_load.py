@@ -7,7 +7,7 @@ import pytest
 from linnet.recipe import InpaintPixels, Recipe
 from linnet.recipe.load import RecipeError, parse_recipe, parse_task
 
-RECIPES = Path(__file__).parents[2] / "recipes"
+RECIPES = Path(__file__).parents[3] / "recipes"
 
 
 def recipe_of(name: str, *overrides: str) -> Recipe:

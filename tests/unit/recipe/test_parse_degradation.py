@@ -7,7 +7,7 @@ import pytest
 from linnet.recipe import BandwidthExtension, Recipe
 from linnet.recipe.load import RecipeError, parse_recipe, parse_task
 
-RECIPES = Path(__file__).parents[2] / "recipes"
+RECIPES = Path(__file__).parents[3] / "recipes"
 TASKS = (
     "restore.tasks=[{ name = 'first', kind = 'denoise', noise_std = 0.1 }, "
     "{ name = 'b', kind = 'inpaint_bins', low_hz = 9.0, high_hz = 99.0, noise_std = 0.0 }]"
