@@ -168,15 +168,17 @@ def train(
 
 @app.command()
 def train_shared(
-    place: Annotated[str, typer.Argument(metavar="PLACE", help="An s3:// address or a folder that all nodes see.")],
+    location: Annotated[
+        str, typer.Argument(metavar="LOCATION", help="An s3:// address or a folder that all nodes share.")
+    ],
 ) -> None:
-    """Train what lies in PLACE (recipe.json, dataset/) and leave model/ there; torchrun starts it on every node.
+    """Train the recipe.json and dataset/ in LOCATION and leave model/ there; torchrun runs this on every node.
 
-    A Kubeflow TrainJob runs it, and `srun torchrun --nnodes=4 ... -m linnet train-shared PLACE` does on Slurm.
+    A Kubeflow TrainJob runs it, and `srun torchrun --nnodes=4 ... -m linnet train-shared LOCATION` does on Slurm.
     """
     from linnet.tasks import training
 
-    training.in_shared_place(place)
+    training.in_shared_location(location)
 
 
 @app.command()

@@ -10,7 +10,7 @@ from linnet.progress import ProgressBar, log
 
 
 class Clock:
-    """A clock that moves when told to."""
+    """A clock that the test moves."""
 
     now = 100.0
 

@@ -4,7 +4,7 @@
 |--------------|----------------------------------------------|----------------|
 | class_label  | int64 [B], 0..num_classes - 1                | num_classes    |
 | multi_label  | float32 [B, num_labels], 1 for each label    | a row of zeros |
-| text trained | int64 [B, max_words, parts], bucket numbers  | a row of zeros |
+| text trained | int64 [B, max_words, ngrams], buckets        | a row of zeros |
 | hugging_face | float32 [B, width], pooled hidden states     | a row of zeros |
 
 To a network, None for the whole batch is the same as a null condition in every row: the null token of classifier-free
