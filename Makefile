@@ -119,12 +119,15 @@ bench: $(READY) ## Speed against named peers, in the same run
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --quiet
 .PHONY: lock
-lock: $(READY) ## Renew requirements.lock from pyproject.toml, and the image's two parts of it
+lock: $(READY) ## Renew requirements.lock from pyproject.toml, the image's two parts of it, and versions.toml
 	@$(COMPILE) pyproject.toml --all-extras -o requirements.lock
 	@printf 'torch\ntorchaudio\ntorchvision\n' | $(COMPILE) -c requirements.lock - -o deploy/image/torch.lock
 	@$(COMPILE) -c requirements.lock pyproject.toml --extra build --extra dvc --extra kfp --extra server --extra text \
 		$$(grep -oE '^(torch|torchaudio|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)==' deploy/image/torch.lock \
 		| sed 's/==//; s/^/--no-emit-package /') -o deploy/image/linnet.lock
+	@{ echo "# The libraries whose version decides a result, from requirements.lock by \`make lock\`; dvc.yaml depends on them."; \
+	for name in $$(python -c 'from linnet.stages import STAGES; print(*sorted({x for s in STAGES for x in s.libraries}))'); \
+	do sed -nE "s/^($$name)==([^ ;]+).*/\1 = \"\2\"/p" requirements.lock; done; } > versions.toml
 
 .PHONY: clean
 clean: ## Remove results and caches (not .venv/, data/ or the MLflow store)

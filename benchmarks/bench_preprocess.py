@@ -16,7 +16,8 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from linnet.data.images import crop_square, read_crop
-from linnet.data.layouts.caltech import Record, find_folder, image_path, read_index
+from linnet.data.layouts.base import ImageRecord
+from linnet.data.layouts.caltech import read_index
 from linnet.data.synthetic.birds import make_birds
 from timing import compare
 
@@ -30,12 +31,12 @@ def main() -> None:
         raw = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(scratch)
         if len(sys.argv) == 1:
             make_birds(raw, per_species=PICTURES // 8)
-        source, records = find_folder(raw), read_index(raw).records[:PICTURES]
+        records = read_index(raw).records[:PICTURES]
         compare(
             f"{len(records)} images of {raw if len(sys.argv) > 1 else 'the drawn set'} to {SIZE} x {SIZE}",
             {
-                "torchvision (PIL, crop, Resize)": lambda: [_torchvision(source, record) for record in records],
-                "linnet": lambda: [_linnet(source, record) for record in records],
+                "torchvision (PIL, crop, Resize)": lambda: [_torchvision(record) for record in records],
+                "linnet": lambda: [_linnet(record) for record in records],
             },
             units=len(records),
             unit="images",
@@ -43,17 +44,18 @@ def main() -> None:
         )
 
 
-def _linnet(source: Path, record: Record) -> object:
-    path = image_path(source, record)
-    assert path is not None
-    return read_crop(path, record.box, SIZE)
+def _linnet(record: ImageRecord) -> object:
+    assert record.path is not None
+    return read_crop(record.path, record.box, SIZE)
 
 
 _RESIZE = v2.Resize((SIZE, SIZE), interpolation=v2.InterpolationMode.BICUBIC, antialias=True)
 
 
-def _torchvision(source: Path, record: Record) -> object:
-    with Image.open(source / "images" / record.name) as image:
+def _torchvision(record: ImageRecord) -> object:
+    assert record.path is not None
+    assert record.box is not None
+    with Image.open(record.path) as image:
         rgb = image.convert("RGB")
     left, top, side = crop_square(record.box, *rgb.size)
     square = v2.functional.crop(rgb, round(top), round(left), round(side), round(side))

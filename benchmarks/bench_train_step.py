@@ -17,9 +17,9 @@ from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.training_utils import EMAModel
 from numpy.typing import NDArray
 
-from linnet.commands.describe import neutral_statistics
-from linnet.inference.diffusion_model import place
+from linnet.modalities.statistics import neutral_statistics
 from linnet.models.build import build_network
+from linnet.models.device import to_device
 from linnet.recipe.load import load_recipe
 from linnet.training.checkpoint import CheckpointStore
 from linnet.training.distributed import DistributedContext
@@ -47,9 +47,10 @@ def main() -> None:
 def _linnet_step(images: NDArray[np.uint8]) -> Callable[[], object]:
     overrides = (f"data.image_size_pixels={SIZE}", f"train.batch_size={BATCH}")
     recipe = load_recipe(ROOT / "recipes" / "birds-baseline.toml", overrides).training()
-    state = new_state(place(build_network(recipe), CPU), recipe.train, DistributedContext.single_process(CPU))
-    statistics = neutral_statistics(recipe)
-    loss = DiffusionLoss(recipe, statistics, images, np.zeros(len(images), dtype=np.int64), state.distributed, start_step=0)
+    state = new_state(to_device(build_network(recipe), CPU), recipe.train, DistributedContext.single_process(CPU))
+    statistics = neutral_statistics(recipe.data)
+    labels = np.zeros(len(images), dtype=np.int64)
+    loss = DiffusionLoss(recipe, statistics, images, labels, state.distributed, start_step=0)
     checkpoints = CheckpointStore(Path(tempfile.mkdtemp()), every_seconds=1e9)
     state.network.train()
     return lambda: train_step(state, recipe.train, loss, checkpoints)

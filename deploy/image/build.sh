@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 engine=${ENGINE:-docker}
-commit=${LINNET_GIT_COMMIT:-$(git rev-parse HEAD 2>/dev/null || echo unknown)$(test -z "$(git status --porcelain -- src recipes deploy/image 2>/dev/null)" || echo +)}
+commit=${LINNET_GIT_COMMIT:-$(git rev-list -1 HEAD -- src recipes requirements.lock 2>/dev/null || echo unknown)$(test -z "$(git status --porcelain -- src recipes deploy/image 2>/dev/null)" || echo +)}
 mkdir -p build
 DOCKER_BUILDKIT=1 "$engine" build --build-arg ACCELERATOR="${ACCELERATOR:-cuda}" --build-arg GIT_COMMIT="$commit" \
   --iidfile build/image.id --tag linnet:dev .

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from linnet.artifacts import Raw
-from linnet.hashes import result_code_hash
 from linnet.recipe import Recipe, can_have_metric, metric_names
 from linnet.recipe.load import RecipeError, load_recipe
+from linnet.stages.table import result_code_hash
 from pipelines.sweeping.settings import changes, toml_text
 from pipelines.sweeping.sweep_file import SEEDED, Choice, Dimension, Grid, Search, Sweep, SweepError
 

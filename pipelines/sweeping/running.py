@@ -49,7 +49,7 @@ class Runner:
         log_file = self._logs / f"{run.name}.log"
 
         def on_line(line: str) -> None:
-            if line.partition(":")[0] in stages.NAMES:  # DVC says much more
+            if line.partition(":")[0] in {stage.name for stage in stages.STAGES}:  # DVC says much more
                 bar.advance(0, note=line[:NOTE_LETTERS])
 
         try:

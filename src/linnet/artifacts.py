@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import importlib.metadata
 import json
 import os
 import platform
@@ -13,10 +12,8 @@ from typing import Any
 
 import linnet
 from linnet.files import PROVENANCE, ArtifactError, read_json, write_json
-from linnet.hashes import code_hash, file_hash, folder_hash
+from linnet.hashes import Stage, code_hash, file_hash, files_hash, folder_hash, library_versions
 from linnet.recipe import Audio, DataSection, Section, section_hash
-
-VERSIONED_LIBRARIES = ("torch", "numpy", "pillow", "safetensors", "soundfile", "torchaudio")
 
 
 class Raw:
@@ -36,7 +33,8 @@ class Dataset:
     statistics = "statistics.json"
     manifest = "manifest.parquet"
     rejected = "rejected.csv"
-    report = "report.html"
+    converted = "converted.csv"  # what was changed in each recording
+    summary = "summary.json"  # what preprocess counted, for people
 
     @staticmethod
     def images(split: str) -> str:
@@ -72,8 +70,13 @@ class Dataset:
 
     @staticmethod
     def content_hash(folder: Path) -> str:
-        """Of what training sees; a page that looks different makes no other data."""
-        return folder_hash(folder, leave_out=(PROVENANCE, Dataset.report))
+        """Of what the stages after it read: a summary that is worded differently makes no other data."""
+        return folder_hash(folder, leave_out=(PROVENANCE, Dataset.summary))
+
+    @staticmethod
+    def reference_hash(folder: Path, data: DataSection, split: str) -> str:
+        """Of the examples of one split, and nothing else: with which samples are compared."""
+        return files_hash(folder, [Dataset.examples(data, split)])
 
 
 class Model:
@@ -88,7 +91,7 @@ class Model:
 
     @staticmethod
     def content_hash(folder: Path) -> str:
-        """Of all that decides what the model draws."""
+        """Of all that decides what the model generates."""
         names = (Model.weights, Model.ema_weights, Model.recipe, Model.statistics)
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
@@ -101,23 +104,21 @@ class Samples:
 
     examples = "samples.npy"  # uint8 [N, height, width, 3] or int16 [N, samples]
     manifest = "samples.csv"
-    grid = "grid.png"
-    noising = "noising.png"
-    page = "report.html"
+    noising = "noising.npy"  # the same [rows, snapshots, ...]: examples coming out of the noise and going back into it
     recipe = "recipe.json"  # the section that made them
     files = "files"
-    numbers = "numbers.txt"  # in a part of the samples: which images it holds
+    indices = "indices.txt"  # in a shard of the samples: which examples it holds
 
 
 class Restored:
-    """File names in a folder of restorations, made by restore; for each task a folder of its own name."""
+    """File names in a folder of restorations, made by restore; for each degradation a folder of its own name."""
 
     clean = "clean.npy"  # each float32 [N, C, H, W], pixels in 0..1 or spectrograms
     observed = "observed.npy"
     restored = "restored.npy"
     baseline = "baseline.npy"
-    missing = "missing.npy"  # bool [C, H, W]: what was not observed
-    page = "report.html"
+    mask = "mask.npy"  # bool [C, H, W]: True where nothing was observed
+    examples = "examples.npy"  # some decoded [N, 4, ...], to look at or listen to: clean, observed, baseline, restored
 
 
 class Report:
@@ -125,7 +126,8 @@ class Report:
 
     metrics = "metrics.json"
     scores = "scores.csv"  # the same numbers as a table, for plots
-    page = "report.html"
+    untrained = "untrained.npy"  # some samples of the network before training, for people
+    neighbours = "neighbours.npy"  # [N, 2, ...]: samples, each with its nearest training example, for people
 
 
 class Registration:
@@ -134,13 +136,13 @@ class Registration:
     result = "registration.json"
 
 
-def input_hash(stage: str, sections: Iterable[Section], inputs: Mapping[str, str]) -> str:
-    """The name of a stage's result: what went in (recipe sections, hashes of input folders) and the code that ran."""
-    value = [stage, code_hash(f"linnet.stages.{stage}"), section_hash(*sections), dict(sorted(inputs.items()))]
+def input_hash(stage: Stage, sections: Iterable[Section], inputs: Mapping[str, str]) -> str:
+    """The name of a stage's result: its recipe sections, the hashes of its input folders and the code that computes."""
+    value = [stage.name, code_hash(stage), section_hash(*sections), dict(sorted(inputs.items()))]
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
-def write_provenance(folder: Path, stage: str, sections: Iterable[Section], inputs: Mapping[str, str]) -> None:
+def write_provenance(folder: Path, stage: Stage, sections: Iterable[Section], inputs: Mapping[str, str]) -> None:
     """Write what made this folder and what it holds; a stage does this last.
 
     No times, machines or commits: equal inputs and equal code give equal bytes.
@@ -149,14 +151,13 @@ def write_provenance(folder: Path, stage: str, sections: Iterable[Section], inpu
     write_json(
         folder / PROVENANCE,
         {
-            "stage": stage,
+            "stage": stage.name,
             "input_hash": input_hash(stage, sections, inputs),
             "inputs": dict(sorted(inputs.items())),
             "recipe_hash": section_hash(*sections),
-            "code_hash": code_hash(f"linnet.stages.{stage}"),
+            "code_hash": code_hash(stage),
             "content_hash": folder_hash(folder),
-            "versions": {"python": platform.python_version()}
-            | {name: importlib.metadata.version(name) for name in VERSIONED_LIBRARIES},
+            "versions": {"python": platform.python_version()} | library_versions(stage),
         },
     )
 
@@ -169,13 +170,13 @@ def read_provenance(folder: Path, *, made_by: str) -> dict[str, Any]:
     return provenance
 
 
-def is_current(folder: Path, wanted: str) -> bool:
-    """Whether `folder` is the finished, undamaged result of exactly these inputs, so that there is nothing to do."""
+def is_current(folder: Path, expected: str) -> bool:
+    """Whether `folder` is the finished, undamaged result of this input hash, so that there is nothing to do."""
     try:
         provenance = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    if not isinstance(provenance, dict) or provenance.get("input_hash") != wanted:
+    if not isinstance(provenance, dict) or provenance.get("input_hash") != expected:
         return False
     return bool(provenance.get("content_hash") == folder_hash(folder))
 
@@ -193,7 +194,7 @@ def check_settings(folder: Path, *, made_by: str, section: Section) -> dict[str,
 
 @functools.cache
 def git_commit() -> str:
-    """The commit of code and recipes, `+` after it where they differ from it; LINNET_GIT_COMMIT in an image."""
+    """The last commit that changed code or recipes, `+` after it where they differ; LINNET_GIT_COMMIT in an image."""
     if commit := os.environ.get("LINNET_GIT_COMMIT"):
         return commit
 
@@ -201,9 +202,8 @@ def git_commit() -> str:
         command = ["git", "-C", str(Path(linnet.__file__).parent), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
 
+    code = (":/src", ":/recipes", ":/requirements.lock")
     try:
-        top = git("rev-parse", "--show-toplevel")
-        changed = git("-C", top, "status", "--porcelain", "--", "src", "recipes", "requirements.lock")
-        return git("rev-parse", "HEAD") + ("+" if changed else "")
+        return git("rev-list", "-1", "HEAD", "--", *code) + ("+" if git("status", "--porcelain", "--", *code) else "")
     except (OSError, subprocess.SubprocessError):
         return "unknown"

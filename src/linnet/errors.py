@@ -1,7 +1,9 @@
 """Errors that are meant for people: where, what was given, what to do now. This module imports nothing of linnet."""
 
+import contextlib
 import errno
 import re
+from collections.abc import Callable, Iterator
 
 REMEDIES = {
     errno.ENOSPC: "free some space there, or give it a larger disk or volume",
@@ -15,6 +17,8 @@ REMEDIES = {
 class LinnetError(ValueError):
     """The base class of errors for people, which are printed as one message without a traceback."""
 
+    exit_status = 1
+
 
 class Stopped(Exception):
     """The run was asked to stop; it has kept its state and can be resumed."""
@@ -22,6 +26,7 @@ class Stopped(Exception):
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.signal_number = signal_number
+        self.exit_status = 128 + signal_number
 
 
 def first_line(reason: BaseException) -> str:
@@ -45,3 +50,20 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, Stopped):
         return f"{error}; repeat the command to go on"
     return str(error) if isinstance(error, LinnetError) else None
+
+
+@contextlib.contextmanager
+def error_boundary(tell: Callable[[str], None]) -> Iterator[None]:
+    """An expected error inside becomes one message, given to `tell`, and the end of the process; a bug its traceback.
+
+    Raises:
+        SystemExit: with the error's exit status.
+    """
+    try:
+        yield
+    except (LinnetError, OSError, Stopped) as error:
+        message = explain(error)
+        if message is None:
+            raise
+        tell(message)
+        raise SystemExit(1 if isinstance(error, OSError) else error.exit_status) from None

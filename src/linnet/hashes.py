@@ -1,13 +1,31 @@
-"""Hashes of content: of files, of folders, and of the code that a stage runs."""
+"""Hashes of what decides a result: the content of files and folders, and the code that computes a stage."""
 
 import ast
 import functools
 import hashlib
+import importlib.metadata
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import linnet
 from linnet.files import PROVENANCE
+
+NOT_SOURCE = {"__pycache__", "__init__.py"}  # a package's own file is only its face
+LABELLED_CALLS = {"log", "ProgressBar"}  # what they are given is read by people only
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of the pipeline, and what decides its result. Packages and modules are named relative to linnet."""
+
+    name: str
+    sections: tuple[str, ...]  # of the recipe, whose values go in
+    inputs: tuple[str, ...]  # the folders of the stages before it
+    output: str  # its folder
+    computes: tuple[str, ...]  # the packages and modules that its result depends on, beside its own file
+    ignores: tuple[str, ...]  # what it imports of these, or besides them, without an influence on the result
+    libraries: tuple[str, ...]  # those whose version decides the result
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:
@@ -18,30 +36,39 @@ def file_hash(path: Path, algorithm: str = "sha256") -> str:
 
 def folder_hash(folder: Path, *, leave_out: Iterable[str] = (PROVENANCE,)) -> str:
     """sha256 over relative names and contents of all files, independent of the file system's order and of times."""
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return files_hash(folder, set(names) - set(leave_out))
+
+
+def files_hash(folder: Path, names: Iterable[str]) -> str:
+    """sha256 over the names and contents of these files of `folder`."""
     digest = hashlib.sha256()
-    skipped = set(leave_out)
-    for path in sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).as_posix()):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and name not in skipped:
-            digest.update(f"{name}\0{file_hash(path)}\n".encode())
+    for path in sorted(map(Path, names), key=Path.as_posix):
+        digest.update(f"{path.as_posix()}\0{file_hash(folder / path)}\n".encode())
     return digest.hexdigest()
 
 
 @functools.cache
-def code_hash(module: str) -> str:
-    """sha256 of the sources of `module` and of all of linnet that it imports, however deep."""
+def code_hash(stage: Stage) -> str:
+    """sha256 of all code that decides the result of `stage`: linnet's modules, and the versions of its libraries.
+
+    A module is hashed by what it computes. Its comments, layout and docstrings don't count, nor does what only people
+    read: the texts of errors, of log lines and of progress bars.
+    """
     digest = hashlib.sha256()
-    for name in code_files(module):
-        digest.update(f"{name}\0".encode())
-        digest.update((_package_folder() / name).read_bytes())
+    for name in code_files(stage):
+        path = _package_folder() / name
+        is_python = path.suffix == ".py"
+        text = _canonical(ast.parse(path.read_bytes())).encode() if is_python else path.read_bytes()
+        digest.update(f"{name}\0{hashlib.sha256(text).hexdigest()}\n".encode())
+    for library, version in library_versions(stage).items():
+        digest.update(f"{library}=={version}\n".encode())
     return digest.hexdigest()
 
 
-def result_code_hash() -> str:
-    """Of the code of all stages that decide what a model is and how it scores."""
-    return combined(
-        code_hash(f"linnet.stages.{stage}") for stage in ("preprocess", "train", "sample", "restore", "evaluate")
-    )
+def library_versions(stage: Stage) -> dict[str, str]:
+    """The versions of the libraries that compute; builds for different hardware (`2.11.0+cpu`) are one version."""
+    return {name: importlib.metadata.version(name).partition("+")[0] for name in stage.libraries}
 
 
 def combined(hashes: Iterable[str]) -> str:
@@ -49,42 +76,49 @@ def combined(hashes: Iterable[str]) -> str:
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
-def code_files(module: str) -> list[str]:
-    """Source files, relative to the package, of `module` and of all of linnet that it imports.
+def code_files(stage: Stage) -> list[str]:
+    """The files, relative to the package, that decide the result of `stage`, sorted."""
+    sections = ("section", *stage.sections)
+    modules = (f"stages.{stage.name}", *stage.computes, *(f"recipe.{section}" for section in sections))
+    files = {file for module in modules for file in module_files(module)}
+    return sorted(files - {file for module in stage.ignores for file in module_files(module)})
 
-    Other files in a package's folder, such as page templates, belong to the package.
-    """
-    found: dict[str, Path] = {}
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        path = _source_of(name)
-        if name in found or path is None:
-            continue
-        found[name] = path
-        waiting.append(name.rpartition(".")[0])  # importing a module runs its package first
-        waiting.extend(_imports_of(path))
-    paths = set(found.values())
-    for package in [path.parent for path in paths if path.name == "__init__.py"]:
-        paths.update(path for path in package.iterdir() if path.is_file() and path.suffix not in (".py", ".pyc"))
-    return sorted(path.relative_to(_package_folder()).as_posix() for path in paths)
+
+def module_files(module: str) -> list[str]:
+    """The files, relative to the package, of a module or of all modules of a package."""
+    base = _package_folder().joinpath(*module.split("."))
+    found = [base.with_suffix(".py")] if base.with_suffix(".py").is_file() else [*base.rglob("*")]
+    files = [path.relative_to(_package_folder()) for path in found if path.is_file()]
+    assert files, f"linnet has no module {module}"
+    return [path.as_posix() for path in files if not NOT_SOURCE & set(path.parts)]
 
 
 def _package_folder() -> Path:
     return Path(linnet.__file__).parent
 
 
-def _source_of(module: str) -> Path | None:
-    if module.partition(".")[0] != "linnet":
-        return None
-    base = _package_folder().joinpath(*module.split(".")[1:])
-    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
+def _canonical(node: object) -> str:
+    """A text that two syntax trees share if they compute the same; the same in every version of Python."""
+    match node:
+        case ast.Raise(exc=ast.Call(func=kind)):
+            return f"Raise({_canonical(kind)})"
+        case ast.Call(func=ast.Name(id=name)) if name in LABELLED_CALLS:
+            return f"Call({name})"
+        case ast.Assert(test=test):
+            return f"Assert({_canonical(test)})"
+        case ast.AST():
+            return f"{type(node).__name__}({','.join(_fields(node))})"
+        case list():
+            return f"[{','.join(_canonical(item) for item in node if not _is_docstring(item))}]"
+        case _:
+            return repr(node)
 
 
-def _imports_of(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+def _fields(node: ast.AST) -> Iterator[str]:
+    for name, value in ast.iter_fields(node):
+        if value is not None and value != []:
+            yield f"{name}={_canonical(value)}"
+
+
+def _is_docstring(node: object) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

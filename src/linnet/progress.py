@@ -1,6 +1,7 @@
 """Messages and progress for people: a bar on a terminal, plain lines elsewhere (logs, pods, CI)."""
 
 import sys
+import threading
 import time
 from types import TracebackType
 from typing import Self
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 SECONDS_BETWEEN_LINES = 10.0
+MEGABYTE = 1_000_000
 
 
 def log(message: str) -> None:
@@ -63,3 +65,22 @@ class ProgressBar:
         if 0 < self._done < self._total and rate > 0:
             parts.append(f"{(self._total - self._done) / rate:.0f} s left")
         log(", ".join([*parts, self._note] if self._note else parts))
+
+
+class MegabyteBar(ProgressBar):
+    """A progress bar that is advanced by bytes, from several threads at once, and shows whole megabytes."""
+
+    def __init__(self, what: str, total_bytes: int, *, done_bytes: int = 0) -> None:
+        super().__init__(f"{what}: megabytes", _megabytes(total_bytes), done=_megabytes(done_bytes))
+        self._bytes, self._lock = done_bytes, threading.Lock()
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """`count` more bytes are done; a negative count takes back what has to be sent again."""
+        with self._lock:
+            self._bytes += count
+            if (megabytes := _megabytes(self._bytes)) != self._done:
+                super().advance(megabytes - self._done, note)
+
+
+def _megabytes(count: int) -> int:
+    return -(-count // MEGABYTE)

@@ -1,4 +1,4 @@
-"""The registered model: an MLflow pyfunc, from code, that draws images or makes audio.
+"""The registered model: an MLflow pyfunc, from code, that generates images or audio.
 
 MLflow runs this file when the model is loaded (`mlflow.pyfunc.load_model("models:/<name>@champion")`) or served
 (`mlflow models serve`); register stores it together with linnet's own source. Each input row asks for samples:
@@ -27,15 +27,14 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel
 from numpy.typing import NDArray
 
-from linnet.artifacts import Model
-from linnet.commands.generate import DrawRequest, GenerationError, draw_batch, plan
 from linnet.errors import LinnetError
-from linnet.files import read_json
-from linnet.inference.diffusion_model import DiffusionModel, NoUnconditionalModeError, chunks, pick_device
-from linnet.modalities.codec import Statistics
+from linnet.inference.batching import index_batches
+from linnet.inference.diffusion_model import DiffusionModel, NoUnconditionalModeError
+from linnet.inference.requests import GenerationError, GenerationRequest
 from linnet.modalities.conditions import parse_prompt
+from linnet.modalities.write import encode_example
 from linnet.models.conditioning import Condition
-from linnet.modalities.preview import encode_example
+from linnet.models.device import pick_device
 from linnet.recipe import Audio, ClassLabel, DataSection, SampleSection, Unconditional
 
 MAX_SAMPLES = 4096
@@ -50,53 +49,51 @@ class SampleModel(PythonModel):
         model, sample = Path(context.artifacts["model"]), Path(context.artifacts["sample"])
         self._section = SampleSection.model_validate_json(sample.read_bytes())
         self._diffusion_model = DiffusionModel.load(model, weights=self._section.weights, device=pick_device("auto"))
-        self._statistics: Statistics = read_json(model / Model.statistics, made_by="train")
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """One output row for each sample; see the module's docstring."""
         rows = [
             row
             for request, values in enumerate(model_input.to_dict("records"))
-            for row in self._draw(request, {str(key): value for key, value in values.items() if not pd.isna(value)})
+            for row in self._generate(request, {str(key): value for key, value in values.items() if not pd.isna(value)})
         ]
         return pd.DataFrame(rows, columns=output_columns(self._diffusion_model))
 
-    def _draw(self, request: int, given: dict[str, Any]) -> list[dict[str, Any]]:
-        diffusion_model = self._diffusion_model
-        count = int(given.get("num_samples", 1))
+    def _generate(self, row: int, values: dict[str, Any]) -> list[dict[str, Any]]:
+        model = self._diffusion_model
+        count = int(values.get("num_samples", 1))
         if not 1 <= count <= MAX_SAMPLES:
             raise _refusal(f"num_samples = {count}: ask for 1 to {MAX_SAMPLES} samples a row")
-        condition, shown = self._condition(given)
+        condition, condition_columns = self._condition(values)
         rows: list[list[Any]] = []
         try:
-            planned = plan(diffusion_model.recipe, self._section, self._asked(given), is_told=condition is not None)
-            for numbers in chunks(count, BATCH_SIZE):
-                told = None if condition is None else [condition] * len(numbers)
-                examples = draw_batch(diffusion_model, planned, numbers, told)
-                for number, example in zip(numbers, examples, strict=True):
-                    rows.append([request, number, *shown, _as_text(example, diffusion_model.recipe.data)])
+            plan = self._request(values, (condition,) * count).resolve(model.recipe, self._section)
+            for indices in index_batches(count, BATCH_SIZE):
+                for index, example in zip(indices, plan.generate(model, indices), strict=True):
+                    rows.append([row, index, *condition_columns, _as_base64(example, model.recipe.data)])
         except (GenerationError, NoUnconditionalModeError) as reason:
             raise _refusal(str(reason)) from None
-        return [dict(zip(output_columns(diffusion_model), row, strict=True)) for row in rows]
+        return [dict(zip(output_columns(model), values, strict=True)) for values in rows]
 
-    def _asked(self, given: dict[str, Any]) -> DrawRequest:
-        return DrawRequest(
-            seed=int(given.get("seed", self._section.seed)),
-            num_steps=int(given["steps"]) if "steps" in given else None,
-            guidance_scale=float(given["guidance"]) if "guidance" in given else None,
-            seconds=float(given["seconds"]) if "seconds" in given else None,
+    def _request(self, values: dict[str, Any], conditions: tuple[Condition, ...]) -> GenerationRequest:
+        return GenerationRequest(
+            conditions=conditions,
+            seed=int(values.get("seed", self._section.seed)),
+            num_steps=int(values["steps"]) if "steps" in values else None,
+            guidance_scale=float(values["guidance"]) if "guidance" in values else None,
+            duration_seconds=float(values["seconds"]) if "seconds" in values else None,
         )
 
-    def _condition(self, given: dict[str, Any]) -> tuple[Condition, list[Any]]:
-        """(what the network is told, how the output rows show it)."""
+    def _condition(self, values: dict[str, Any]) -> tuple[Condition, list[Any]]:
+        """(the condition of all samples of a row, the columns that repeat it in the output)."""
         section = self._diffusion_model.recipe.conditioning
-        label, prompt = given.get("label"), given.get("prompt")
+        label, prompt = values.get("label"), values.get("prompt")
         match section:
-            case ClassLabel(num_classes=classes):
+            case ClassLabel(num_classes=num_classes):
                 if prompt is not None:
                     raise _refusal("prompt: this model has classes; give a label")
-                if label is not None and not 0 <= int(label) < classes:
-                    raise _refusal(f"label = {int(label)}: this model knows labels 0 to {classes - 1}")
+                if label is not None and not 0 <= int(label) < num_classes:
+                    raise _refusal(f"label = {int(label)}: this model knows labels 0 to {num_classes - 1}")
                 return (None, [-1]) if label is None else (int(label), [int(label)])
             case Unconditional():
                 if label is not None or prompt is not None:
@@ -106,7 +103,7 @@ class SampleModel(PythonModel):
                 if label is not None:
                     raise _refusal("label: this model takes a prompt, in words")
                 try:
-                    condition = parse_prompt(section, self._statistics, str(prompt)) if prompt else None
+                    condition = parse_prompt(section, self._diffusion_model.statistics, str(prompt)) if prompt else None
                     self._diffusion_model.encoder.encode([condition])
                 except LinnetError as reason:
                     raise _refusal(str(reason)) from None
@@ -114,19 +111,19 @@ class SampleModel(PythonModel):
 
 
 def output_columns(diffusion_model: DiffusionModel) -> list[str]:
-    """Of `predict`'s answer, in order."""
+    """The columns of what `predict` returns, in order."""
     match diffusion_model.recipe.conditioning:
         case Unconditional():
-            shown = []
+            condition = []
         case ClassLabel():
-            shown = ["label"]
+            condition = ["label"]
         case _:
-            shown = ["prompt"]
-    return ["request", "number", *shown, "flac" if isinstance(diffusion_model.recipe.data, Audio) else "png"]
+            condition = ["prompt"]
+    return ["request", "number", *condition, "flac" if isinstance(diffusion_model.recipe.data, Audio) else "png"]
 
 
-def _as_text(example: NDArray[Any], data: DataSection) -> str:
-    """A PNG or FLAC file in base64."""
+def _as_base64(example: NDArray[Any], data: DataSection) -> str:
+    """A PNG or FLAC file."""
     stream = io.BytesIO()
     encode_example(stream, example, data)
     return base64.b64encode(stream.getvalue()).decode("ascii")

@@ -60,7 +60,7 @@ def test_the_reader_of_bodies_sees_logic() -> None:
 
 def test_components_and_stages_have_the_same_names() -> None:
     extra = {"check", "compare", "collect", "gate", "close"}
-    assert {path.stem for path in COMPONENTS} == set(stages.NAMES) | extra
+    assert {path.stem for path in COMPONENTS} == {stage.name for stage in stages.STAGES} | extra
 
 
 def test_importing_components_costs_no_torch() -> None:

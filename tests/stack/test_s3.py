@@ -19,22 +19,26 @@ from linnet import storage
 from linnet.artifacts import Raw
 from linnet.data.layouts.caltech import FOLDER
 from linnet.data.raw import RawDataError
-from linnet.data.sources.download import ArchiveError, DownloadError
+from linnet.data.sources.archive import ArchiveError
+from linnet.data.sources.download import DownloadError
 from linnet.data.synthetic.birds import make_birds
 from linnet.files import PROVENANCE, write_json
 from linnet.hashes import folder_hash
-from linnet.recipe import CaltechBirds, OfficialSplit
+from linnet.recipe import CaltechLayout, Images, OfficialSplit
 from linnet.stages import ingest
 from linnet.storage import StorageError
 from linnet.storage.connection import new_client
+from linnet.storage.listing import PROBE, get_object
+from linnet.storage.transfers import download_objects
 
 ENDPOINT = os.environ.get("AWS_ENDPOINT_URL_S3", "")
 pytestmark = [
     pytest.mark.stack,
     pytest.mark.skipif(not ENDPOINT, reason="AWS_ENDPOINT_URL_S3 names no S3 server"),
 ]
-BIRDS = CaltechBirds(
-    kind="caltech_birds",
+BIRDS = Images(
+    kind="images",
+    layout=CaltechLayout(kind="caltech"),
     folder="birds",
     image_size_pixels=8,
     split=OfficialSplit(kind="official"),
@@ -206,7 +210,7 @@ def test_markers_of_empty_folders_and_left_probes_are_no_files(
     client: Any, bucket: str, made: Path, tmp_path: Path
 ) -> None:
     storage.upload_folder(made, f"s3://{bucket}/model")
-    for key in ("model/", "model/grids/", f"model/{storage.PROBE}killed"):
+    for key in ("model/", "model/grids/", f"model/{PROBE}killed"):
         client.put_object(Bucket=bucket, Key=key, Body=b"")
     storage.download_folder(f"s3://{bucket}/model/", tmp_path / "back")
     assert contents(tmp_path / "back") == contents(made)
@@ -309,10 +313,10 @@ def test_an_object_that_is_replaced_while_it_is_read(bucket: str, made: Path, tm
 
     def replace_between_listing_and_reading() -> None:
         with new_client(url) as client:
-            found = storage._get(client, bucket, "weights", url)
+            found = get_object(client, bucket, "weights", url=url)
             (made / "weights").write_bytes(os.urandom(BIG))
             storage.upload_file(made / "weights", url)
-            storage._fetch(client, bucket, [found], tmp_path / "back")
+            download_objects(client, bucket, {found: str(tmp_path / "weights")}, description="download")
 
     with pytest.raises(StorageError, match="an object was replaced while it was read; repeat the command"):
         replace_between_listing_and_reading()
@@ -499,7 +503,7 @@ def test_remove_takes_a_folder_an_object_and_nothing_else(bucket: str, client: A
     storage.remove(f"s3://{bucket}/a/b/")
     assert keys(client, bucket) == ["a/bc", "a/c"]
     storage.remove(f"s3://{bucket}/nothing")
-    with pytest.raises(StorageError, match="names a folder where an object is wanted"):
+    with pytest.raises(StorageError, match="names a folder where an object is needed"):
         storage.remove(f"s3://{bucket}")
 
 

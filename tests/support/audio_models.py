@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from linnet.artifacts import Model
-from linnet.files import read_json
 from linnet.inference.diffusion_model import DiffusionModel
-from linnet.modalities.codec import AudioCodec, Statistics
+from linnet.modalities.audio_codec import AudioCodec
+from linnet.modalities.statistics import AudioStatistics, read_statistics
 from linnet.recipe import Audio, Recipe
 from linnet.stages import preprocess, train
 from support.tiny import tiny_audio_data, tiny_audio_recipe, tiny_music_recipe
@@ -36,9 +36,10 @@ class Made:
         return self.recipe.data
 
     @property
-    def statistics(self) -> Statistics:
+    def statistics(self) -> AudioStatistics:
         """As train stored them."""
-        statistics: Statistics = read_json(self.model / Model.statistics, made_by="train")
+        statistics = read_statistics(self.model / Model.statistics, made_by="train")
+        assert isinstance(statistics, AudioStatistics)
         return statistics
 
     @property

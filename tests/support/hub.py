@@ -1,7 +1,8 @@
-"""A small Hugging Face hub: the paths that `huggingface_hub` asks for a data set, with failures on demand.
+"""A small Hugging Face hub: the paths that `huggingface_hub` requests for a data set, with failures on demand.
 
-What it answers follows the hub: the commit of a revision, the tree with git's hash of small files and the sha256 of
-large ones, files with ranges, refusals with `X-Error-Code`. It speaks HTTP/1.0, so no connection outlives its answer.
+Its responses follow the hub's: the commit of a revision, the tree with git's hash of small files and the sha256 of
+large ones, a file's metadata (HEAD) and its content with ranges, refusals with `X-Error-Code`. It speaks HTTP/1.0, so
+that no connection outlives its response.
 """
 
 import hashlib
@@ -25,18 +26,20 @@ class Hub:
     def __init__(self) -> None:
         self.url = ""
         self.files: dict[str, bytes] = {}
-        self.token = ""  # what every request must bring; empty: none
-        self.refusal: tuple[int, str] | None = None  # status and X-Error-Code of every answer
-        self.page = b""  # every answer, as a login page in between gives it
+        self.token = ""  # what every request must carry; empty: none
+        self.refusal: tuple[int, str] | None = None  # status and X-Error-Code of every response
+        self.page = b""  # the body of every response, as of a login page in between
         self.bytes_until_break = -1  # so many bytes of files are sent, then the connection breaks; later ones get 503
+        self.stalled = ""  # this file is sent by half; then nothing, until `resume` is set and the connection closes
+        self.resume = threading.Event()
         self.damaged = ""  # this file is sent with another first byte
-        self.requests: list[tuple[str, str]] = []  # path, and range if one was asked for
+        self.requests: list[tuple[str, str]] = []  # method and path
 
     @property
-    def fetched(self) -> list[tuple[str, str]]:
-        """File names with their ranges, in the order of the requests."""
+    def downloaded(self) -> list[str]:
+        """Names of the files whose content was requested, in the order of the requests."""
         marker = f"/resolve/{COMMIT}/"
-        return [(path.partition(marker)[2], span) for path, span in self.requests if marker in path]
+        return [path.partition(marker)[2] for method, path in self.requests if method == "GET" and marker in path]
 
     def tree(self) -> list[dict[str, Any]]:
         return [_entry(name, content) for name, content in self.files.items()]
@@ -55,42 +58,53 @@ def serve() -> Iterator[Hub]:
     hub = Hub()
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            path, span = unquote(urlsplit(self.path).path), self.headers.get("Range", "")
-            hub.requests.append((path, span))
-            if hub.page:
-                self.answer(200, hub.page)
-            elif hub.refusal is not None:
-                self.answer(hub.refusal[0], b"{}", {"X-Error-Code": hub.refusal[1]})
-            elif hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":
-                self.answer(401, b"{}", {"X-Error-Code": "GatedRepo"})
-            elif found := re.fullmatch(rf"/api/datasets/{REPOSITORY}/revision/(main|v1|{COMMIT})", path):
-                self.answer(200, json.dumps({"id": REPOSITORY, "sha": COMMIT}).encode())
-            elif path.startswith(f"/api/datasets/{REPOSITORY}/revision/"):
-                self.answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
-            elif path == f"/api/datasets/{REPOSITORY}/tree/{COMMIT}":
-                self.answer(200, json.dumps(hub.tree()).encode())
-            elif found := re.fullmatch(rf"/datasets/{REPOSITORY}/resolve/{COMMIT}/(.+)", path):
-                self.file(found[1], span)
-            else:
-                self.answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+        def do_HEAD(self) -> None:
+            self.respond()
 
-        def file(self, name: str, span: str) -> None:
+        def do_GET(self) -> None:
+            self.respond()
+
+        def respond(self) -> None:
+            path = unquote(urlsplit(self.path).path)
+            hub.requests.append((self.command, path))
+            if hub.page:
+                self.send(200, hub.page)
+            elif hub.refusal is not None:
+                self.send(hub.refusal[0], b"{}", {"X-Error-Code": hub.refusal[1]})
+            elif hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":
+                self.send(401, b"{}", {"X-Error-Code": "GatedRepo"})
+            elif re.fullmatch(rf"/api/datasets/{REPOSITORY}/revision/(main|v1|{COMMIT})", path):
+                self.send(200, json.dumps({"id": REPOSITORY, "sha": COMMIT}).encode())
+            elif path.startswith(f"/api/datasets/{REPOSITORY}/revision/"):
+                self.send(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
+            elif path == f"/api/datasets/{REPOSITORY}/tree/{COMMIT}":
+                self.send(200, json.dumps(hub.tree()).encode())
+            elif found := re.fullmatch(rf"/datasets/{REPOSITORY}/resolve/{COMMIT}/(.+)", path):
+                self.send_file(found[1], self.headers.get("Range", ""))
+            else:
+                self.send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+
+        def send_file(self, name: str, span: str) -> None:
             content = hub.files[name]
+            entry = _entry(name, content)
+            headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{entry.get("lfs", entry)["oid"]}"'}
             if name == hub.damaged:
                 content = bytes([content[0] ^ 1]) + content[1:]
-            total, start = len(content), int(span.removeprefix("bytes=").partition("-")[0]) if span else 0
-            content = content[start:]
-            if hub.bytes_until_break == 0:
-                self.answer(503, b"{}")
+            if self.command == "GET" and hub.bytes_until_break == 0:
+                self.send(503, b"{}")
                 return
-            headers = {"Content-Range": f"bytes {start}-{total - 1}/{total}"} if span else {}
-            sent = content
-            if 0 < hub.bytes_until_break < len(content):
+            total, start = len(content), int(span.removeprefix("bytes=").partition("-")[0]) if span else 0
+            headers |= {"Content-Range": f"bytes {start}-{total - 1}/{total}"} if span else {}
+            content = sent = content[start:]
+            if self.command == "GET" and 0 < hub.bytes_until_break < len(content):
                 sent, hub.bytes_until_break = content[: hub.bytes_until_break], 0
-            self.answer(206 if span else 200, sent, headers, length=len(content))
+            if name == hub.stalled:
+                sent = content[: total // 2]
+            self.send(206 if span else 200, sent, headers, length=len(content))
+            if name == hub.stalled and self.command == "GET":
+                hub.resume.wait(60)
 
-        def answer(
+        def send(
             self, status: int, body: bytes, headers: dict[str, str] | None = None, *, length: int | None = None
         ) -> None:
             self.send_response(status)
@@ -98,7 +112,8 @@ def serve() -> Iterator[Hub]:
                 self.send_header(key, value)
             self.send_header("Content-Length", str(len(body) if length is None else length))
             self.end_headers()
-            self.wfile.write(body)
+            if self.command == "GET":
+                self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass
@@ -110,6 +125,7 @@ def serve() -> Iterator[Hub]:
     try:
         yield hub
     finally:
+        hub.resume.set()
         server.shutdown()
         thread.join()
         server.server_close()

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+import linnet
 from linnet.artifacts import Dataset, Model, Raw, git_commit, input_hash, is_current, read_provenance, write_provenance
 from linnet.files import PROVENANCE, ArtifactError, new_folder, read_json, write_json, write_text
 from linnet.recipe import OfficialSplit, SeededSplit
+from linnet.stages.table import INGEST, PREPROCESS, SAMPLE, TRAIN
+from support.tiny import tiny_recipe
 
 SEEDED = SeededSplit(kind="seeded", train_fraction=0.5, seed=0)
 
@@ -105,22 +108,22 @@ def test_a_key_that_is_missing_in_json_is_named(tmp_path: Path) -> None:
 
 
 def test_provenance_tells_what_made_a_folder(tmp_path: Path) -> None:
-    write_provenance(tmp_path, "preprocess", [SEEDED], {"raw": "abc"})
+    write_provenance(tmp_path, PREPROCESS, [SEEDED], {"raw": "abc"})
     provenance = read_provenance(tmp_path, made_by="preprocess")
     assert (provenance["stage"], provenance["inputs"]) == ("preprocess", {"raw": "abc"})
-    wanted = input_hash("preprocess", [SEEDED], {"raw": "abc"})
+    wanted = input_hash(PREPROCESS, [SEEDED], {"raw": "abc"})
     assert provenance["input_hash"] == wanted
     assert is_current(tmp_path, wanted)
-    assert not is_current(tmp_path, input_hash("preprocess", [SEEDED], {"raw": "abd"}))
+    assert not is_current(tmp_path, input_hash(PREPROCESS, [SEEDED], {"raw": "abd"}))
     before = (tmp_path / PROVENANCE).read_bytes()
-    write_provenance(tmp_path, "preprocess", [SEEDED], {"raw": "abc"})
+    write_provenance(tmp_path, PREPROCESS, [SEEDED], {"raw": "abc"})
     assert (tmp_path / PROVENANCE).read_bytes() == before  # no time in it
 
 
 def test_provenance_of_another_stage_or_of_none(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="is not there; run `linnet train` first"):
         read_provenance(tmp_path, made_by="train")
-    write_provenance(tmp_path, "ingest", [], {})
+    write_provenance(tmp_path, INGEST, [], {})
     with pytest.raises(ArtifactError, match="was made by `linnet ingest`, not by `linnet train`"):
         read_provenance(tmp_path, made_by="train")
 
@@ -139,14 +142,14 @@ def test_provenance_that_is_no_table_is_an_error_for_people(tmp_path: Path) -> N
 
 
 def test_the_input_hash_depends_on_stage_sections_and_inputs() -> None:
-    assert input_hash("train", [SEEDED], {"a": "1", "b": "2"}) == input_hash("train", [SEEDED], {"b": "2", "a": "1"})
+    assert input_hash(TRAIN, [SEEDED], {"a": "1", "b": "2"}) == input_hash(TRAIN, [SEEDED], {"b": "2", "a": "1"})
     variants = [
-        input_hash("train", [SEEDED], {"a": "1", "b": "2"}),
-        input_hash("sample", [SEEDED], {"a": "1", "b": "2"}),
-        input_hash("train", [OfficialSplit(kind="official")], {"a": "1", "b": "2"}),
-        input_hash("train", [], {"a": "1", "b": "2"}),
-        input_hash("train", [SEEDED], {"a": "2", "b": "1"}),
-        input_hash("train", [SEEDED], {"a": "1"}),
+        input_hash(TRAIN, [SEEDED], {"a": "1", "b": "2"}),
+        input_hash(SAMPLE, [SEEDED], {"a": "1", "b": "2"}),
+        input_hash(TRAIN, [OfficialSplit(kind="official")], {"a": "1", "b": "2"}),
+        input_hash(TRAIN, [], {"a": "1", "b": "2"}),
+        input_hash(TRAIN, [SEEDED], {"a": "2", "b": "1"}),
+        input_hash(TRAIN, [SEEDED], {"a": "1"}),
     ]
     assert len(set(variants)) == len(variants)
 
@@ -157,11 +160,23 @@ def test_content_hashes_see_content_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / Raw.source).write_text("from elsewhere")
     assert Raw.content_hash(tmp_path) == raw
     (tmp_path / Raw.source).unlink()
-    (tmp_path / Dataset.report).write_text("another look")
+    (tmp_path / Dataset.summary).write_text("other words")
     (tmp_path / PROVENANCE).write_text("{}")
     assert Dataset.content_hash(tmp_path) == dataset
     (tmp_path / "data.bin").write_text("2")
     assert Dataset.content_hash(tmp_path) != dataset
+
+
+def test_the_reference_hash_sees_the_examples_of_its_split_alone(tmp_path: Path) -> None:
+    data = tiny_recipe().data
+    for name in (Dataset.images("train"), Dataset.images("test"), Dataset.labels("test"), Dataset.manifest):
+        (tmp_path / name).write_text(name)
+    before = Dataset.reference_hash(tmp_path, data, "test")
+    for name in (Dataset.images("train"), Dataset.labels("test"), Dataset.manifest, Dataset.summary, PROVENANCE):
+        (tmp_path / name).write_text("changed")
+    assert Dataset.reference_hash(tmp_path, data, "test") == before
+    (tmp_path / Dataset.images("test")).write_text("changed")
+    assert Dataset.reference_hash(tmp_path, data, "test") != before
 
 
 def test_the_model_hash_covers_what_decides_the_images(tmp_path: Path) -> None:
@@ -179,16 +194,49 @@ def test_the_model_hash_covers_what_decides_the_images(tmp_path: Path) -> None:
     assert len(seen) == 5
 
 
-def test_the_commit_comes_from_the_image_or_from_git(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with linnet in it, and nothing else yet."""
+    monkeypatch.delenv("LINNET_GIT_COMMIT", raising=False)
+    package = tmp_path / "src" / "linnet"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    monkeypatch.setattr(linnet, "__file__", str(package / "__init__.py"))
+    return tmp_path
+
+
+def commit_all(folder: Path) -> str:
+    def git(*arguments: str) -> str:
+        identity = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "init.defaultBranch=main")
+        done = subprocess.run(["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    git("init", "--quiet")
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "a change")
+    return git("rev-parse", "HEAD")
+
+
+def test_the_commit_is_the_last_that_changed_code_or_recipes(checkout: Path) -> None:
+    first = commit_all(checkout)
+    assert git_commit.__wrapped__() == first
+    (checkout / "README.md").write_text("more words")
+    assert git_commit.__wrapped__() == first
+    assert commit_all(checkout) != first
+    assert git_commit.__wrapped__() == first
+    (checkout / "recipes").mkdir()
+    (checkout / "recipes" / "birds.toml").write_text("")
+    assert git_commit.__wrapped__() == f"{first}+"
+    changed = commit_all(checkout)
+    assert git_commit.__wrapped__() == changed != first
+
+
+def test_the_commit_comes_from_the_image_and_is_unknown_elsewhere(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert git_commit.__wrapped__() == "unknown"
     monkeypatch.setenv("LINNET_GIT_COMMIT", "abc123")
     assert git_commit.__wrapped__() == "abc123"
-    monkeypatch.delenv("LINNET_GIT_COMMIT")
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    head = subprocess.run(command, capture_output=True, text=True, check=False)
-    if head.returncode != 0:
-        pytest.skip("not a git checkout")
-    assert git_commit.__wrapped__().rstrip("+") == head.stdout.strip()
-    assert json.dumps(git_commit.__wrapped__())
 
 
 def test_two_runs_do_not_make_one_folder_at_once(tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 import io
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from linnet import progress
-from linnet.progress import ProgressBar, log
+from linnet.progress import MegabyteBar, ProgressBar, log
 
 
 class Clock:
@@ -85,3 +86,24 @@ def test_a_terminal_shows_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
             bar.advance(note="loss [0.5]")
     shown = re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", terminal.getvalue())
     assert re.search(r"train: steps\s.*3/3.*loss \[0\.5\]", shown)
+
+
+def test_bytes_are_shown_in_megabytes_begun(capsys: pytest.CaptureFixture[str], clock: Clock) -> None:
+    with MegabyteBar("download", 5_500_000, done_bytes=1_000_000) as bar:
+        clock.now += 10
+        bar.advance(1)
+        clock.now += 10
+        bar.advance(999_999)  # still the second megabyte: no new line
+        bar.advance(-500_000)  # sent again
+        bar.advance(4_000_000)
+    assert capsys.readouterr().err.splitlines() == [
+        "download: megabytes: 2/6, 10 s, 40 s left",
+        "download: megabytes: 6/6, 20 s",
+    ]
+
+
+def test_no_byte_of_any_thread_is_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    with MegabyteBar("download", 8_000_000) as bar, ThreadPoolExecutor(8) as pool:
+        for _ in range(8000):
+            pool.submit(bar.advance, 1000)
+    assert capsys.readouterr().err.startswith("download: megabytes: 8/8, ")

@@ -8,7 +8,7 @@ import soundfile
 from numpy.typing import NDArray
 from PIL import Image
 
-from linnet.audio.pcm import FULL_SCALE, encode_waveform
+from linnet.audio.pcm import FULL_SCALE
 
 DYNAMIC_RANGE_DB = 80  # from the brightest colour to the darkest
 MIN_TOP_DBFS = -40.0  # the brightest colour is never for less than this, so that silence is dark
@@ -54,7 +54,7 @@ def image_of_decibels(
 
 def wav(waveform: NDArray[np.floating] | NDArray[np.int16], sample_rate_hz: int) -> bytes:
     """The bytes of a 16-bit WAV file with these samples [n]; what lies beyond -1 and 1 is clipped."""
-    samples = waveform if waveform.dtype == np.int16 else encode_waveform(waveform)
+    samples = waveform if waveform.dtype == np.int16 else np.rint(np.clip(waveform, -1, 1) * FULL_SCALE).astype(np.int16)
     stream = io.BytesIO()
     soundfile.write(stream, samples, sample_rate_hz, format="WAV", subtype="PCM_16")
     return stream.getvalue()

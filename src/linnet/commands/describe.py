@@ -17,15 +17,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from linnet.inference.diffusion_model import DiffusionModel, place
+from linnet.inference.diffusion_model import DiffusionModel
+from linnet.inference.noising import NOISING_EXAMPLES, NOISING_STEPS
 from linnet.inference.reference_sets import UNTRAINED_STEPS
-from linnet.modalities.codec import Statistics
+from linnet.inference.sampling import plan_samples
+from linnet.modalities.dispatch import get_modality
+from linnet.modalities.statistics import neutral_statistics
 from linnet.models.build import build_network
+from linnet.models.device import to_device
 from linnet.models.hashed_text_encoder import NGRAMS_PER_WORD
 from linnet.progress import log
 from linnet.recipe import (
     AsTrained,
-    Audio,
     ClassLabel,
     DPMSolver,
     HuggingFaceTextEncoder,
@@ -38,7 +41,6 @@ from linnet.recipe import (
     TrainingRecipe,
     Unconditional,
 )
-from linnet.stages.sample import NOISING_EXAMPLES, NOISING_STEPS, length_of, sample_batch, sample_conditions
 from linnet.stages.train import GRID_EXAMPLES, GRID_SAMPLER
 from linnet.training.checkpoint import CheckpointStore
 from linnet.training.distributed import DistributedContext
@@ -148,36 +150,13 @@ def meta_condition(recipe: TrainingRecipe) -> Tensor | None:
 
 def _stored_bytes(recipe: TrainingRecipe) -> int:
     """Of one training example on disk."""
-    match recipe.data:
-        case Audio(storage="waveform"):
-            return 2 * recipe.data.window_samples
-        case Audio():
-            return 4 * math.prod(recipe.data.shape)
-        case _:
-            return math.prod(recipe.data.shape)
-
-
-def neutral_statistics(recipe: TrainingRecipe) -> Statistics:
-    """What preprocess would measure on some data of no importance."""
-    channels, bins, _ = recipe.data.shape
-    if isinstance(recipe.data, Audio):
-        recording = {"name": "", "labels": ["one"], "caption": "three words here"}
-        scales = {"mean": [0.0] * bins, "scale": [1.0] * bins, "peak": [10.0] * bins}
-        return scales | {"recordings": [recording], "recording_counts": [1], "label_names": ["one"]}
-    classes = {"class_names": ["one"], "class_counts": [1]}
-    return {"mean": [0.5] * channels, "std": [0.25] * channels} | classes
+    shape, dtype = get_modality(recipe.data).stored
+    return math.prod(shape) * dtype.itemsize
 
 
 def _random_examples(recipe: TrainingRecipe, count: int) -> NDArray[Any]:
-    rng = np.random.default_rng(0)
-    match recipe.data:
-        case Audio(storage="waveform"):
-            return rng.integers(-1000, 1000, (count, recipe.data.window_samples), dtype=np.int16)
-        case Audio():
-            return rng.standard_normal((count, *recipe.data.shape), dtype=np.float32)
-        case _:
-            channels, height, width = recipe.data.shape
-            return rng.integers(0, 256, (count, height, width, channels), dtype=np.uint8)
+    shape, dtype = get_modality(recipe.data).stored
+    return np.random.default_rng(0).integers(0, 256, (count, *shape)).astype(dtype)
 
 
 def _meta_network(recipe: TrainingRecipe) -> torch.nn.Module:
@@ -186,12 +165,13 @@ def _meta_network(recipe: TrainingRecipe) -> torch.nn.Module:
 
 
 def _time_training(recipe: TrainingRecipe, device: torch.device) -> float:
-    network = place(build_network(recipe), device)
+    network = to_device(build_network(recipe), device)
     section = recipe.train
     state = new_state(network, section, DistributedContext.single_process(device))
     examples = _random_examples(recipe, 4 * section.batch_size)
     labels = np.zeros(len(examples), dtype=np.int64)
-    compute_loss = DiffusionLoss(recipe, neutral_statistics(recipe), examples, labels, state.distributed, start_step=0)
+    statistics = neutral_statistics(recipe.data)
+    compute_loss = DiffusionLoss(recipe, statistics, examples, labels, state.distributed, start_step=0)
     with tempfile.TemporaryDirectory() as scratch:
         checkpoints = CheckpointStore(Path(scratch), every_seconds=math.inf)
         return _median_seconds(lambda: train_step(state, section, compute_loss, checkpoints), device)
@@ -207,18 +187,16 @@ def _time_both_drawings(recipe: Recipe, device: torch.device) -> tuple[float, fl
 
 def _time_drawing(recipe: TrainingRecipe, section: SampleSection, device: torch.device) -> float:
     """Seconds for one sample and one step, drawn in batches as the stages do."""
-    network = place(build_network(recipe), device)
-    statistics = neutral_statistics(recipe)
+    network = to_device(build_network(recipe), device)
+    statistics = neutral_statistics(recipe.data)
     diffusion_model = DiffusionModel.of(network, recipe, statistics, device)
     count = min(DRAW_BATCH, section.num_samples)
     steps = min(MEASURED_DRAW_STEPS, recipe.diffusion.schedule.num_timesteps)
     sampler = DPMSolver(kind="dpm_solver_pp_2m", num_steps=steps)
     section = section.model_copy(update={"num_samples": count, "sampler": sampler})
-    length = length_of(recipe, section, None)
 
     def draw() -> None:
-        conditions = sample_conditions(recipe, statistics, section)
-        sample_batch(diffusion_model, section, length, list(range(count)), conditions)
+        plan_samples(recipe, statistics, section).sample(diffusion_model, list(range(count)))
 
     return _median_seconds(draw, device) / count / steps
 
@@ -254,7 +232,7 @@ def _project(recipe: Recipe, step_seconds: float, draw_seconds: float, plain_sec
         + grids * GRID_EXAMPLES * GRID_SAMPLER.num_steps * plain_seconds,
         "sample": STAGE_START_SECONDS + (samples * solver.num_steps + NOISING_EXAMPLES * NOISING_STEPS) * draw_seconds,
         "restore": STAGE_START_SECONDS
-        + len(restore.tasks) * restore.num_examples * restore.num_draws * restore.num_steps * plain_seconds,
+        + len(restore.degradations) * restore.num_examples * restore.num_draws * restore.num_steps * plain_seconds,
         "evaluate": STAGE_START_SECONDS + samples * UNTRAINED_STEPS * draw_seconds,
     }
 

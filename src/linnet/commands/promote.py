@@ -1,21 +1,19 @@
-"""champion: look at the versions of a registered model, and move the alias by hand, for a rollback say."""
+"""promote: list the versions of a registered model, and move the champion by hand, for a rollback say."""
 
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from linnet.errors import LinnetError
-from linnet.stages.register import (
+from linnet.registry.versions import (
     CHALLENGER,
     CHAMPION,
-    DECISION,
-    KEPT,
-    PROMOTED,
     REASON,
-    registry_errors,
+    all_versions,
+    open_registry,
+    promote,
     version_with_alias,
 )
-from linnet.tracking.client import connect
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -23,6 +21,10 @@ if TYPE_CHECKING:
 
 class NoVersionError(LinnetError):
     """The registry has no such model or version."""
+
+
+class NoReasonError(LinnetError):
+    """The champion was to be moved by hand, and nobody said why."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Version:
     reason: str  # of the gate, or of whoever moved the alias
 
 
-def versions(name: str) -> list[Version]:
+def list_versions(name: str) -> list[Version]:
     """All versions of `name`, newest first.
 
     Raises:
@@ -44,9 +46,8 @@ def versions(name: str) -> list[Version]:
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise NoVersionError(f"{name!r} is no name of a model; it is [register] model_name of the recipe")
-    with registry_errors(name):
-        client = connect()
-        found = client.search_model_versions(f"name = '{name}'")
+    with open_registry(name) as client:
+        found = all_versions(client, name)
         aliases: dict[int, str] = {}
         for alias in (CHALLENGER, CHAMPION):  # the second wins where one version has both
             if entry := version_with_alias(client, name, alias):
@@ -63,23 +64,18 @@ def _row(entry: "ModelVersion", aliases: dict[int, str]) -> Version:
     return Version(int(entry.version), aliases.get(int(entry.version), ""), score, tags.get(REASON, ""))
 
 
-def move(name: str, number: int, reason: str) -> None:
-    """Make version `number` the champion; marks the one it replaces, so that no repeat of `register` brings it back.
+def run(name: str, number: int, reason: str) -> None:
+    """Make version `number` the champion; no repeat of `register` brings back the one it replaces.
 
     Raises:
+        NoReasonError: `reason` is empty.
         NoVersionError: there is no such version.
         RegistryError: the registry does not answer.
     """
-    known = [version.number for version in versions(name)]
+    if not reason:
+        raise NoReasonError("--version needs --reason: those who come after you will want to know why")
+    known = [version.number for version in list_versions(name)]
     if number not in known:
         raise NoVersionError(f"{name} has no version {number}, only {', '.join(map(str, sorted(known)))}")
-    with registry_errors(name):
-        client = connect()
-        before = version_with_alias(client, name, CHAMPION)
-        if before is not None and int(before.version) != number:
-            words = f"replaced by version {number} by hand: {reason}"
-            client.set_model_version_tag(name, before.version, REASON, words)
-            client.set_model_version_tag(name, before.version, DECISION, KEPT)
-        client.set_model_version_tag(name, str(number), REASON, f"by hand: {reason}")
-        client.set_model_version_tag(name, str(number), DECISION, PROMOTED)
-        client.set_registered_model_alias(name, CHAMPION, str(number))
+    with open_registry(name) as client:
+        promote(client, name, number, reason)

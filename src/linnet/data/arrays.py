@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.lib import format as npy
@@ -48,6 +48,13 @@ class ArrayWriter:
         return magic + length.to_bytes(2, "little") + text.ljust(length - 1).encode("latin1") + b"\n"
 
 
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write a whole array, row by row: `np.save` hides what the system says of a full disk."""
+    with ArrayWriter(path, array.shape[1:], array.dtype.type) as writer:
+        for row in array:
+            writer.append(row)
+
+
 class ChannelStatistics:
     """Exact mean and standard deviation of each channel over all pixels seen: integer sums, so order is no matter."""
 
@@ -81,3 +88,9 @@ def open_array(path: Path) -> NDArray[np.generic]:
     except (OSError, ValueError, EOFError) as reason:
         raise ArtifactError(f"{path}: cannot be used ({first_line(reason)}); make its folder again") from None
     return array
+
+
+def random_rows(array: NDArray[Any], count: int, seed: int) -> NDArray[Any]:
+    """`count` rows of `array` chosen by chance, or all where there are fewer; in their order."""
+    rows = np.random.default_rng(seed).permutation(len(array))[:count]
+    return np.asarray(array[np.sort(rows)])

@@ -17,17 +17,10 @@ def batch_indices(dataset_size: int, batch_size: int, *, seed: int, start_step: 
         batch = np.empty(batch_size, dtype=np.int64)
         filled = 0
         while filled < batch_size:
-            epoch, place = divmod(step * batch_size + filled, dataset_size)
+            epoch, start = divmod(step * batch_size + filled, dataset_size)
             if epoch != cached_epoch:
                 cached_epoch, order = epoch, np.random.default_rng([seed, epoch]).permutation(dataset_size)
-            part = order[place : place + batch_size - filled]
-            batch[filled : filled + len(part)] = part
-            filled += len(part)
+            indices = order[start : start + batch_size - filled]
+            batch[filled : filled + len(indices)] = indices
+            filled += len(indices)
         yield batch
-
-
-def split_positions(count: int, *, train_fraction: float, seed: int) -> NDArray[np.bool_]:
-    """Bool [count]: whether each position belongs to the train split, floor(count * train_fraction) of them."""
-    is_train = np.zeros(count, dtype=np.bool_)
-    is_train[np.random.default_rng(seed).permutation(count)[: int(count * train_fraction)]] = True
-    return is_train

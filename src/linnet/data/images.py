@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from linnet.data.layouts.caltech import Box
+from linnet.data.layouts.base import Box
 from linnet.errors import first_line
 
 REDUCING_GAP = 3.0  # Pillow: above 3 a two-step reduction is indistinguishable from the exact filter
 MAX_SIDE_RATIO = 4  # a box that is larger was measured on another image
-DECODE_OVERSAMPLING = 2  # a JPEG is decoded at the smallest scale that still gives twice the wanted pixels
+DECODE_OVERSAMPLING = 2  # a JPEG is decoded at the smallest scale that still gives twice the pixels needed
 
 
 class UnreadableFile(ValueError):
@@ -24,25 +24,37 @@ class UnreadableFile(ValueError):
 
 @dataclass(frozen=True)
 class Crop:
-    """The pixels, uint8 [size, size, 3], and how large the image was that they come from."""
+    """A square cut out of an image and resized."""
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8]  # [size, size, 3]
+    box: Box  # around which it was cut, in pixels of the image
     image_width: int
     image_height: int
 
 
-def read_crop(path: Path, box: Box, size: int) -> Crop:
-    """The square around `box`, resized to `size`.
+def read_crop(path: Path, box: Box | None, size: int) -> Crop:
+    """The square around `box` (None: the largest square in the middle of the image), resized to `size` pixels.
 
     Raises:
         UnreadableFile: missing, damaged or truncated image, or a box that covers none of it.
     """
+    if box is not None:
+        _check_box(box)
+    with _opened(path) as image:
+        return _crop(image, box or central_box(*image.size), size)
+
+
+def central_box(width: int, height: int) -> Box:
+    """The largest square in the middle of an image, on whole pixels."""
+    side = min(width, height)
+    return Box((width - side) // 2, (height - side) // 2, side, side)
+
+
+def _check_box(box: Box) -> None:
     if not all(map(math.isfinite, (box.left, box.top, box.width, box.height))):
         raise UnreadableFile("box is not finite")
     if box.width <= 0 or box.height <= 0:
         raise UnreadableFile(f"box has no area ({box.width:g} x {box.height:g})")
-    with _opened(path) as image:
-        return _crop(image, box, size)
 
 
 def read_image(path: Path) -> Image.Image:
@@ -91,16 +103,16 @@ def _shift(start: float, side: float, limit: int) -> float:
 
 def _crop(image: Image.Image, box: Box, size: int) -> Crop:
     full_width, full_height = image.size
-    if min(box.left + box.width, full_width) <= max(box.left, 0) or min(box.top + box.height, full_height) <= max(
-        box.top, 0
-    ):
+    overlap_x = min(box.left + box.width, full_width) - max(box.left, 0)
+    overlap_y = min(box.top + box.height, full_height) - max(box.top, 0)
+    if overlap_x <= 0 or overlap_y <= 0:
         raise UnreadableFile(f"box lies outside the image of {full_width} x {full_height} pixels")
     left, top, side = crop_square(box, full_width, full_height)
     if side > MAX_SIDE_RATIO * max(full_width, full_height):
         raise UnreadableFile(f"box is far larger than the image of {full_width} x {full_height} pixels")
-    wanted = DECODE_OVERSAMPLING * size / side
-    if wanted < 1:
-        image.draft("RGB", (math.ceil(full_width * wanted), math.ceil(full_height * wanted)))
+    scale = DECODE_OVERSAMPLING * size / side
+    if scale < 1:
+        image.draft("RGB", (math.ceil(full_width * scale), math.ceil(full_height * scale)))
     image.load()
     reduction = round(max(full_width, full_height) / max(image.size))  # whole; decoders round odd sizes up
     image = _to_rgb(image)
@@ -110,7 +122,7 @@ def _crop(image: Image.Image, box: Box, size: int) -> Crop:
     square = image.resize(
         (size, size), Image.Resampling.BICUBIC, box=(left, top, right, bottom), reducing_gap=REDUCING_GAP
     )
-    return Crop(np.asarray(square), full_width, full_height)
+    return Crop(np.asarray(square), box, full_width, full_height)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -1,1 +1,1 @@
-"""Distances between sets of images. Knows features and numbers, no models of ours and no files but weights."""
+"""How far samples are from real examples, and restorations from clean ones: arrays in, scores out."""

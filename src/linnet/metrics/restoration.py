@@ -1,10 +1,52 @@
-"""How near a restored example comes to the clean one, and what simple interpolation would have reached."""
+"""How near a restored example comes to the clean one."""
 
 import torch
 from torch import Tensor
 
+from linnet.audio.stft import Transform, as_magnitude, as_spectrum
+from linnet.recipe import Audio, ComplexSpectrogram, DataSection
+
 LIMIT_DB = 100.0  # more than 16 bits can tell: what is perfect or hopeless has a number that can be averaged
 FLOOR_DB = -80.0  # of the clean peak: quieter bins are counted as this loud
+
+
+def restoration_scores(data: DataSection, estimate: Tensor, clean: Tensor, mask: Tensor) -> dict[str, float]:
+    """Mean scores over the examples [N, C, H, W]: pixels in 0..1 or spectrograms.
+
+    Images have `rmse` and `psnr`; audio has `lsd`, of the bins that were missing where some were, and `si_sdr` where
+    the spectrograms are complex.
+
+    Args:
+        data: what the examples are.
+        estimate: what is scored.
+        clean: what it should be.
+        mask: bool [C, H, W], true where the observation says nothing.
+    """
+    if not isinstance(data, Audio):
+        return {
+            "rmse": float(rmse(estimate, clean).mean()),
+            "psnr": float(psnr(estimate, clean, data_range=1.0).mean()),
+        }
+    magnitudes = _magnitude(data, estimate), _magnitude(data, clean)
+    bins = mask[0].expand(clean.shape[-2:]) if bool(mask.any()) else None
+    scores = {"lsd": float(log_spectral_distance(*magnitudes, bins).mean())}
+    if isinstance(data.representation, ComplexSpectrogram):
+        scores["si_sdr"] = float(si_sdr(_waveform(data, estimate), _waveform(data, clean)).mean())
+    return scores
+
+
+def _magnitude(data: Audio, spectrogram: Tensor) -> Tensor:
+    """[N, C, F, T] -> [N, F, T]."""
+    if isinstance(data.representation, ComplexSpectrogram):
+        return as_spectrum(spectrogram).abs()
+    return as_magnitude(spectrogram, data.representation)
+
+
+def _waveform(data: Audio, spectrogram: Tensor) -> Tensor:
+    length = (spectrogram.shape[-1] - 1) * data.stft.hop_samples
+    transform, spectrum = Transform(data.stft), as_spectrum(spectrogram)
+    dc = None if data.stft.keep_dc else transform.estimate_dc(spectrum, length)
+    return transform.waveform(spectrum, length, dc=dc)
 
 
 def si_sdr(estimate: Tensor, clean: Tensor) -> Tensor:
@@ -65,31 +107,3 @@ def psnr(estimate: Tensor, clean: Tensor, *, data_range: float) -> Tensor:
     20 log10(data_range / rmse); `data_range` is from the lowest to the highest possible value: 2 for -1..1.
     """
     return (20 * torch.log10(data_range / rmse(estimate, clean))).clamp(max=LIMIT_DB)
-
-
-def interpolate_bins(spectrogram: Tensor, missing: Tensor) -> Tensor:
-    """`spectrogram` [..., F, T] with the bins where `missing` [F] is true drawn straight between their neighbours.
-
-    Beyond the last known bin its value is held. Complex numbers are interpolated as such, real and imaginary part each:
-    where the phases differ they cancel, and the result is too quiet. For the log-spectral distance give magnitudes (any
-    exponent undone), which is the stronger baseline.
-    """
-    return _interpolate(spectrogram, missing, dim=-2)
-
-
-def interpolate_frames(spectrogram: Tensor, missing: Tensor) -> Tensor:
-    """As `interpolate_bins`, over time: `spectrogram` [..., F, T], `missing` [T]."""
-    return _interpolate(spectrogram, missing, dim=-1)
-
-
-def _interpolate(x: Tensor, missing: Tensor, *, dim: int) -> Tensor:
-    assert missing.shape == (x.shape[dim],)
-    known = (~missing.to(x.device)).nonzero().squeeze(1)
-    assert len(known) > 0, "nothing is known"
-    place = torch.arange(x.shape[dim], device=x.device)
-    after = known[torch.searchsorted(known, place).clamp(max=len(known) - 1)]
-    before = known[(torch.searchsorted(known, place, right=True) - 1).clamp(min=0)]
-    weight = ((place - before) / (after - before).clamp(min=1)).to(x.real.dtype)
-    weight = weight[:, None] if dim == -2 else weight
-    low, high = x.index_select(dim, before), x.index_select(dim, after)
-    return low + (high - low) * weight

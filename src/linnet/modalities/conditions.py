@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from linnet.errors import LinnetError
-from linnet.modalities.codec import Statistics
+from linnet.modalities.statistics import Statistics
 from linnet.models.conditioning import Condition, ConditionEncoder
 from linnet.recipe import ClassLabel, Conditioning, MultiLabel, Text, TrainingRecipe, Unconditional
 
@@ -18,31 +18,18 @@ class PromptError(LinnetError):
 
 def build_encoder(recipe: TrainingRecipe, statistics: Statistics, device: torch.device) -> ConditionEncoder:
     """Turns conditions into tensors for the recipe's network."""
-    return ConditionEncoder(recipe.conditioning, label_names=label_names(statistics), device=device)
-
-
-def label_names(statistics: Statistics) -> list[str]:
-    """All labels of the dataset: the classes of images, or the labels of recordings in alphabetical order."""
-    key = "label_names" if "recordings" in statistics else "class_names"
-    names: list[str] = statistics[key]
-    return names
-
-
-def counts(statistics: Statistics) -> list[int]:
-    """The number of training examples of each class or recording."""
-    found: list[int] = statistics["recording_counts" if "recordings" in statistics else "class_counts"]
-    return found
+    return ConditionEncoder(recipe.conditioning, label_names=statistics.label_names, device=device)
 
 
 def known_conditions(section: Conditioning, statistics: Statistics) -> list[Condition]:
     """The condition of each class or recording, by its number in the labels of the dataset."""
     match section:
         case Unconditional():
-            return [None] * len(counts(statistics))
+            return [None] * len(statistics.labels)
         case ClassLabel(num_classes=num_classes):  # classes beyond have no training example: train checks
-            return [number if number < num_classes else None for number in range(len(counts(statistics)))]
+            return [number if number < num_classes else None for number in range(len(statistics.labels))]
         case MultiLabel():
-            return [tuple(recording["labels"]) for recording in statistics["recordings"]]
+            return list(statistics.labels)
         case Text():
             return list(full_texts(statistics))
         case _:
@@ -51,9 +38,9 @@ def known_conditions(section: Conditioning, statistics: Statistics) -> list[Cond
 
 def full_texts(statistics: Statistics) -> list[str]:
     """The name of each class, or all labels of each recording, or its caption where it has no labels."""
-    if "recordings" not in statistics:
-        return label_names(statistics)
-    return [", ".join(recording["labels"]) or recording["caption"] for recording in statistics["recordings"]]
+    return [
+        ", ".join(labels) or caption for labels, caption in zip(statistics.labels, statistics.captions, strict=True)
+    ]
 
 
 def sample_conditions(
@@ -62,7 +49,7 @@ def sample_conditions(
     """`size` random conditions, each as often as in the training data; None for an unconditional model."""
     if isinstance(section, Unconditional):
         return None
-    known, weights = known_conditions(section, statistics), np.array(counts(statistics), dtype=np.float64)
+    known, weights = known_conditions(section, statistics), np.array(statistics.example_counts, dtype=np.float64)
     return [known[number] for number in rng.choice(len(known), size=size, p=weights / weights.sum()).tolist()]
 
 
@@ -72,7 +59,7 @@ def as_text(condition: Condition, statistics: Statistics) -> str:
         case None:
             return ""
         case int():
-            return label_names(statistics)[condition]
+            return statistics.label_names[condition]
         case tuple():
             return ", ".join(condition)
         case str():
@@ -91,9 +78,9 @@ def parse_prompt(section: Conditioning, statistics: Statistics, prompt: str) -> 
         case Unconditional():
             raise PromptError("this model was trained with [conditioning] kind = 'none': it takes no prompt")
         case ClassLabel():
-            return _find_class(label_names(statistics), prompt)
+            return _find_class(statistics.label_names, prompt)
         case MultiLabel():
-            return _split_labels(label_names(statistics), prompt)
+            return _split_labels(statistics.label_names, prompt)
         case Text():
             return prompt
         case _:

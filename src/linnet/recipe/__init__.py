@@ -16,9 +16,11 @@ from linnet.recipe.conditioning import (
 from linnet.recipe.data import (
     STFT,
     Audio,
-    CaltechBirds,
+    CaltechLayout,
     ComplexSpectrogram,
     DataSection,
+    ImageLayout,
+    Images,
     MagnitudeSpectrogram,
     OfficialSplit,
     Representation,
@@ -27,67 +29,35 @@ from linnet.recipe.data import (
     Split,
 )
 from linnet.recipe.diffusion import CosineSchedule, DiffusionSection, LinearSchedule, NoiseLevel
-from linnet.recipe.model import (
-    TDF,
-    CompactUNet,
-    DiffusionTransformer,
-    ModelSection,
-    NoFrequencyLayer,
-    UNet,
-)
-from linnet.recipe.recipe import Recipe, TrainingRecipe
-from linnet.recipe.restore import (
-    MAGNITUDE_TASKS,
-    PICTURE_TASKS,
-    SOUND_TASKS,
-    BandwidthExtension,
-    BlindDereverberation,
-    Denoise,
-    InpaintBins,
-    InpaintFrames,
-    InpaintPixels,
-    KnownReverb,
-    RestorationTask,
-    RestoreSection,
-    SuperResolution,
-    Task,
-    check_task,
-)
-from linnet.recipe.results import (
-    DDIM,
-    DDPM,
-    AsTrained,
+from linnet.recipe.evaluate import (
     AudioFeatures,
-    DPMSolver,
     EvaluateSection,
     Features,
-    GateSection,
     ImageFeatures,
-    Longer,
-    RegisterSection,
-    SamplerSection,
-    SampleSection,
     can_have_metric,
     metric_names,
 )
+from linnet.recipe.model import TDF, CompactUNet, DiffusionTransformer, ModelSection, NoFrequencyLayer, UNet
+from linnet.recipe.recipe import Recipe, TrainingRecipe
+from linnet.recipe.register import GateSection, RegisterSection
+from linnet.recipe.restore import Degradation, DegradationSection, RestoreSection
+from linnet.recipe.sample import DDIM, DDPM, AsTrained, DPMSolver, Longer, SamplerSection, SampleSection
 from linnet.recipe.section import Section, flatten, section_hash
 from linnet.recipe.train import Adam, AdamW, Precision, TrainSection
 
 __all__ = [
     "DDIM",
     "DDPM",
-    "MAGNITUDE_TASKS",
-    "PICTURE_TASKS",
-    "SOUND_TASKS",
     "STFT",
     "TDF",
-    "Task",
+    "Degradation",
+    "DegradationSection",
     "Adam",
     "AdamW",
     "AsTrained",
-    "BandwidthExtension",
-    "BlindDereverberation",
-    "CaltechBirds",
+    "CaltechLayout",
+    "ImageLayout",
+    "Images",
     "ClassLabel",
     "CompactUNet",
     "ComplexSpectrogram",
@@ -95,17 +65,12 @@ __all__ = [
     "CosineSchedule",
     "DPMSolver",
     "DataSection",
-    "Denoise",
     "DiffusionSection",
     "DiffusionTransformer",
     "EvaluateSection",
     "Features",
     "GateSection",
     "HuggingFaceTextEncoder",
-    "InpaintBins",
-    "InpaintFrames",
-    "InpaintPixels",
-    "KnownReverb",
     "LinearSchedule",
     "Longer",
     "MagnitudeSpectrogram",
@@ -119,7 +84,6 @@ __all__ = [
     "Recipe",
     "RegisterSection",
     "Representation",
-    "RestorationTask",
     "RestoreSection",
     "SampleSection",
     "SamplerSection",
@@ -129,7 +93,6 @@ __all__ = [
     "Audio",
     "AudioFeatures",
     "Split",
-    "SuperResolution",
     "Text",
     "TrainSection",
     "TrainedTextEncoder",
@@ -137,7 +100,6 @@ __all__ = [
     "UNet",
     "Unconditional",
     "can_have_metric",
-    "check_task",
     "flatten",
     "metric_names",
     "section_hash",

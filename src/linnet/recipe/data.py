@@ -25,18 +25,28 @@ Split = Annotated[SeededSplit | OfficialSplit, Field(discriminator="kind")]
 Shape = tuple[int, int, int]  # channels, height, width
 
 
-class CaltechBirds(Section):
-    """Images of birds cropped by their bounding boxes (Caltech-UCSD Birds-200-2011 layout)."""
+class CaltechLayout(Section):
+    """The index files, boxes and class folders of Caltech-UCSD Birds-200-2011; the built-in birds have it too."""
 
-    kind: Literal["caltech_birds"]
+    kind: Literal["caltech"]
+
+
+ImageLayout = CaltechLayout  # with a second one: Annotated[CaltechLayout | ..., Field(discriminator="kind")]
+
+
+class Images(Section):
+    """Images as squares, each cut around its bounding box where the layout gives one."""
+
+    kind: Literal["images"]
     folder: FolderName  # below data/
+    layout: ImageLayout  # how the files lie in the folder
     image_size_pixels: Annotated[int, Field(ge=8, le=1024, multiple_of=8)]
     split: Split
     max_rejected_fraction: Fraction  # of all listed images; beyond it preprocess fails
 
     @property
     def shape(self) -> Shape:
-        """Of one example as the network sees it."""
+        """Of one example as the network sees it: channels, height, width."""
         return 3, self.image_size_pixels, self.image_size_pixels
 
 
@@ -109,4 +119,4 @@ class Audio(Section):
         return (self.num_frames - 1) * self.stft.hop_samples
 
 
-DataSection = Annotated[CaltechBirds | Audio, Field(discriminator="kind")]
+DataSection = Annotated[Images | Audio, Field(discriminator="kind")]

@@ -11,13 +11,16 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from linnet.errors import LinnetError
-from linnet.recipe import Recipe, RestorationTask, Section, check_task
+from linnet.recipe import DegradationSection, Recipe, Section
+from linnet.recipe.restore import FILE_DEFAULTS, degradation_classes
 
-EXAMPLE_TASK = "{kind='denoise', noise_std=0.01}"
+EXAMPLE_DEGRADATION = "{kind='denoise', noise_std=0.01}"
 
 
 class RecipeError(LinnetError):
     """A recipe cannot be used; the message names file, key, value and remedy."""
+
+    exit_status = 2
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -55,32 +58,34 @@ def parse_recipe(text: str, *, where: str, overrides: Sequence[str] = ()) -> Rec
         raise RecipeError("\n".join(f"{where}: {line}" for line in _explain(error))) from None
 
 
-def parse_task(text: str, recipe: Recipe) -> RestorationTask:
-    """A task for `linnet repair`: the name of one of the recipe's, or a TOML table without what is made up for those.
+def parse_degradation(text: str, recipe: Recipe) -> DegradationSection:
+    """What `linnet repair` is to undo: the name of a degradation of the recipe, or a TOML table of one.
+
+    A table may leave out what is made up for held-out examples and what a file of one's own has: noise, a room,
+    missing pixels.
 
     Raises:
         RecipeError: neither, or not for this kind of data.
     """
-    if found := [task for task in recipe.restore.tasks if task.name == text.strip()]:
+    if found := [known for known in recipe.restore.degradations if known.name == text.strip()]:
         return found[0]
-    names = ", ".join(task.name for task in recipe.restore.tasks)
-    values = _toml_value(text, option=f"--task {text!r}")
+    names = ", ".join(known.name for known in recipe.restore.degradations)
+    values = _toml_value(text, option=f"--degradation {text!r}")
     if not isinstance(values, dict):
-        raise RecipeError(f"--task {text!r}: no task of the recipe ({names}) and no TOML table, such as {EXAMPLE_TASK}")
-    # What the recipe's tasks make up, and what a file of one's own has: noise, a room, missing pixels.
-    values = {"name": "repair", "noise_std": 0.0} | values
-    if values.get("kind") in ("known_reverb", "blind_dereverberation"):
-        values = {"reverberation_seconds": 1.0} | values
-    if values.get("kind") == "inpaint_pixels":
-        values = {"pattern": "random", "missing_fraction": 0.5} | values
+        raise RecipeError(
+            f"--degradation {text!r}: no degradation of the recipe ({names}) and no TOML table, such as "
+            f"{EXAMPLE_DEGRADATION}"
+        )
+    section = degradation_classes().get(str(values.get("kind")))
+    values = {**FILE_DEFAULTS, **(section.file_defaults if section else {}), **values}
     try:
-        task = TypeAdapter[RestorationTask](RestorationTask).validate_python(values)
-        check_task(task, recipe.data)
+        degradation = TypeAdapter[DegradationSection](DegradationSection).validate_python(values)
+        degradation.check_modality(recipe.data)
     except ValidationError as error:
-        raise RecipeError("\n".join(f"--task: {_mistake(detail)}" for detail in error.errors())) from None
+        raise RecipeError("\n".join(f"--degradation: {_mistake(detail)}" for detail in error.errors())) from None
     except ValueError as reason:
-        raise RecipeError(f"--task: {reason}") from None
-    return task
+        raise RecipeError(f"--degradation: {reason}") from None
+    return degradation
 
 
 def _mistake(detail: ErrorDetails) -> str:

@@ -5,20 +5,13 @@ from typing import Annotated, Self, get_args
 from pydantic import Field, model_validator
 
 from linnet.recipe.conditioning import ClassLabel, Conditioning, MultiLabel, Text, Unconditional
-from linnet.recipe.data import Audio, CaltechBirds, DataSection
+from linnet.recipe.data import Audio, DataSection, Images
 from linnet.recipe.diffusion import CosineSchedule, DiffusionSection
+from linnet.recipe.evaluate import AudioFeatures, EvaluateSection, ImageFeatures, can_have_metric, metric_names
 from linnet.recipe.model import ModelSection
-from linnet.recipe.restore import RestoreSection, check_reach, check_task
-from linnet.recipe.results import (
-    AudioFeatures,
-    EvaluateSection,
-    ImageFeatures,
-    Longer,
-    RegisterSection,
-    SampleSection,
-    can_have_metric,
-    metric_names,
-)
+from linnet.recipe.register import RegisterSection
+from linnet.recipe.restore import RestoreSection
+from linnet.recipe.sample import Longer, SampleSection
 from linnet.recipe.section import Section
 from linnet.recipe.train import TrainSection
 
@@ -50,10 +43,10 @@ class Recipe(TrainingRecipe):
         match self.data, self.conditioning:
             case Audio(), ClassLabel():
                 raise ValueError(
-                    "[conditioning] kind = 'class_label', but a recording has several labels or none. "
-                    "Use 'multi_label', 'text' or 'none'."
+                    "[conditioning] kind = 'class_label', but a recording has several labels or none. Use "
+                    "'multi_label', 'text' or 'none'."
                 )
-            case CaltechBirds(), MultiLabel():
+            case Images(), MultiLabel():
                 raise ValueError(
                     "[conditioning] kind = 'multi_label', but an image has one class. Use 'class_label', 'text' or "
                     "'none'."
@@ -99,27 +92,27 @@ class Recipe(TrainingRecipe):
         return self
 
     @model_validator(mode="after")
-    def _null_condition_is_trained(self) -> Self:
-        """Guidance and restoration need the null condition, which only dropout trains (Ho & Salimans 2022)."""
+    def _unconditional_mode_is_trained(self) -> Self:
+        """Guidance and restoration predict without a condition, which only dropout trains (Ho & Salimans 2022)."""
         if isinstance(self.conditioning, Unconditional) or self.conditioning.dropout > 0:
             return self
         if self.sample.guidance_scale != 1:
             raise ValueError(
-                f"[sample] guidance_scale = {self.sample.guidance_scale:g} needs the unconditional mode of the "
-                "model, which [conditioning] dropout = 0 never trains. Set dropout = 0.1 or guidance_scale = 1.0."
+                f"[sample] guidance_scale = {self.sample.guidance_scale:g} needs predictions without a condition, "
+                "which [conditioning] dropout = 0 never trains. Set dropout = 0.1 or guidance_scale = 1.0."
             )
-        if self.restore.tasks:
+        if self.restore.degradations:
             raise ValueError(
-                "[restore] tasks need the unconditional mode of the model, which [conditioning] dropout = 0 never "
-                "trains. Set dropout = 0.1 or tasks = []."
+                "[restore] needs predictions without a condition, which [conditioning] dropout = 0 never trains. Set "
+                "dropout = 0.1 or degradations = []."
             )
         return self
 
     @model_validator(mode="after")
-    def _tasks_fit_data(self) -> Self:
-        for task in self.restore.tasks:
-            check_task(task, self.data)
-            check_reach(task, self.data)
+    def _degradations_fit_data(self) -> Self:
+        for degradation in self.restore.degradations:
+            degradation.check_modality(self.data)
+            degradation.check_reach(self.data)
         return self
 
     @model_validator(mode="after")
@@ -127,12 +120,12 @@ class Recipe(TrainingRecipe):
         if self.evaluate.kernel_subset_size > self.sample.num_samples:
             raise ValueError(
                 f"[evaluate] kernel_subset_size = {self.evaluate.kernel_subset_size} is more than [sample] num_samples "
-                f"= {self.sample.num_samples}. Draw more samples or use smaller subsets."
+                f"= {self.sample.num_samples}. Generate more samples or use smaller subsets."
             )
         if self.sample.num_samples < MIN_SAMPLES:
             raise ValueError(
                 f"[sample] num_samples = {self.sample.num_samples} is too few: the interval of a distance leaves one "
-                f"out, and a distance needs two. Draw {MIN_SAMPLES} or more; a hundred or more say something."
+                f"out, and a distance needs two. Generate {MIN_SAMPLES} or more; a hundred or more say something."
             )
         allowed = get_args(AudioFeatures if isinstance(self.data, Audio) else ImageFeatures)
         if bad := [name for name in self.evaluate.features if name not in allowed]:

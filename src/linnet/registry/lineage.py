@@ -1,14 +1,12 @@
-"""compare: whether training again could end in another model than the registry already holds."""
+"""Whether training again could end in another model than the registry already holds."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from linnet.artifacts import Raw
-from linnet.hashes import result_code_hash
 from linnet.recipe import Recipe, section_hash
-from linnet.stages.register import CHAMPION, registry_errors, version_with_alias
-from linnet.tracking.client import connect
+from linnet.registry.versions import CHAMPION, all_versions, open_registry, version_with_alias
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -22,7 +20,7 @@ class Comparison:
     reason: str
 
 
-def run(recipe: Recipe, *, raw: Path) -> Comparison:
+def compare(recipe: Recipe, *, raw: Path, code_hash: str) -> Comparison:
     """Compare the hashes of data, recipe and code with the tags of all versions of the registered model.
 
     A version that lost, or was champion once, counts too: the same inputs give the same bits, and the same score.
@@ -34,11 +32,10 @@ def run(recipe: Recipe, *, raw: Path) -> Comparison:
     hashes = {
         "data": ("linnet.raw_hash", Raw.content_hash(raw)),
         "recipe": ("linnet.recipe_hash", section_hash(recipe)),
-        "code": ("linnet.code_hash", result_code_hash()),
+        "code": ("linnet.code_hash", code_hash),
     }
-    with registry_errors(name):
-        client = connect()
-        known = client.search_model_versions(f"name = '{name}'")
+    with open_registry(name) as client:
+        known = all_versions(client, name)
         champion = version_with_alias(client, name, CHAMPION)
     same = [int(entry.version) for entry in known if not _changes(entry, hashes)]
     if same:

@@ -1,130 +1,103 @@
-"""The page that evaluate leaves: distances, restorations, samples beside real examples."""
+"""The page about an evaluation: distances, samples beside real examples, near copies, restorations."""
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
-from linnet.artifacts import Report
-from linnet.inference.reference_sets import subset
-from linnet.modalities.codec import Stored
-from linnet.modalities.preview import players
-from linnet.recipe import Audio, CaltechBirds, Recipe
+from linnet.artifacts import Dataset, Report, Samples
+from linnet.data.arrays import open_array, random_rows
+from linnet.metrics.results import Metrics
+from linnet.recipe import Audio, DataSection, Recipe
+from linnet.recipe.evaluate import LearnedFeatures
 from linnet.reports import html
+from linnet.reports.previews import players
 
-SHOWN = 64
-SHOWN_SIDE = 64  # pixels of an image on the page, at least
-SHOWN_SOUNDS = 8
-NEIGHBOUR_PAIRS = 24
-COLUMNS = ("model", "untrained", "noise", "real")
-NEEDS_NO_WEIGHTS = ("thumbnail", "texture", "log_mel")
+NUM_SAMPLES, NUM_REAL, NUM_WAVEFORMS = 64, 36, 8
+CONTEXT = ("untrained", "noise", "real")
+
+Examples = NDArray[Any]  # uint8 images [N, H, W, 3] or int16 waveforms [N, samples]
 
 
-def write_report(
-    folder: Path,
-    recipe: Recipe,
-    metrics: dict[str, Any],
-    sets: dict[str, Stored],
-    pairs: list[tuple[Any, Any]],
-) -> None:
-    """report.html in `folder`.
+def evaluation_page(recipe: Recipe, *, dataset: Path, samples: Path, report: Path) -> str:
+    """The page of the folder `report`, which evaluate made of `dataset` and `samples`.
 
-    Args:
-        sets: model, untrained, noise, real and reference.
-        pairs: samples, each with its nearest training example.
+    Raises:
+        ArtifactError: one of the folders is not whole.
     """
-    reference_split = recipe.evaluate.reference_split
-    common = {
-        "title": "Evaluation",
-        "reference_split": reference_split,
-        "other_split": "train" if reference_split == "test" else "test",
-        "caveat": caveat(recipe, metrics["scores"]),
-        "columns": COLUMNS,
-        "rows": _rows(metrics),
-        "memory": metrics["memory"],
-        "restorations": _restorations(metrics),
-    }
-    counts = f"{len(sets['model'])} samples, {len(sets['reference'])} real"
-    split = f"of the {reference_split} split"
-    match recipe.data:
-        case CaltechBirds():
-            page = html.render(
-                "evaluation.html",
-                **common,
-                lead=f"{counts} images {split}.",
-                samples=_sheet(sets["model"], SHOWN, 16),
-                real=_sheet(subset(sets["reference"], 36, recipe.evaluate.seed), 36, 6),
-                untrained=_sheet(sets["untrained"], 36, 6),
-                neighbours=_sheet(np.stack([image for pair in pairs for image in pair]), 2 * len(pairs), 16),
-            )
-        case Audio():
-            data, shown = recipe.data, SHOWN_SOUNDS
-            real = subset(sets["reference"], shown, recipe.evaluate.seed)
-            names = ["a sample", "its nearest in training"]
-            page = html.render(
-                "audio_evaluation.html",
-                **common,
-                lead=f"{counts} windows of audio {split}.",
-                samples=_players(data, sets["model"][:shown]),
-                real=_players(data, real),
-                untrained=_players(data, sets["untrained"][: shown // 2]),
-                neighbours=[
-                    row
-                    for pair in pairs[: shown // 2]
-                    for row in players(data, np.stack([_cut(audio, pair[1]) for audio in pair]), names)
-                ],
-            )
-        case _:
-            assert_never(recipe.data)
-    (folder / Report.page).write_text(page, encoding="utf-8")
+    metrics, data, split = Metrics.load(report), recipe.data, recipe.evaluate.reference_split
+    is_audio = isinstance(data, Audio)
+    generated = open_array(samples / Samples.examples)
+    reference = open_array(dataset / Dataset.examples(data, split))
+    real = random_rows(reference, NUM_WAVEFORMS if is_audio else NUM_REAL, recipe.evaluate.seed)
+    return html.render(
+        "evaluation.html",
+        title="Evaluation",
+        lead=f"{len(generated)} samples, {len(reference)} real {'windows of audio' if is_audio else 'images'} of the "
+        f"{split} split.",
+        kind="audio" if is_audio else "images",
+        example="window" if is_audio else "image",
+        reference_split=split,
+        other_split="train" if split == "test" else "test",
+        columns=("model", *CONTEXT),
+        rows=_rows(metrics),
+        caveat=caveat(recipe, metrics.scores),
+        samples=_preview(data, generated[: NUM_WAVEFORMS if is_audio else NUM_SAMPLES], columns=16),
+        real=_preview(data, real, columns=6),
+        untrained=_preview(data, open_array(report / Report.untrained), columns=6),
+        memorization=metrics.memorization,
+        neighbours=_neighbours(data, open_array(report / Report.neighbours)),
+        restorations=_restorations(metrics),
+    )
 
 
 def caveat(recipe: Recipe, scores: Collection[str]) -> str:
     """What the distances named `scores` must not be taken for; "" where some have the published names."""
-    known = ("FAD", "KAD") if isinstance(recipe.data, Audio) else ("FID", "KID")
-    if any(name.lower() in scores for name in known):
+    published = ("FAD", "KAD") if isinstance(recipe.data, Audio) else ("FID", "KID")
+    if any(name.lower() in scores for name in published):
         return ""
-    needs_no_weights = [name in NEEDS_NO_WEIGHTS for name in recipe.evaluate.features]
-    made_of = []
-    if any(needs_no_weights):
-        made_of.append("descriptors that need no downloaded weights")
-    if not all(needs_no_weights):
-        made_of.append("a network whose weights are not the published ones")
+    is_learned = [name in get_args(LearnedFeatures) for name in recipe.evaluate.features]
+    kinds = []
+    if not all(is_learned):
+        kinds.append("descriptors that need no downloaded weights")
+    if any(is_learned):
+        kinds.append("a network whose weights are not the published ones")
     return (
-        f"These distances use {' and '.join(made_of)}. They are not {' or '.join(known)} and do not compare with them."
+        f"These distances use {' and '.join(kinds)}. They are not {' or '.join(published)} and do not compare with "
+        "them."
     )
 
 
-def _rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+def _rows(metrics: Metrics) -> list[dict[str, Any]]:
     rows = []
-    for name, score in metrics["scores"].items():
-        interval, context = metrics["intervals"][name], metrics["context"][name]
-        half = (interval["high"] - interval["low"]) / 2
-        cells = [f"{score:.3g} ± {half:.2g}"]
-        cells += [f"{context[column]:.3g}" for column in COLUMNS[1:]]
-        rows.append({"name": name, "cells": cells, "protocol": metrics["protocols"][name]})
+    for name, score in metrics.scores.items():
+        interval, context = metrics.intervals[name], metrics.context[name]
+        cells = [f"{score:.3g} ± {(interval.high - interval.low) / 2:.2g}"]
+        cells += [f"{getattr(context, column):.3g}" for column in CONTEXT]
+        rows.append({"name": name, "cells": cells, "protocol": metrics.protocols[name]})
     return rows
 
 
-def _players(data: Audio, waveforms: Stored) -> list[dict[str, Any]]:
-    return players(data, waveforms, [""] * len(waveforms))
+def _preview(data: DataSection, examples: Examples, *, columns: int) -> Any:
+    """For `show` of player.html: waveforms as players, images as one sheet."""
+    if isinstance(data, Audio):
+        return players(data, examples, [""] * len(examples))
+    return html.inline_grid(np.asarray(examples, dtype=np.uint8), columns=columns)
 
 
-def _cut(audio: Stored, example: Stored) -> Stored:
-    """A sample, which may be longer than the training examples, as long as one of them."""
-    return audio[: len(example)]
+def _neighbours(data: DataSection, pairs: Examples) -> list[Any]:
+    """[N, 2, ...] for `show` of player.html: waveforms pair by pair, images as one sheet."""
+    if isinstance(data, Audio):
+        return [players(data, pair, ["a sample", "its nearest in training"]) for pair in pairs]
+    return [_preview(data, pairs.reshape(-1, *pairs.shape[2:]), columns=16)]
 
 
-def _restorations(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+def _restorations(metrics: Metrics) -> list[dict[str, str]]:
     """How near to the clean examples the restoration, the baseline and the observation are."""
     return [
-        {"task": task, "metric": metric, **{of: f"{value:.3g}" for of, value in values.items()}}
-        for task, found in metrics["restoration"].items()
-        for metric, values in found.items()
+        {"degradation": degradation, "metric": metric, **{of: f"{value:.3g}" for of, value in vars(scores).items()}}
+        for degradation, found in metrics.restoration.items()
+        for metric, scores in found.items()
     ]
-
-
-def _sheet(images: Stored, count: int, columns: int) -> str:
-    scale = max(1, SHOWN_SIDE // images.shape[1])
-    return html.inline_png(html.grid(np.asarray(images[:count], dtype=np.uint8), columns=columns), scale=scale)

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+LEAST_TILE_PIXELS = 64
+
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
@@ -52,6 +54,11 @@ def inline_png(image: NDArray[np.uint8], *, scale: int = 1) -> str:
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 
+def inline_grid(images: NDArray[np.uint8], *, columns: int | None = None) -> str:
+    """`grid` as a `data:` address, small images enlarged to about `LEAST_TILE_PIXELS` a side."""
+    return inline_png(grid(images, columns=columns), scale=max(1, LEAST_TILE_PIXELS // images.shape[1]))
+
+
 def inline_file(path: Path) -> str:
     """A `data:` address of a PNG file."""
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
@@ -74,5 +81,5 @@ def histogram_svg(counts: list[int], *, title: str, low: str, high: str) -> str:
 
 
 def render(template: str, **values: Any) -> str:
-    """A page that lies beside this file; every value is escaped unless the template marks it safe."""
+    """A page from the folder `templates`; every value is escaped unless the template marks it safe."""
     return _TEMPLATES.get_template(template).render(**values)

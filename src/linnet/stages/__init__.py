@@ -1,3 +1,5 @@
 """One module a stage: `run(<recipe sections>, *, <folders>)`. Only stages join data, models, diffusion and training."""
 
-NAMES = ("ingest", "preprocess", "train", "sample", "restore", "evaluate", "register")
+from linnet.stages.table import STAGES
+
+__all__ = ["STAGES"]

@@ -1,49 +1,46 @@
-"""evaluate: real examples, a model, its samples and restorations in, distances and a report page out."""
+"""evaluate: real examples, a model, its samples and restorations in, distances and scores out."""
 
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from linnet.artifacts import (
     Dataset,
     Model,
     Report,
-    Samples,
+    Restored,
     check_settings,
     input_hash,
     is_current,
     read_provenance,
     write_provenance,
 )
-from linnet.data.arrays import open_array
-from linnet.files import ArtifactError, new_folder, write_json, write_text
+from linnet.data.arrays import open_array, write_array
+from linnet.files import ArtifactError, new_folder, write_text
 from linnet.hashes import code_hash, combined, folder_hash
 from linnet.inference.diffusion_model import DiffusionModel
-from linnet.inference.reference_sets import Sets, examples_of, pure_noise, subset, untrained
-from linnet.inference.restoration_scores import measure_restorations
-from linnet.metrics.distances import (
-    AUDIO_PROTOCOL,
-    frechet_distance,
-    jackknife,
-    kernel_audio_distance_to,
-    kernel_distance,
-)
-from linnet.metrics.extraction import FeatureNetwork, distance_names, extract_features, load_feature_network, protocol
-from linnet.metrics.memorization import nearest
-from linnet.modalities.codec import Codec, ImageCodec, Stored
-from linnet.progress import ProgressBar, log
-from linnet.recipe import Audio, DataSection, Features, Recipe
-from linnet.reports.evaluation import NEIGHBOUR_PAIRS, write_report
+from linnet.inference.reference_sets import ReferenceSets, read_split
+from linnet.metrics.extractors.base import FeatureExtractor
+from linnet.metrics.extractors.build import build_extractor, find_weights
+from linnet.metrics.measurement import Measurement, measure
+from linnet.metrics.memorization import memorization
+from linnet.metrics.restoration import restoration_scores
+from linnet.metrics.results import Comparison, Memorization, Metrics, Reference
+from linnet.modalities.base import Codec, Examples
+from linnet.modalities.image_codec import ImageCodec
+from linnet.progress import log
+from linnet.recipe import Audio, DataSection, Recipe
+from linnet.stages.table import EVALUATE
 from linnet.tracking.run import NoTracker, RunTracker, Tracker
 
-MEMORY_QUERIES = 256
+MEMORIZATION_QUERIES = 256
+NUM_IMAGES, NUM_IMAGE_PAIRS = 36, 24  # that people see
+NUM_WAVEFORMS = 4  # that people hear, also as pairs
 
 
 def run(
@@ -60,56 +57,115 @@ def run(
     batch_size: int,
     track_run: bool,
 ) -> None:
-    """Compare `samples` with held-out examples of `dataset` and write metrics.json and a report page into `out`.
+    """Compare `samples` with held-out examples of `dataset` and write metrics.json and examples for people into `out`.
 
     For orientation the same distances are computed for pure noise, for the untrained network and for real examples.
 
     Args:
-        restored: what restore made; its scores stand beside the distances.
-        feature_weights: the file of the recipe's feature network, where it has one.
+        recipe: says how to measure.
+        dataset: made by preprocess.
+        model: made by train.
+        samples: made by sample.
+        restored: made by restore; its scores stand beside the distances.
+        out: the report folder.
+        device: where networks run.
+        feature_weights: the file of weights that the recipe's features need, where they need one.
         feature_sha256: what that file must hash to; None accepts the published file only.
+        batch_size: of what is sampled here.
+        track_run: whether MLflow gets the scores.
 
     Raises:
         ArtifactError: an input is missing, or they do not belong together.
-        WeightsError: the recipe asks for a feature network, and its weights cannot be had.
+        WeightsError: the recipe asks for features whose weights cannot be had.
     """
     section = recipe.evaluate
-    given = _check_inputs(recipe, dataset=dataset, model=model, samples=samples, restored=restored)
-    network = load_feature_network(section.features, feature_weights, feature_sha256, device)
-    hashes = given.hashes if network is None else given.hashes | {"feature_network": network.sha256}
-    if is_current(out, input_hash("evaluate", [section], hashes)):
+    inputs = _check_inputs(recipe, dataset=dataset, model=model, samples=samples, restored=restored)
+    weights = find_weights(section.features, feature_weights, feature_sha256)
+    hashes = inputs.hashes if weights is None else inputs.hashes | {"feature_network": weights.sha256}
+    if is_current(out, input_hash(EVALUATE, [section], hashes)):
         log(f"{out}: already evaluated with these settings")
         return
-    reference = examples_of(recipe, dataset, section.reference_split)
-    drawn = np.asarray(open_array(samples / Samples.examples))
+    extractors = [build_extractor(name, recipe.data, weights, device) for name in section.features]
     diffusion_model = DiffusionModel.load(model, weights="untrained", device=device)
     with new_folder(out) as folder, tempfile.TemporaryDirectory(dir=out.parent) as scratch:
-        num_segments = math.prod(_segments(recipe.data, drawn, reference.shape[1]).shape[:2])
-        sets = Sets(
-            model=drawn,
-            untrained=untrained(recipe.sample, diffusion_model, model, Path(scratch), batch_size),
-            noise=pure_noise(recipe, diffusion_model, len(drawn), batch_size),
-            real=subset(examples_of(recipe, dataset, _other(section.reference_split)), num_segments, section.seed),
+        sets = ReferenceSets.build(
+            recipe,
+            diffusion_model,
+            dataset=dataset,
+            samples=samples,
+            scratch=Path(scratch),
+            batch_size=batch_size,
         )
-        train, test = (examples_of(recipe, dataset, split) for split in ("train", "test"))
-        memory, pairs = _memory(diffusion_model.codec, drawn, train, test)
-        metrics = _measure(recipe, sets, reference, device, network)
-        metrics["restoration"] = measure_restorations(recipe, restored)
-        metrics["memory"] = memory
-        metrics["reference"] = {
-            "split": section.reference_split,
-            "count": len(reference),
-            "data_hash": given.hashes["dataset"],
-            "raw_hash": given.raw_hash,
-            "code_hash": combined([*given.code_hashes, code_hash("linnet.stages.evaluate")]),
-        }
-        write_json(folder / Report.metrics, metrics)
+        train, test = (read_split(recipe, dataset, split) for split in ("train", "test"))
+        copies, pairs = find_copies(diffusion_model.codec, sets.model, train, test)
+        measured = measure_samples(recipe, extractors, sets)
+        metrics = Metrics(
+            scores={one.name: one.score for one in measured},
+            intervals={one.name: one.interval for one in measured},
+            context={one.name: one.context for one in measured},
+            protocols={one.name: one.protocol for one in measured},
+            counts={name: math.prod(segments.shape[:2]) for name, segments in sets.segments(recipe.data).items()},
+            restoration=measure_restorations(recipe, restored),
+            memorization=copies,
+            reference=Reference(
+                split=section.reference_split,
+                count=len(sets.reference),
+                data_hash=Dataset.reference_hash(dataset, recipe.data, section.reference_split),
+                raw_hash=inputs.raw_hash,
+                code_hash=combined([*inputs.code_hashes, code_hash(EVALUATE)]),
+            ),
+        )
+        metrics.save(folder)
         write_text(folder / Report.scores, _scores_table(metrics))
-        write_report(folder, recipe, metrics, vars(sets) | {"reference": reference}, pairs)
-        write_provenance(folder, "evaluate", [section], hashes)
-        _log(folder, metrics, given.model_key, recipe.name if track_run else None)
-    _say_scores(metrics)
-    log(f"{out}: look at {out / Report.page}")
+        write_array(folder / Report.untrained, sets.untrained[: _num_examples(recipe.data)])
+        write_array(folder / Report.neighbours, pairs)
+        write_provenance(folder, EVALUATE, [section], hashes)
+        _track(folder, metrics, inputs.model_key, recipe.name if track_run else None)
+    _log_scores(metrics)
+
+
+def measure_samples(recipe: Recipe, extractors: Sequence[FeatureExtractor], sets: ReferenceSets) -> list[Measurement]:
+    """The distances of `sets` in the features of each extractor."""
+    comparison = f"{len(sets.model)} samples against {len(sets.reference)} {recipe.evaluate.reference_split}"
+    if isinstance(recipe.data, Audio):
+        comparison += f", in segments of {sets.reference.shape[1] / recipe.data.sample_rate_hz:.3g} s"
+    segments = sets.segments(recipe.data)
+    return [
+        measurement
+        for extractor in extractors
+        for measurement in measure(extractor, recipe.evaluate, segments, comparison=comparison)
+    ]
+
+
+def measure_restorations(recipe: Recipe, restored: Path) -> dict[str, dict[str, Comparison]]:
+    """Mean scores of each degradation of `recipe.restore`, by its name and the score's."""
+    scores = {}
+    for degradation in recipe.restore.degradations:
+        files = {"restored": Restored.restored, "baseline": Restored.baseline, "observed": Restored.observed}
+        clean, mask = (_tensor(restored / degradation.name / name) for name in (Restored.clean, Restored.mask))
+        found = {
+            name: restoration_scores(recipe.data, _tensor(restored / degradation.name / file), clean, mask)
+            for name, file in files.items()
+        }
+        scores[degradation.name] = {
+            metric: Comparison(**{name: values[metric] for name, values in found.items()})
+            for metric in found["restored"]
+        }
+    return scores
+
+
+def find_copies(codec: Codec, samples: Examples, train: Examples, test: Examples) -> tuple[Memorization, Examples]:
+    """How near samples and held-out examples come to the training examples, and pairs [N, 2, ...] for people."""
+    as_long = samples[:MEMORIZATION_QUERIES, : train.shape[1]]  # a sample may be longer than the training examples
+    is_image = isinstance(codec, ImageCodec)
+    medians, rows = memorization(
+        codec.thumbnails(as_long),
+        codec.thumbnails(test[:MEMORIZATION_QUERIES]),
+        codec.thumbnails(train),
+        mirrored=is_image,
+        num_pairs=NUM_IMAGE_PAIRS if is_image else NUM_WAVEFORMS,
+    )
+    return medians, np.stack([[as_long[sample], train[nearest]] for sample, nearest in rows])
 
 
 @dataclass(frozen=True)
@@ -125,7 +181,7 @@ class _Inputs:
 def _check_inputs(recipe: Recipe, *, dataset: Path, model: Path, samples: Path, restored: Path) -> _Inputs:
     """Raises ArtifactError where one is missing, or was made from another than the one given here."""
     trained = check_settings(model, made_by="train", section=recipe.training())
-    prepared = read_provenance(dataset, made_by="preprocess")
+    preprocessed = read_provenance(dataset, made_by="preprocess")
     hashes = {
         "dataset": Dataset.content_hash(dataset),
         "model": Model.content_hash(model),
@@ -134,133 +190,48 @@ def _check_inputs(recipe: Recipe, *, dataset: Path, model: Path, samples: Path, 
     }
     if trained["inputs"]["dataset"] != hashes["dataset"]:
         raise ArtifactError(f"{model} was trained on other data than {dataset}; run `linnet train` again")
-    drawn_by = check_settings(samples, made_by="sample", section=recipe.sample)
-    if drawn_by["inputs"]["model"] != hashes["model"]:
-        raise ArtifactError(f"{samples} was drawn from another model than {model}; run `linnet sample` again")
-    restored_by = check_settings(restored, made_by="restore", section=recipe.restore)
-    if restored_by["inputs"]["model"] != hashes["model"]:
+    sampled = check_settings(samples, made_by="sample", section=recipe.sample)
+    if sampled["inputs"]["model"] != hashes["model"]:
+        raise ArtifactError(f"{samples} were made by another model than {model}; run `linnet sample` again")
+    restorations = check_settings(restored, made_by="restore", section=recipe.restore)
+    if restorations["inputs"]["model"] != hashes["model"]:
         raise ArtifactError(f"{restored} was made by another model than {model}; run `linnet restore` again")
-    code_hashes = [made["code_hash"] for made in (prepared, trained, drawn_by, restored_by)]
-    return _Inputs(hashes, code_hashes, prepared["inputs"]["raw"], trained["input_hash"])
+    code_hashes = [made["code_hash"] for made in (preprocessed, trained, sampled, restorations)]
+    return _Inputs(hashes, code_hashes, preprocessed["inputs"]["raw"], trained["input_hash"])
 
 
-def _say_scores(metrics: dict[str, Any]) -> None:
-    for name, value in metrics["scores"].items():
-        context = metrics["context"][name]
-        others = ", ".join(f"{other} {context[other]:.4g}" for other in ("untrained", "noise", "real"))
-        log(f"{name}: {value:.4g} ({others})")
+def _tensor(path: Path) -> torch.Tensor:
+    return torch.tensor(open_array(path))
 
 
-def _other(split: str) -> str:
-    return "train" if split == "test" else "test"
+def _num_examples(data: DataSection) -> int:
+    return NUM_WAVEFORMS if isinstance(data, Audio) else NUM_IMAGES
 
 
-def _measure(
-    recipe: Recipe, sets: Sets, reference: Stored, device: torch.device, network: FeatureNetwork | None
-) -> dict[str, Any]:
-    section = recipe.evaluate
-    scores, intervals, context, protocols = {}, {}, {}, {}
-    every = {"reference": reference} | vars(sets)
-    segments = {of: _segments(recipe.data, examples, reference.shape[1]) for of, examples in every.items()}
-    counts = {of: math.prod(cut.shape[:2]) for of, cut in segments.items()}
-    for features in section.features:
-        compared = _features(features, recipe.data, segments, device, network)
-        real = compared.pop("reference")
-        size = min(section.kernel_subset_size, len(reference), len(sets.model))
-        of_subsets = f"; {section.kernel_subsets} subsets of {size}"
-        details = ("", f"; {AUDIO_PROTOCOL}" if isinstance(recipe.data, Audio) else of_subsets)
-        names = distance_names(features, network)
-        for name, distance, detail in zip(names, _distances(recipe, real), details, strict=True):
-            values = {of: distance(generated) for of, generated in compared.items()}
-            scores[name] = values.pop("model")
-            context[name] = values
-            intervals[name] = vars(jackknife(distance, scores[name], compared["model"]))
-            protocols[name] = (
-                f"{protocol(features, recipe.data, network)}; {len(sets.model)} samples against {len(reference)} "
-                f"{section.reference_split}{_in_segments(recipe.data, reference)}" + detail
-            )
-    return {"scores": scores, "intervals": intervals, "context": context, "protocols": protocols, "counts": counts}
-
-
-def _in_segments(data: DataSection, reference: Stored) -> str:
-    return f", in segments of {reference.shape[1] / data.sample_rate_hz:.3g} s" if isinstance(data, Audio) else ""
-
-
-def _segments(data: DataSection, examples: Stored, length: int) -> Stored:
-    """[N, P, ...]: waveforms in segments as long as the reference's, for what is averaged over time depends on how long.
-
-    Less than a segment at the end is left out. Images are one segment.
-    """
-    if not isinstance(data, Audio):
-        return examples[:, None]
-    count = examples.shape[1] // length
-    return examples[:, : count * length].reshape(len(examples), count, length)
-
-
-def _features(
-    features: Features, data: DataSection, sets: dict[str, Stored], device: torch.device, network: FeatureNetwork | None
-) -> dict[str, Tensor]:
-    """float64 [N, R, d] of each set [N, P, ...]: R rows of all P segments of an example."""
-    vectors, every = {}, {of: segments.reshape(-1, *segments.shape[2:]) for of, segments in sets.items()}
-    with ProgressBar(f"evaluate: {features} of examples", sum(map(len, every.values()))) as bar:
-        for of, examples in every.items():
-            batches = []
-            for batch in extract_features(features, data, examples, device=device, network=network):
-                batches.append(batch.cpu())
-                bar.advance(len(batch))
-            vectors[of] = torch.cat(batches).reshape(len(sets[of]), -1, batches[0].shape[-1])
-    return vectors
-
-
-def _scores_table(metrics: dict[str, Any]) -> str:
+def _scores_table(metrics: Metrics) -> str:
     lines = ["distance,examples,value,relative_to_noise"]
-    for name, score in metrics["scores"].items():
-        values = {"model": score} | metrics["context"][name]
+    for name, score in metrics.scores.items():
+        values = {"model": score} | vars(metrics.context[name])
         lines += [f"{name},{of},{value!r},{value / values['noise']!r}" for of, value in values.items()]
     return "\n".join(lines) + "\n"
 
 
-def _distances(recipe: Recipe, real: Tensor) -> tuple[Callable[[Tensor], float], Callable[[Tensor], float]]:
-    section = recipe.evaluate
-
-    def frechet(generated: Tensor) -> float:
-        return frechet_distance(real, generated)
-
-    if isinstance(recipe.data, Audio):
-        return frechet, kernel_audio_distance_to(real)
-
-    def kernel(generated: Tensor) -> float:
-        subsets, size = section.kernel_subsets, section.kernel_subset_size
-        rows = real.flatten(0, 1), generated.flatten(0, 1)  # one of each image
-        return kernel_distance(*rows, subsets=subsets, subset_size=size, seed=section.seed)
-
-    return frechet, kernel
+def _log_scores(metrics: Metrics) -> None:
+    for name, value in metrics.scores.items():
+        context = ", ".join(f"{of} {distance:.4g}" for of, distance in vars(metrics.context[name]).items())
+        log(f"{name}: {value:.4g} ({context})")
 
 
-def _memory(codec: Codec, drawn: Stored, train: Stored, test: Stored) -> tuple[dict[str, float], list[tuple[Any, Any]]]:
-    """How near samples and held-out examples come to the training examples, and pairs to look at or listen to."""
-    mirrored = isinstance(codec, ImageCodec)
-    known = codec.thumbnails(train)
-    as_long = drawn[:MEMORY_QUERIES, : train.shape[1]]  # a sample may be longer than the training examples
-    distance, rows = nearest(codec.thumbnails(as_long), known, mirrored=mirrored)
-    real_distance, _ = nearest(codec.thumbnails(test[:MEMORY_QUERIES]), known, mirrored=mirrored)
-    closest = np.argsort(distance, kind="stable")[:NEIGHBOUR_PAIRS]
-    pairs = [(drawn[place], train[rows[place]]) for place in closest]
-    medians = {"sample_median": float(np.median(distance)), "real_median": float(np.median(real_distance))}
-    return medians, pairs
-
-
-def _log(folder: Path, metrics: dict[str, Any], model_key: str, run_name: str | None) -> None:
+def _track(folder: Path, metrics: Metrics, model_key: str, run_name: str | None) -> None:
     """Tell the model's run, before the report appears: a run that was killed in between tells it again."""
     tracker: Tracker = NoTracker()
     if run_name is not None:
         tracker = RunTracker(model_key, run_name=run_name, params={}, tags={}, system_metrics=False)
+    restoration = {
+        f"{metric}_{degradation}": scores.restored
+        for degradation, found in metrics.restoration.items()
+        for metric, scores in found.items()
+    }
     with tracker:
-        restoration = {
-            f"{metric}_{task}": values["restored"]
-            for task, found in metrics["restoration"].items()
-            for metric, values in found.items()
-        }
-        tracker.metrics(metrics["scores"] | restoration, step=0)
-        for name in (Report.metrics, Report.page):
-            tracker.file(folder / name, "report")
+        tracker.metrics(metrics.scores | restoration, step=0)
+        tracker.file(folder / Report.metrics, "report")

@@ -10,20 +10,18 @@ from typing import Any
 
 from linnet import storage
 from linnet.artifacts import Raw
-from linnet.data.layouts import caltech, raw
+from linnet.data.layouts.dispatch import layout_reader
 from linnet.data.raw import RawDataError
-from linnet.data.sources import hub
-from linnet.data.sources.download import ArchiveError, DownloadError, download
-from linnet.data.sources.dvc import DVC, call, commit_of, split_revision
+from linnet.data.sources import caltech, dvc, hub
+from linnet.data.sources.archive import ArchiveError
+from linnet.data.sources.download import download
+from linnet.data.synthetic import builtin
+from linnet.data.synthetic.builtin import SYNTHETIC
 from linnet.errors import redact_credentials
-from linnet.files import folder_lock, new_folder
+from linnet.files import folder_lock, new_folder, write_json
 from linnet.hashes import file_hash
 from linnet.progress import ProgressBar, log
-from linnet.recipe import Audio, CaltechBirds, DataSection
-
-SYNTHETIC, CALTECH = raw.SYNTHETIC, "caltech"
-HUB = hub.SCHEME
-MEGABYTE = 1_000_000
+from linnet.recipe import Audio, CaltechLayout, DataSection, Images
 
 
 def run(data: DataSection, *, source: str | None, out: Path, work: Path) -> None:
@@ -42,27 +40,26 @@ def run(data: DataSection, *, source: str | None, out: Path, work: Path) -> None
     """
     if source is None:
         if _keeps(out):
-            _say_summary(data, out, "what was there")
+            _log_summary(data, out, "what was there")
             return
         source = SYNTHETIC
     match source:
         case "synthetic":
-            origin = raw.builtin_origin(data)
+            origin = builtin.origin_of(data)
             if not _is_there(out, origin):
-                with new_folder(out) as folder:
-                    raw.make_builtin(data, folder)
-                    raw.finish(data, folder, origin)
+                with _verified_folder(data, out, origin) as folder:
+                    builtin.make(data, folder)
         case "caltech":
             _ingest_caltech(data, out, work)
-        case _ if source.startswith(HUB):
+        case _ if source.startswith(hub.SCHEME):
             _ingest_hub(source, data, out, work)
-        case _ if storage.is_remote(source):
+        case _ if storage.is_s3_url(source):
             _ingest_s3(source, data, out, work)
-        case _ if source.startswith(DVC):
+        case _ if source.startswith(dvc.SCHEME):
             _ingest_dvc(source, data, out, work)
         case _:
             _ingest_local(Path(source), data, out)
-    _say_summary(data, out, source)
+    _log_summary(data, out, source)
 
 
 def _keeps(out: Path) -> bool:
@@ -77,9 +74,11 @@ def _keeps(out: Path) -> bool:
     return False
 
 
-def _say_summary(data: DataSection, out: Path, source: str) -> None:
-    for line in raw.summary(data, out, source):
-        log(line)
+def _log_summary(data: DataSection, out: Path, source: str) -> None:
+    contents, *notes = layout_reader(data).describe(out)
+    log(f"{out}: {contents} from {redact_credentials(source)}")
+    for note in notes:
+        log(f"  {note}")
 
 
 def check_source(source: str) -> None:
@@ -91,80 +90,54 @@ def check_source(source: str) -> None:
     match source:
         case "synthetic" | "caltech":
             pass
-        case _ if source.startswith(HUB):
+        case _ if source.startswith(hub.SCHEME):
             hub.commit_of(hub.parse(source))
-        case _ if storage.is_remote(source):
+        case _ if storage.is_s3_url(source):
             storage.version(source)
-        case _ if source.startswith(DVC):
-            repository, revision = split_revision(source)
-            commit_of(source, repository, revision)
+        case _ if source.startswith(dvc.SCHEME):
+            dvc.commit_of(dvc.parse(source))
         case _ if not Path(source).exists():
             raise _no_source(source)
 
 
 def _ingest_caltech(data: DataSection, out: Path, work: Path) -> None:
-    if not isinstance(data, CaltechBirds):
+    if not isinstance(data, Images) or not isinstance(data.layout, CaltechLayout):
+        other = f"layout is {data.layout.kind!r}" if isinstance(data, Images) else f"kind is {data.kind!r}"
         raise RawDataError(
-            f"--source {CALTECH} brings images of birds, and the recipe's data.kind is {data.kind!r}; give "
-            f"'{SYNTHETIC}', {hub.GRAMMAR}, a folder or an archive"
+            f"--source {caltech.NAME} brings images of birds, and the recipe's data.{other}; give '{SYNTHETIC}', "
+            f"{hub.GRAMMAR}, a folder or an archive"
         )
     origin = {"kind": "archive", "md5": caltech.MD5}
     if _is_there(out, origin):
         return
-    downloads = work / CALTECH
+    downloads = work / caltech.NAME
     downloads.mkdir(parents=True, exist_ok=True)
     with folder_lock(downloads, what=out):
         archive = downloads / "CUB_200_2011.tgz"
-        _download_caltech(archive)
-        raw.unpack_archive(data, archive, out, origin)
+        download(caltech.URL, archive, md5=caltech.MD5)
+        _unpack(data, archive, out, origin)
         shutil.rmtree(downloads)  # kept until here: the next run goes on with it
-
-
-def _download_caltech(archive: Path) -> None:
-    """Fetch the published archive, or the rest of it. Raises DownloadError."""
-    bar: ProgressBar | None = None
-    shown = 0
-
-    def advance(have: int, total: int) -> None:
-        nonlocal bar, shown
-        if bar is None:
-            shown = have // MEGABYTE
-            bar = ProgressBar("ingest: megabytes", max(total // MEGABYTE, 1), done=shown).__enter__()
-        bar.advance(have // MEGABYTE - shown)
-        shown = have // MEGABYTE
-
-    try:
-        download(caltech.URL, archive, advance=advance)
-    finally:
-        if bar is not None:
-            bar.__exit__(None, None, None)
-    found = file_hash(archive, "md5")
-    if found != caltech.MD5:
-        archive.unlink()
-        raise DownloadError(
-            f"{caltech.URL}: the file has md5 {found}, the published one is {caltech.MD5}; the file was "
-            "deleted. Repeat the command; if it happens again, the server sends something else."
-        )
 
 
 def _ingest_local(source: Path, data: DataSection, out: Path) -> None:
     if source.is_dir():
-        raw.check(data, source)  # before the copy, so that a wrong folder costs nothing
-        origin = raw.origin_of(data, kind="folder", sha256=Raw.content_hash(source))
+        layout_reader(data).check(source)  # before the copy, so that a wrong folder costs nothing
+        origin = _origin(data, kind="folder", sha256=Raw.content_hash(source))
         if not _is_there(out, origin):
-            raw.copy(data, source, out, origin)
+            _copy(data, source, out, origin)
     elif source.is_file():
-        origin = raw.origin_of(data, kind="archive", sha256=file_hash(source))
+        origin = _origin(data, kind="archive", sha256=file_hash(source))
         if not _is_there(out, origin):
-            raw.unpack_archive(data, source, out, origin)
+            _unpack(data, source, out, origin)
     else:
         raise _no_source(str(source))
 
 
 def _no_source(source: str) -> RawDataError:
     return RawDataError(
-        f"--source {redact_credentials(source)}: no such file or folder; give '{SYNTHETIC}', '{CALTECH}', an archive, "
-        f"a folder, s3://BUCKET/ARCHIVE, s3://BUCKET/FOLDER/, {DVC}REPOSITORY@REVISION or {HUB}OWNER/NAME@REVISION"
+        f"--source {redact_credentials(source)}: no such file or folder; give '{SYNTHETIC}', '{caltech.NAME}', an "
+        f"archive, a folder, s3://BUCKET/ARCHIVE, s3://BUCKET/FOLDER/, {dvc.SCHEME}REPOSITORY@REVISION or "
+        f"{hub.SCHEME}OWNER/NAME@REVISION"
     )
 
 
@@ -175,12 +148,12 @@ def _ingest_hub(source: str, data: DataSection, out: Path, work: Path) -> None:
     if not isinstance(data, Audio):
         raise RawDataError(
             f"--source {source} brings audio, and the recipe's data.kind is {data.kind!r}; give '{SYNTHETIC}', "
-            f"'{CALTECH}', a folder or an archive"
+            f"'{caltech.NAME}', a folder or an archive"
         )
     address = hub.parse(source)
     commit = hub.commit_of(address)
     facts = {"repository": address.repository, "revision": commit, "config": address.config, "split": address.split}
-    origin = raw.origin_of(data, kind="huggingface", **facts)
+    origin = _origin(data, kind="huggingface", **facts)
     if _is_there(out, origin):
         return
     downloads = work / hashlib.sha256(address.repository.encode()).hexdigest()[:16]
@@ -188,42 +161,40 @@ def _ingest_hub(source: str, data: DataSection, out: Path, work: Path) -> None:
     cache.mkdir(parents=True, exist_ok=True)
     with folder_lock(downloads, what=out):
         snapshot = hub.download(address, commit, cache)
-        with new_folder(out) as folder:
-            try:
+        try:
+            with _verified_folder(data, out, origin) as folder:
                 hub.write(snapshot, folder, data)
-                raw.finish(data, folder, origin)
-            except RawDataError as reason:  # it names a folder that is about to go
-                raise RawDataError(f"--source {source}: {str(reason).replace(f'{folder}/', '')}") from None
+        except RawDataError as error:  # it names a folder that is gone by now
+            raise RawDataError(f"--source {source}: {str(error).replace(f'{folder}/', '')}") from None
         shutil.rmtree(downloads)  # kept until here: the next run goes on with it
 
 
 def _ingest_s3(source: str, data: DataSection, out: Path, work: Path) -> None:
     is_folder = source.endswith("/")
     kind = "s3 folder" if is_folder else "s3 archive"
-    origin = raw.origin_of(data, kind=kind, url=source, version=storage.version(source))
+    origin = _origin(data, kind=kind, url=source, version=storage.version(source))
     if _is_there(out, origin):
         return
     with _scratch(source, out, work) as scratch:
         if is_folder:
             storage.download_folder(source, scratch / "folder")
-            raw.copy(data, scratch / "folder", out, origin)
+            _copy(data, scratch / "folder", out, origin)
         else:
             archive = scratch / PurePosixPath(source).name
             storage.download_file(source, archive)
-            raw.unpack_archive(data, archive, out, origin)
+            _unpack(data, archive, out, origin)
 
 
 def _ingest_dvc(source: str, data: DataSection, out: Path, work: Path) -> None:
-    repository, revision = split_revision(source)
-    commit = commit_of(source, repository, revision)
-    origin = raw.origin_of(data, kind="dvc", repository=redact_credentials(repository), revision=commit)
+    address = dvc.parse(source)
+    commit = dvc.commit_of(address)
+    origin = _origin(data, kind="dvc", repository=redact_credentials(address.repository), revision=commit)
     if _is_there(out, origin):
         return
     with _scratch(source, out, work) as scratch:
-        log(f"dvc get {redact_credentials(repository)} data/{data.folder} --rev {commit}")
         snapshot = scratch / data.folder
-        call(source, "dvc", "get", repository, f"data/{data.folder}", "--rev", commit, "-o", str(snapshot))
-        raw.copy(data, snapshot, out, origin)
+        dvc.download(address, commit, f"data/{data.folder}", snapshot)
+        _copy(data, snapshot, out, origin)
 
 
 @contextlib.contextmanager
@@ -240,6 +211,32 @@ def _scratch(source: str, out: Path, work: Path) -> Iterator[Path]:
             raise type(error)(f"{redact_credentials(source)}: {error}") from None
         finally:
             shutil.rmtree(folder)
+
+
+def _origin(data: DataSection, **facts: str) -> dict[str, Any]:
+    """What source.json says of a source: the facts about it, and the settings that change how it is written."""
+    return {**facts, **layout_reader(data).settings}
+
+
+def _copy(data: DataSection, source: Path, out: Path, origin: dict[str, Any]) -> None:
+    """Make `out` from a local folder, whole or not at all."""
+    with _verified_folder(data, out, origin) as folder:
+        layout_reader(data).copy(source, folder)
+
+
+def _unpack(data: DataSection, archive: Path, out: Path, origin: dict[str, Any]) -> None:
+    """Make `out` from an archive, whole or not at all."""
+    with _verified_folder(data, out, origin) as folder, ProgressBar("ingest: files", 0) as bar:
+        layout_reader(data).unpack(archive, folder, advance=bar.advance)
+
+
+@contextlib.contextmanager
+def _verified_folder(data: DataSection, out: Path, origin: dict[str, Any]) -> Iterator[Path]:
+    """A folder to write raw data into. It is verified, gets its source.json and appears at `out`, or nothing does."""
+    with new_folder(out) as folder:
+        yield folder
+        layout_reader(data).verify(folder)
+        write_json(folder / Raw.source, origin | {"content_hash": Raw.content_hash(folder)})
 
 
 def _is_there(out: Path, origin: dict[str, Any]) -> bool:

@@ -5,17 +5,16 @@ import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import assert_never
 
 from linnet.artifacts import Dataset, Raw, input_hash, is_current, write_provenance
-from linnet.data.layouts.audio_folder import read_recordings
-from linnet.data.layouts.caltech import read_index
+from linnet.data.layouts.dispatch import layout_reader
 from linnet.data.raw import RawDataError
 from linnet.files import new_folder, write_json
-from linnet.modalities import prepare_audio, prepare_images
-from linnet.modalities.prepared import Prepared, Rejected
+from linnet.modalities.base import Preprocessed, Rejected
+from linnet.modalities.dispatch import get_modality
 from linnet.progress import log
-from linnet.recipe import Audio, CaltechBirds, DataSection
+from linnet.recipe import DataSection
+from linnet.stages.table import PREPROCESS
 
 
 def run(data: DataSection, *, raw: Path, out: Path, workers: int) -> None:
@@ -24,50 +23,29 @@ def run(data: DataSection, *, raw: Path, out: Path, workers: int) -> None:
     Raises:
         RawDataError: nothing usable, an empty split, or more rejects than `data.max_rejected_fraction`.
     """
-    _check_raw(data, raw)
+    layout_reader(data).verify(raw)  # a missing folder is named before anything is hashed
     inputs = {"raw": Raw.content_hash(raw)}
-    if is_current(out, input_hash("preprocess", [data], inputs)):
+    if is_current(out, input_hash(PREPROCESS, [data], inputs)):
         log(f"{out}: already made from this data and these settings")
         return
     with new_folder(out) as folder:
-        prepared = _prepare(data, raw, folder, workers)
-        _write_rejected(folder / Dataset.rejected, prepared.rejected)
+        result = get_modality(data).preprocess(raw=raw, folder=folder, workers=workers)
+        _write_rejected(folder / Dataset.rejected, result.rejected)
         kept = out.with_name(f"{out.name}-{Dataset.rejected}")
-        if len(prepared.rejected) > data.max_rejected_fraction * prepared.listed:
-            _write_rejected(kept, prepared.rejected)
-            raise RawDataError(_too_many(data, prepared, kept))
+        if len(result.rejected) > data.max_rejected_fraction * result.num_listed:
+            _write_rejected(kept, result.rejected)
+            raise RawDataError(_too_many(data, result, kept))
         kept.unlink(missing_ok=True)
-        statistics = prepared.statistics
-        if min(statistics["train_count"], statistics["test_count"]) < 2:
+        if min(result.train_count, result.test_count) < 2:
             raise RawDataError(
-                f"{raw}: {statistics['train_count']} examples to train on and {statistics['test_count']} to test on, "
-                "both must be 2 or more. Bring more data or change [data.split]."
+                f"{raw}: {result.train_count} examples to train on and {result.test_count} to test on, both must be 2 "
+                "or more. Bring more data or change [data.split]."
             )
-        write_json(folder / Dataset.statistics, statistics)
-        (folder / Dataset.report).write_text(prepared.page(), encoding="utf-8")
-        write_provenance(folder, "preprocess", [data], inputs)
-    log(f"{out}: {statistics['train_count']} train, {statistics['test_count']} test, {len(prepared.rejected)} rejected")
-
-
-def _check_raw(data: DataSection, raw: Path) -> None:
-    """A missing folder is named before anything is hashed."""
-    match data:
-        case CaltechBirds():
-            read_index(raw)
-        case Audio():
-            read_recordings(raw, data)
-        case _:
-            assert_never(data)
-
-
-def _prepare(data: DataSection, raw: Path, folder: Path, workers: int) -> Prepared:
-    match data:
-        case CaltechBirds():
-            return prepare_images.prepare(data, raw=raw, folder=folder, workers=workers)
-        case Audio():
-            return prepare_audio.prepare(data, raw=raw, folder=folder, workers=workers)
-        case _:
-            assert_never(data)
+        statistics, summary = result.measure()
+        write_json(folder / Dataset.statistics, statistics.model_dump())
+        write_json(folder / Dataset.summary, summary.model_dump())
+        write_provenance(folder, PREPROCESS, [data], inputs)
+    log(f"{out}: {result.train_count} train, {result.test_count} test, {len(result.rejected)} rejected")
 
 
 def _write_rejected(path: Path, rejected: Sequence[Rejected]) -> None:
@@ -77,11 +55,11 @@ def _write_rejected(path: Path, rejected: Sequence[Rejected]) -> None:
         writer.writerows((row.number, row.name, row.reason) for row in rejected)
 
 
-def _too_many(data: DataSection, prepared: Prepared, kept: Path) -> str:
-    reasons = collections.Counter(row.reason for row in prepared.rejected).most_common(3)
+def _too_many(data: DataSection, result: Preprocessed, kept: Path) -> str:
+    reasons = collections.Counter(row.reason for row in result.rejected).most_common(3)
     common = "; ".join(f"{count} x {reason}" for reason, count in reasons)
     return (
-        f"{len(prepared.rejected)} of {prepared.listed} listed files were rejected, the recipe allows "
+        f"{len(result.rejected)} of {result.num_listed} listed files were rejected, the recipe allows "
         f"max_rejected_fraction = {data.max_rejected_fraction:g} ({common}). All are listed in {kept}. Mend the data "
         "(`linnet ingest` or `dvc pull` again) or raise the limit in [data]."
     )

@@ -17,11 +17,13 @@ from linnet import storage
 from linnet.artifacts import Dataset, Model, git_commit, input_hash, is_current, read_provenance, write_provenance
 from linnet.data.arrays import open_array
 from linnet.files import ArtifactError, folder_lock, new_folder, read_json, write_json, write_text
-from linnet.inference.diffusion_model import DiffusionModel, place, save_weights
-from linnet.modalities.codec import Statistics
-from linnet.modalities.conditions import counts, known_conditions, label_names
+from linnet.inference.diffusion_model import DiffusionModel
+from linnet.modalities.conditions import known_conditions
+from linnet.modalities.statistics import Statistics, read_statistics
 from linnet.models.build import build_network
 from linnet.models.denoising_network import DenoisingNetwork
+from linnet.models.device import to_device
+from linnet.models.weights import save_weights
 from linnet.progress import ProgressBar, log
 from linnet.recipe import (
     ClassLabel,
@@ -36,6 +38,7 @@ from linnet.recipe import (
     section_hash,
 )
 from linnet.reports import html
+from linnet.stages.table import TRAIN
 from linnet.tracking.client import GIT_COMMIT
 from linnet.tracking.run import NoTracker, RunTracker, Tracker
 from linnet.training.checkpoint import CheckpointStore
@@ -90,7 +93,7 @@ def run(
                 stack.enter_context(folder_lock(folder, what=out))
             track = track and distributed.is_main_process
             tracker = stack.enter_context(_tracker(recipe, key, inputs["dataset"], track=track))
-            profile = json.dumps({"num_rows": statistics["train_count"]})
+            profile = json.dumps({"num_rows": statistics.train_count})
             tracker.dataset(training.data.folder, inputs["dataset"], str(dataset), profile)
             state = _fit(training, statistics, dataset, distributed, checkpoints, tracker)
             if distributed.is_main_process:
@@ -98,7 +101,7 @@ def run(
                     checkpoints.save(state.state_dict())
                 with new_folder(out) as model:
                     _write_model(model, state, training, dataset)
-                    write_provenance(model, "train", [training], inputs)
+                    write_provenance(model, TRAIN, [training], inputs)
                 if not keep_checkpoint:
                     checkpoints.discard()
                     shutil.rmtree(folder)
@@ -107,7 +110,7 @@ def run(
 
 def training_key(recipe: Recipe, dataset_hash: str) -> str:
     """The hash that names a training: of its recipe sections, its dataset and its code."""
-    return input_hash("train", [recipe.training()], {"dataset": dataset_hash})
+    return input_hash(TRAIN, [recipe.training()], {"dataset": dataset_hash})
 
 
 def _log(distributed: DistributedContext, message: str) -> None:
@@ -135,7 +138,7 @@ def _check_dataset(recipe: TrainingRecipe, dataset: Path) -> Statistics:
     provenance = read_provenance(dataset, made_by="preprocess")
     if provenance["recipe_hash"] != section_hash(recipe.data):
         raise ArtifactError(f"{dataset} was made with other [data] settings; run `linnet preprocess` again")
-    statistics: Statistics = read_json(dataset / Dataset.statistics, made_by="preprocess")
+    statistics = read_statistics(dataset / Dataset.statistics, made_by="preprocess")
     _check_conditions(recipe.conditioning, statistics, dataset)
     return statistics
 
@@ -143,9 +146,9 @@ def _check_dataset(recipe: TrainingRecipe, dataset: Path) -> Statistics:
 def _check_conditions(section: Conditioning, statistics: Statistics, dataset: Path) -> None:
     match section:
         case ClassLabel(num_classes=given):
-            field, needed = "num_classes", 1 + max(number for number, count in enumerate(counts(statistics)) if count)
+            field, needed = "num_classes", 1 + int(np.flatnonzero(statistics.example_counts).max())
         case MultiLabel(num_labels=given):
-            field, needed = "num_labels", len(label_names(statistics))
+            field, needed = "num_labels", len(statistics.label_names)
         case Unconditional() | Text():
             return
         case _:
@@ -167,7 +170,7 @@ def _fit(
 ) -> TrainState:
     """Train to the end, from the newest checkpoint if there is one."""
     section, device = recipe.train, distributed.device
-    state = new_state(place(build_network(recipe), device), section, distributed)
+    state = new_state(to_device(build_network(recipe), device), section, distributed)
     if saved := distributed.broadcast(checkpoints.load(device) if distributed.is_main_process else None):
         state.load_state_dict(saved)
         _log(distributed, f"train: resuming after step {state.step} of {section.num_steps}")
@@ -234,16 +237,16 @@ def preview_grid(
     diffusion_model = DiffusionModel.of(network, recipe, statistics, device)
     section, conditions = recipe.conditioning, None
     if not isinstance(section, Unconditional):
-        present, known = np.flatnonzero(counts(statistics)), known_conditions(section, statistics)
+        present, known = np.flatnonzero(statistics.example_counts), known_conditions(section, statistics)
         conditions = [known[number] for number in present[np.arange(GRID_EXAMPLES) * len(present) // GRID_EXAMPLES]]
     steps = min(GRID_SAMPLER.num_steps, recipe.diffusion.schedule.num_timesteps)
     x = diffusion_model.sample(
         GRID_SAMPLER.model_copy(update={"num_steps": steps}),
         seed=recipe.train.seed,
-        numbers=list(range(GRID_EXAMPLES)),
+        indices=list(range(GRID_EXAMPLES)),
         conditions=conditions,
         guidance_scale=1.0,
         clip_x0=True,
         precision=recipe.train.precision,
     )
-    return html.grid(diffusion_model.codec.images(diffusion_model.codec.decode(x)))
+    return html.grid(diffusion_model.codec.preview(diffusion_model.codec.decode(x)))

@@ -1,17 +1,16 @@
-"""An S3 client whose troubles are said in one sentence: what happened, and what to do now."""
+"""An S3 client whose errors are one sentence each: what happened, and what to do now."""
 
 import contextlib
 import errno
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
-from linnet.errors import LinnetError, first_line
+from linnet.errors import LinnetError, first_line, redact_credentials
 
-PARALLEL = 8  # requests at once
+MAX_CONCURRENCY = 8  # requests at once
 CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 5, 60, 3
-ADDRESS = "AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL"
-KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (on a cluster: the secret they come from)"
+ENDPOINT = "AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL"
+CREDENTIALS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (on a cluster: the secret they come from)"
 
 
 class StorageError(LinnetError):
@@ -20,14 +19,14 @@ class StorageError(LinnetError):
 
 @contextlib.contextmanager
 def new_client(url: str, *, attempts: int = ATTEMPTS, read_seconds: int = READ_SECONDS) -> Iterator[Any]:
-    """An S3 client; what goes wrong with it is said as a StorageError about `url`."""
+    """An S3 client for the block; what goes wrong in it is raised as a StorageError about `url`."""
     from botocore.exceptions import BotoCoreError, ClientError
     from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError, S3ValidationError
 
     endpoint = "S3"
     try:
         with contextlib.closing(_new_client(attempts, read_seconds)) as client:
-            endpoint = _without_user(client.meta.endpoint_url)
+            endpoint = redact_credentials(client.meta.endpoint_url)
             yield client
     except RetriesExceededError as error:
         raise StorageError(f"{url}: {_cause(error.last_exception, endpoint)}") from None
@@ -51,34 +50,29 @@ def _new_client(attempts: int, read_seconds: int) -> Any:
         connect_timeout=CONNECT_SECONDS,
         read_timeout=read_seconds,
         retries={"mode": "standard", "total_max_attempts": attempts},
-        max_pool_connections=2 * PARALLEL,
+        max_pool_connections=2 * MAX_CONCURRENCY,
     )
     try:
         return Session().client("s3", config=config)
     except ValueError as error:  # an endpoint without http://, a region with spaces
-        raise StorageError(f"S3 is set up wrongly: {first_line(error)}; correct {ADDRESS}, or AWS_...") from None
-
-
-def _without_user(address: str) -> str:
-    parts = urlsplit(address)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        raise StorageError(f"S3 is set up wrongly: {first_line(error)}; correct {ENDPOINT}, or AWS_...") from None
 
 
 def _cause(error: Exception, endpoint: str) -> str:
     """What happened and what to do now, as the rest of a sentence."""
-    from botocore import exceptions as known
+    from botocore import exceptions as boto
 
     match error:
-        case known.ClientError():
+        case boto.ClientError():
             return _refusal(error.response["Error"]["Code"], error.operation_name, endpoint)
-        case known.NoCredentialsError() | known.PartialCredentialsError() | known.CredentialRetrievalError():
-            return f"there are no whole credentials for S3; set {KEYS}"
-        case known.ConnectTimeoutError() | known.ReadTimeoutError() | TimeoutError():
-            return f"{endpoint} does not answer in time; try again, or check the network and the address ({ADDRESS})"
-        case known.SSLError():
-            return f"no safe connection to {endpoint}; name its certificate in AWS_CA_BUNDLE, or check {ADDRESS}"
-        case known.ConnectionError() | known.HTTPClientError() | OSError():
-            return f"no connection to {endpoint}; is it running, and is the address right ({ADDRESS})?"
+        case boto.NoCredentialsError() | boto.PartialCredentialsError() | boto.CredentialRetrievalError():
+            return f"there are no whole credentials for S3; set {CREDENTIALS}"
+        case boto.ConnectTimeoutError() | boto.ReadTimeoutError() | TimeoutError():
+            return f"{endpoint} does not answer in time; try again, or check the network and the address ({ENDPOINT})"
+        case boto.SSLError():
+            return f"no safe connection to {endpoint}; name its certificate in AWS_CA_BUNDLE, or check {ENDPOINT}"
+        case boto.ConnectionError() | boto.HTTPClientError() | OSError():
+            return f"no connection to {endpoint}; is it running, and is the address right ({ENDPOINT})?"
         case _:
             return f"{first_line(error)}; check the AWS_... settings"
 
@@ -86,17 +80,17 @@ def _cause(error: Exception, endpoint: str) -> str:
 def _refusal(code: str, operation: str, endpoint: str) -> str:
     match code:
         case "NoSuchBucket":
-            said, advice = "has no such bucket", f"make it, or correct the address or the endpoint ({ADDRESS})"
+            what, advice = "has no such bucket", f"make it, or correct the address or the endpoint ({ENDPOINT})"
         case "NoSuchKey" | "404":
-            said, advice = "has no such object", "correct the address, or run the stage that uploads it first"
+            what, advice = "has no such object", "correct the address, or run the stage that uploads it first"
         case "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken":
-            said, advice = f"refuses the credentials ({code})", f"correct {KEYS}"
+            what, advice = f"refuses the credentials ({code})", f"correct {CREDENTIALS}"
         case "AccessDenied" | "403":
-            said, advice = f"denies access ({operation})", f"ask for the right to it, or give other {KEYS}"
+            what, advice = f"denies access ({operation})", f"ask for the right to it, or give other {CREDENTIALS}"
         case "PermanentRedirect" | "AuthorizationHeaderMalformed" | "301":
-            said, advice = f"wants another region ({code})", "set AWS_DEFAULT_REGION to the bucket's"
+            what, advice = f"wants another region ({code})", "set AWS_DEFAULT_REGION to the bucket's"
         case "RequestTimeTooSkewed":
-            said, advice = f"refuses this machine's clock ({code})", "set it"
+            what, advice = f"refuses this machine's clock ({code})", "set it"
         case _:
-            said, advice = f"answers {code} to {operation}", "try again later, or ask those who run it"
-    return f"{endpoint} {said}; {advice}"
+            what, advice = f"answers {code} to {operation}", "try again later, or ask those who run it"
+    return f"{endpoint} {what}; {advice}"

@@ -29,7 +29,7 @@ def work_location() -> str:
 def require_shared(work: str, settings: TrainJobSettings) -> None:
     """Raises WorkLocationError unless `work` outlives this pod and is visible to every node of a training."""
     mount = settings.volume_mount_path
-    if storage.is_remote(work) or (mount is not None and Path(work).is_relative_to(mount)):
+    if storage.is_s3_url(work) or (mount is not None and Path(work).is_relative_to(mount)):
         return
     given = (
         f"LINNET_WORK = {work} is on this pod's own disk" if "LINNET_WORK" in os.environ else "LINNET_WORK is missing"

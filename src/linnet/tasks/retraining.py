@@ -8,6 +8,7 @@ from linnet.progress import log
 from linnet.recipe import Recipe
 from linnet.registry import lineage
 from linnet.stages import evaluate, ingest, preprocess, register, restore, sample
+from linnet.stages.table import result_code_hash
 from linnet.tasks import training
 from linnet.tasks.stages import RESTORE_BATCH, SAMPLE_BATCH
 
@@ -22,7 +23,7 @@ def run(
     device: torch.device,
     feature_weights: Path | None,
     feature_sha256: str | None,
-    only_look: bool,
+    dry_run: bool,
 ) -> bool:
     """Ingest, compare with the registry, and go from preprocess to register if something changed; whether it did.
 
@@ -31,9 +32,9 @@ def run(
     """
     raw = data / recipe.data.folder
     ingest.run(recipe.data, source=source, out=raw, work=work / "downloads")
-    comparison = lineage.run(recipe, raw=raw)
+    comparison = lineage.compare(recipe, raw=raw, code_hash=result_code_hash())
     log(f"{recipe.name}: {comparison.reason}")
-    if not comparison.changed or only_look:
+    if not comparison.changed or dry_run:
         return comparison.changed
     folder = build / recipe.name
     names = ("dataset", "model", "samples", "restored", "report")

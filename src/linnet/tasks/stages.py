@@ -11,17 +11,20 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, ParamSpec, Protocol, TypeVar
+from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar, get_args
 
 from linnet import storage
-from linnet.artifacts import Dataset, Model, Raw, Registration, Report, Restored, Samples, git_commit, read_provenance
-from linnet.errors import LinnetError, Stopped, explain, redact_credentials
+from linnet.artifacts import Dataset, Model, Raw, Registration, git_commit, read_provenance
+from linnet.errors import error_boundary, redact_credentials
 from linnet.files import ArtifactError, read_json, write_text
 from linnet.hashes import folder_hash
 from linnet.launch.trainjob import TrainJobSettings
+from linnet.modalities.statistics import read_statistics
 from linnet.progress import log
 from linnet.recipe import Recipe
+from linnet.recipe.evaluate import LearnedFeatures
 from linnet.recipe.load import parse_recipe
+from linnet.stages.table import result_code_hash
 from linnet.tasks.environment import feature_weights, in_cluster, require_shared, work_location
 
 Facts = dict[str, Any]
@@ -42,26 +45,19 @@ class Artifact(Protocol):
 
 
 def task(function: Callable[P, R]) -> Callable[P, R]:
-    """Expected errors become one sentence and exit status 1; bugs keep their traceback."""
+    """Expected errors become one sentence, in a pod also as its termination message; bugs keep their traceback."""
+
+    def tell(message: str) -> None:
+        log(f"linnet {function.__name__}: {message}")
+        if in_cluster() and TERMINATION_LOG.exists():
+            TERMINATION_LOG.write_text(f"linnet {function.__name__}: {message}", encoding="utf-8")
 
     @functools.wraps(function)
     def run(*arguments: P.args, **keywords: P.kwargs) -> R:
-        try:
+        with error_boundary(tell):
             return function(*arguments, **keywords)
-        except (LinnetError, OSError, Stopped) as error:
-            sentence = explain(error)
-            if sentence is None:
-                raise
-            _give_up(f"linnet {function.__name__}: {sentence}")
 
     return run
-
-
-def _give_up(sentence: str) -> NoReturn:
-    log(sentence)
-    if in_cluster() and TERMINATION_LOG.exists():
-        TERMINATION_LOG.write_text(sentence, encoding="utf-8")
-    raise SystemExit(1)
 
 
 class Plan(NamedTuple):
@@ -133,11 +129,12 @@ def _check_place(recipe: Recipe, num_nodes: int, gpus: int) -> None:
 
 
 def _check_weights(recipe: Recipe) -> str:
-    if not {"inception", "vggish", "scripted"} & set(recipe.evaluate.features):
-        return ""
-    from linnet.metrics.extraction import find_feature_weights
+    if not set(get_args(LearnedFeatures)) & set(recipe.evaluate.features):
+        return ""  # without importing torch
+    from linnet.metrics.extractors.build import find_weights
 
-    return find_feature_weights(recipe.evaluate.features, *feature_weights(recipe))
+    weights = find_weights(recipe.evaluate.features, *feature_weights(recipe))
+    return "" if weights is None else weights.sha256
 
 
 @task
@@ -156,10 +153,10 @@ def ingest(recipe: str, *, source: str, out: str) -> Facts:
 @task
 def compare(recipe: str, *, raw: str, raw_hash: str, only_if_changed: bool, page: str) -> str:
     """`changed` if training may end in something new, or is asked for anyway; the reason goes to the page."""
-    from linnet.registry import lineage as stage
+    from linnet.registry import lineage
 
     _verify(raw, Raw.content_hash(Path(raw)), raw_hash)
-    comparison = stage.run(_parse(recipe), raw=Path(raw))
+    comparison = lineage.compare(_parse(recipe), raw=Path(raw), code_hash=result_code_hash())
     go_on = comparison.changed or not only_if_changed
     tail = "" if comparison.changed else ("; training anyway, as asked" if go_on else "; stopping early")
     _write_reason(page, "Go on" if go_on else "Stop early: nothing changed", comparison.reason + tail)
@@ -170,13 +167,15 @@ def compare(recipe: str, *, raw: str, raw_hash: str, only_if_changed: bool, page
 @task
 def preprocess(recipe: str, *, raw: str, raw_hash: str, out: str, page: str) -> Facts:
     """Make training arrays, and a page about the data."""
+    from linnet.reports.dataset import dataset_page
     from linnet.stages import preprocess as stage
 
+    data = _parse(recipe).data
     _verify(raw, Raw.content_hash(Path(raw)), raw_hash)
-    stage.run(_parse(recipe).data, raw=Path(raw), out=Path(out), workers=stage.usable_cores())
-    write_text(Path(page), (Path(out) / Dataset.report).read_text(encoding="utf-8"))
-    statistics = read_json(Path(out) / Dataset.statistics, made_by="preprocess")
-    counts = {name: statistics[name] for name in ("train_count", "test_count", "rejected_count")}
+    stage.run(data, raw=Path(raw), out=Path(out), workers=stage.usable_cores())
+    write_text(Path(page), dataset_page(data, Path(out)))
+    statistics = read_statistics(Path(out) / Dataset.statistics, made_by="preprocess")
+    counts = statistics.model_dump(include={"train_count", "test_count", "rejected_count"})
     facts = {"content_hash": Dataset.content_hash(Path(out)), **counts, **_made_by(out, "preprocess")}
     return facts | _origin(Path(raw))
 
@@ -215,31 +214,32 @@ def train(
 
 @task
 def sample(recipe: str, *, model: str, model_hash: str, out: str, part: int, parts: int) -> Facts:
-    """Draw one part of the samples."""
+    """Generate one shard of the samples."""
     from linnet.stages import sample as stage
 
     _verify(model, Model.content_hash(Path(model)), model_hash)
-    stage.draw_part(
+    stage.sample_shard(
         _parse(recipe),
         model=Path(model),
         out=Path(out),
         device=_device(),
         batch_size=SAMPLE_BATCH,
-        part=int(part),
-        parts=int(parts),
+        shard=int(part),
+        num_shards=int(parts),
     )
     return {"part": int(part), "parts": int(parts), **_made_by(out, "sample")}
 
 
 @task
 def collect(recipe: str, *, model: str, model_hash: str, parts: Sequence[Artifact], out: str, page: str) -> Facts:
-    """Join the parts into one samples folder, and a page to look at."""
+    """Join the shards into one samples folder, and a page to look at."""
+    from linnet.reports.samples import samples_page
     from linnet.stages import sample as stage
 
     _verify(model, Model.content_hash(Path(model)), model_hash)
     parsed = _parse(recipe)
-    stage.collect(parsed, model=Path(model), parts=[Path(part.path) for part in parts], out=Path(out))
-    write_text(Path(page), (Path(out) / Samples.page).read_text(encoding="utf-8"))
+    stage.collect(parsed, model=Path(model), shards=[Path(part.path) for part in parts], out=Path(out))
+    write_text(Path(page), samples_page(parsed, Path(out)))
     content = read_provenance(Path(out), made_by="sample")["content_hash"]
     counts = {"num_samples": parsed.sample.num_samples, "seed": parsed.sample.seed}
     return {"content_hash": content, **counts, **_made_by(out, "sample")}
@@ -247,7 +247,8 @@ def collect(recipe: str, *, model: str, model_hash: str, parts: Sequence[Artifac
 
 @task
 def restore(recipe: str, *, dataset: str, dataset_hash: str, model: str, model_hash: str, out: str, page: str) -> Facts:
-    """Damage held-out examples and bring them back."""
+    """Degrade held-out examples and bring them back."""
+    from linnet.reports.restorations import restorations_page
     from linnet.stages import restore as stage
 
     _verify(dataset, Dataset.content_hash(Path(dataset)), dataset_hash)
@@ -261,9 +262,9 @@ def restore(recipe: str, *, dataset: str, dataset_hash: str, model: str, model_h
         device=_device(),
         batch_size=RESTORE_BATCH,
     )
-    write_text(Path(page), (Path(out) / Restored.page).read_text(encoding="utf-8"))
+    write_text(Path(page), restorations_page(parsed, Path(out)))
     content = read_provenance(Path(out), made_by="restore")["content_hash"]
-    return {"content_hash": content, "tasks": len(parsed.restore.tasks), **_made_by(out, "restore")}
+    return {"content_hash": content, "degradations": len(parsed.restore.degradations), **_made_by(out, "restore")}
 
 
 @task
@@ -283,7 +284,10 @@ def evaluate(
     page: str,
 ) -> tuple[Facts, Facts]:
     """Measure, and write the report page; the scores, and facts about the report."""
+    from linnet.metrics.results import Metrics
+    from linnet.reports.evaluation import evaluation_page
     from linnet.stages import evaluate as stage
+    from linnet.tracking.client import log_text
 
     _verify(dataset, Dataset.content_hash(Path(dataset)), dataset_hash)
     _verify(model, Model.content_hash(Path(model)), model_hash)
@@ -303,9 +307,10 @@ def evaluate(
         batch_size=SAMPLE_BATCH,
         track_run=True,
     )
-    write_text(Path(page), (Path(out) / Report.page).read_text(encoding="utf-8"))
-    scores = read_json(Path(out) / Report.metrics, made_by="evaluate")["scores"]
-    return scores, {"content_hash": folder_hash(Path(out)), **_made_by(out, "evaluate")}
+    text = evaluation_page(parsed, dataset=Path(dataset), samples=Path(samples), report=Path(out))
+    write_text(Path(page), text)
+    log_text(read_provenance(Path(model), made_by="train")["input_hash"], text, "report/evaluation.html")
+    return Metrics.load(Path(out)).scores, {"content_hash": folder_hash(Path(out)), **_made_by(out, "evaluate")}
 
 
 @task
@@ -353,7 +358,7 @@ def _parse(text: str) -> Recipe:
 
 
 def _device() -> Any:
-    from linnet.inference.diffusion_model import pick_device
+    from linnet.models.device import pick_device
 
     return pick_device(os.environ.get("LINNET_DEVICE") or "auto")
 

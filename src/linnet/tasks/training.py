@@ -11,9 +11,9 @@ from linnet import storage
 from linnet.artifacts import Dataset, git_commit, is_current, read_provenance
 from linnet.errors import LinnetError, first_line
 from linnet.files import PROVENANCE, copy_folder, new_folder, write_text
-from linnet.inference.diffusion_model import DeviceError, pick_device
 from linnet.launch import torchrun, trainjob
 from linnet.launch.trainjob import TrainJobSettings
+from linnet.models.device import DeviceError, pick_device
 from linnet.progress import log
 from linnet.recipe import Recipe
 from linnet.stages import train as stage
@@ -64,7 +64,7 @@ def on_this_machine(
 
     Where `work` is an s3:// address, checkpoints outlive this machine.
     """
-    remote = storage.is_remote(work)
+    remote = storage.is_s3_url(work)
     local = Path(tempfile.gettempdir()) / "linnet-work" if remote else Path(work)
     torchrun.start(
         stage.run,
@@ -104,7 +104,7 @@ def on_many_nodes(recipe: Recipe, *, dataset: Path, out: Path, work: str, num_no
 def fetch(location: str, out: Path, *, job: str) -> None:
     """Copy the model that the nodes left in `location` to `out`. Raises SharedLocationError if it is gone."""
     model = storage.join(location, MODEL)
-    remote = storage.is_remote(location)
+    remote = storage.is_s3_url(location)
     if not (storage.is_complete(model) if remote else (Path(model) / PROVENANCE).is_file()):
         raise SharedLocationError(
             f"{model} is not there, though the TrainJob is complete: somebody removed it. Delete the job (kubectl "
@@ -123,7 +123,7 @@ def in_shared_location(location: str) -> None:
         StorageError, ArtifactError: `location` does not hold a recipe and a dataset.
     """
     is_main_process = os.environ.get("RANK", "0") == "0"
-    remote = storage.is_remote(location)
+    remote = storage.is_s3_url(location)
     local = _download(location) if remote else Path(location)
     recipe = _read_recipe(local / RECIPE)
     if remote and storage.is_complete(storage.join(location, MODEL)):
@@ -157,7 +157,7 @@ def _read_recipe(path: Path) -> Recipe:
 def publish(recipe: Recipe, dataset: Path, location: str) -> None:
     """Copy the recipe and the dataset to `location`, where the nodes read them."""
     text = recipe.model_dump_json(indent=2, by_alias=True) + "\n"
-    if not storage.is_remote(location):
+    if not storage.is_s3_url(location):
         if not is_current(Path(location) / DATASET, read_provenance(dataset, made_by="preprocess")["input_hash"]):
             _copy(dataset, Path(location) / DATASET)
         write_text(Path(location) / RECIPE, text)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from linnet.errors import LinnetError, first_line, redact_credentials
+from linnet.progress import log
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -148,3 +149,15 @@ def known_run(run_key: str) -> str | None:
         return find_run(connect(), run_key)
     except (MlflowException, OSError):
         return None
+
+
+def log_text(run_key: str, text: str, path: str) -> None:
+    """Store `text` as the artifact `path` of the run tagged with `run_key`, if there is one and the server answers."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client = connect()
+        if run_id := find_run(client, run_key):
+            client.log_text(run_id, text, path)
+    except (MlflowException, OSError) as reason:
+        log(f"MLflow at {shown_uri()} did not take {path} ({first_line(reason)}); it is only on this machine")

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from linnet.modalities.codec import Statistics
 from linnet.modalities.conditions import build_encoder, full_texts, known_conditions
+from linnet.modalities.statistics import Statistics
 from linnet.models.conditioning import Condition
 from linnet.recipe import Conditioning, HuggingFaceTextEncoder, Text, TrainingRecipe, Unconditional
 
@@ -56,16 +56,12 @@ def _condition_variants(section: Conditioning, statistics: Statistics, seed: int
 
 def text_variants(statistics: Statistics, *, count: int, seed: int) -> list[list[str]]:
     """`count` texts for each class or recording; the first one is its full text."""
-    if "recordings" not in statistics:
-        return [[name] * count for name in full_texts(statistics)]
     rng = np.random.default_rng([seed, TEXT_VARIANT_STREAM])
-    return [
-        _texts_of_recording(full_text, recording["labels"], recording["caption"], count, rng)
-        for full_text, recording in zip(full_texts(statistics), statistics["recordings"], strict=True)
-    ]
+    each = zip(full_texts(statistics), statistics.labels, statistics.captions, strict=True)
+    return [_text_variants(full_text, labels, caption, count, rng) for full_text, labels, caption in each]
 
 
-def _texts_of_recording(
+def _text_variants(
     full_text: str, labels: Sequence[str], caption: str, count: int, rng: np.random.Generator
 ) -> list[str]:
     texts = [full_text] + ([caption] if caption else [])

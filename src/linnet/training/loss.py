@@ -12,7 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 from linnet.data.batches import batch_indices
 from linnet.diffusion import objective
 from linnet.diffusion.schedule import build_schedule
-from linnet.modalities.codec import Statistics, build_codec
+from linnet.modalities.dispatch import build_codec
+from linnet.modalities.statistics import Statistics
 from linnet.models.denoising_network import DenoisingNetwork
 from linnet.models.precision import autocast
 from linnet.recipe import TrainingRecipe

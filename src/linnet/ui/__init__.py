@@ -1,1 +1,1 @@
-"""A page in the browser: draw from trained models, compare, listen, look. Needs the extra 'ui'."""
+"""A page in the browser: generate with trained models, compare, listen, look. Needs the extra 'ui'."""

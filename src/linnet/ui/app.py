@@ -9,14 +9,13 @@ from typing import TypeVar, assert_never
 
 import streamlit as st
 
-from linnet.commands.generate import MAX_SECONDS, usual_seconds
 from linnet.errors import LinnetError, explain
-from linnet.inference.diffusion_model import pick_device
-from linnet.modalities.conditions import label_names
+from linnet.inference.requests import MAX_SECONDS, GenerationRequest, default_seconds
 from linnet.models.conditioning import Condition
+from linnet.models.device import pick_device
 from linnet.recipe import ClassLabel, MultiLabel, Text, Unconditional
 from linnet.ui import generation
-from linnet.ui.generation import Asked, Denoised, Drawn, OnProgress, Shown
+from linnet.ui.generation import DenoisingResult, GenerationResult, OnProgress, Preview
 from linnet.ui.models import (
     Choice,
     Registered,
@@ -49,13 +48,13 @@ def main() -> None:
         model = _loaded(model_key(choice), choice)
         if model.note:
             st.info(model.note)
-        condition = _ask_condition(model)
-        asked = _ask_settings(model, condition)
+        condition = _choose_condition(model)
+        request = _choose_settings(model, condition)
         samples_tab, denoising_tab = st.tabs(["Samples", "Denoising"])
         with samples_tab:
-            _samples_page(model, asked)
+            _samples_page(model, request)
         with denoising_tab:
-            _denoising_page(model, asked)
+            _denoising_page(model, request)
 
 
 @contextlib.contextmanager
@@ -83,44 +82,44 @@ def _registered(uri: str) -> list[Registered]:
 
 def _choose_model() -> Choice | None:
     build = build_folder(sys.argv[1:])
-    place = FOLDER
+    origin = FOLDER
     if is_registry_configured():
-        place = st.sidebar.radio("Models of", [FOLDER, REGISTRY], horizontal=True, key="place")
+        origin = st.sidebar.radio("Models of", [FOLDER, REGISTRY], horizontal=True, key="origin")
     choices: list[Choice]
-    if place == FOLDER:
+    if origin == FOLDER:
         choices = [*built_models(build)]
-        nothing = f"No trained model below `{build}`: run `linnet train`, or give another folder with `--build`."
+        no_choice = f"No trained model below `{build}`: run `linnet train`, or give another folder with `--build`."
     else:
         choices = [*_registered(os.environ.get("MLFLOW_TRACKING_URI", ""))]
-        nothing = "The registry has no champion and no challenger: run `linnet register`."
+        no_choice = "The registry has no champion and no challenger: run `linnet register`."
     if not choices:
-        st.info(nothing)
+        st.info(no_choice)
         return None
-    return st.sidebar.selectbox("Model", choices, format_func=_title, key=f"model-{place}")
+    return st.sidebar.selectbox("Model", choices, format_func=_title, key=f"model-{origin}")
 
 
 def _title(choice: Choice) -> str:
     return choice.title
 
 
-def _ask_condition(model: TrainedModel) -> Condition:
+def _choose_condition(model: TrainedModel) -> Condition:
     section = model.diffusion_model.recipe.conditioning
     match section:
         case Unconditional():
             st.caption("This model takes no prompt.")
             return None
-        case ClassLabel(num_classes=room):
-            names = label_names(model.statistics)[:room]
+        case ClassLabel(num_classes=num_classes):
+            names = model.statistics.label_names[:num_classes]
             return st.selectbox(
                 "Class",
                 range(len(names)),
                 index=None,
-                format_func=lambda number: names[number],
+                format_func=lambda index: names[index],
                 placeholder="any class",
                 key=f"class-{model.key}",
             )
         case MultiLabel():
-            labels = label_names(model.statistics)
+            labels = model.statistics.label_names
             chosen = st.multiselect("Labels", labels, placeholder="no label", key=f"labels-{model.key}")
             return tuple(chosen) or None
         case Text():
@@ -140,14 +139,14 @@ def _add_suggestion() -> None:
     st.session_state["suggestion"] = None
 
 
-def _ask_settings(model: TrainedModel, condition: Condition) -> Asked:
+def _choose_settings(model: TrainedModel, condition: Condition) -> GenerationRequest:
     """The sidebar; a model's own settings are where it starts."""
     bar, section, recipe = st.sidebar, model.section, model.diffusion_model.recipe
     count = bar.number_input("How many", 1, MAX_EXAMPLES, 4, key="count")
     seed = bar.number_input("Seed", 0, MAX_SEED, 0, key="seed")
     timesteps = recipe.diffusion.schedule.num_timesteps
-    usual_steps = min(section.sampler.num_steps, timesteps)
-    steps = bar.number_input(f"Steps of {section.sampler.kind}", 1, timesteps, usual_steps, key=f"steps-{model.key}")
+    default_steps = min(section.sampler.num_steps, timesteps)
+    steps = bar.number_input(f"Steps of {section.sampler.kind}", 1, timesteps, default_steps, key=f"steps-{model.key}")
     guidance = None
     if not isinstance(recipe.conditioning, Unconditional):
         guidance = bar.slider(
@@ -161,55 +160,61 @@ def _ask_settings(model: TrainedModel, condition: Condition) -> Asked:
             key=f"guidance-{model.key}",
         )
     seconds = None
-    if (usual := usual_seconds(recipe, section)) is not None:
-        least, most = min(LEAST_SECONDS, usual), max(MAX_SECONDS, usual)
-        seconds = bar.number_input("Seconds", least, most, usual, format="%.3f", key=f"seconds-{model.key}")
+    if (default := default_seconds(recipe, section)) is not None:
+        least, most = min(LEAST_SECONDS, default), max(MAX_SECONDS, default)
+        seconds = bar.number_input("Seconds", least, most, default, format="%.3f", key=f"seconds-{model.key}")
     bar.caption("The same model, prompt, settings and seed give the same result.")
     guidance = guidance if condition is not None else None
-    return Asked(seed, steps, guidance, seconds, condition=condition, count=count)
+    return GenerationRequest(
+        conditions=(condition,) * count,
+        seed=seed,
+        num_steps=steps,
+        guidance_scale=guidance,
+        duration_seconds=seconds,
+    )
 
 
-def _samples_page(model: TrainedModel, asked: Asked) -> None:
-    drawn: list[Drawn] = st.session_state.setdefault("drawn", [])
-    if st.button("Draw", type="primary", key="draw"):
+def _samples_page(model: TrainedModel, request: GenerationRequest) -> None:
+    results: list[GenerationResult] = st.session_state.setdefault("results", [])
+    if st.button("Generate", type="primary", key="generate"):
         with _in_one_sentence():
-            result = _with_bar("Drawing", lambda on_progress: generation.draw(model, asked, on_progress))
-            drawn.insert(0, result)
-            del drawn[KEPT:]
-    for place, result in enumerate(drawn):
+            result = _with_bar("Generating", lambda on_progress: generation.generate(model, request, on_progress))
+            results.insert(0, result)
+            del results[KEPT:]
+    for index, result in enumerate(results):
         st.subheader(_plain(result.title))
         st.caption(f"{result.settings}. {len(result.examples)} in {result.took_seconds:.1f} s.")
-        _grid(result.examples, key=f"drawn-{place}")
-    if len(drawn) > 1 and st.button("Forget all but the newest", key="forget"):
-        del drawn[1:]
+        _grid(result.examples, key=f"result-{index}")
+    if len(results) > 1 and st.button("Forget all but the newest", key="forget"):
+        del results[1:]
         st.rerun()
 
 
-def _denoising_page(model: TrainedModel, asked: Asked) -> None:
+def _denoising_page(model: TrainedModel, request: GenerationRequest) -> None:
     left, right = st.columns([1, 3], vertical_alignment="bottom")
-    number = left.number_input(f"Which of the {asked.count} examples, from 0", 0, asked.count - 1, 0, key="number")
+    index = left.number_input(f"Which of the {request.count} examples, from 0", 0, request.count - 1, 0, key="index")
     if right.button("Watch it come out of the noise", type="primary", key="denoise"):
         with _in_one_sentence():
-            st.session_state["denoised"] = _with_bar(
-                "Drawing", lambda on_progress: generation.denoise(model, asked, number, on_progress)
+            st.session_state["denoising"] = _with_bar(
+                "Generating", lambda on_progress: generation.denoise(model, request, index, on_progress)
             )
-    if "denoised" in st.session_state:
-        _show_denoised(st.session_state["denoised"])
+    if "denoising" in st.session_state:
+        _denoising_result(st.session_state["denoising"])
 
 
-def _show_denoised(denoised: Denoised) -> None:
-    snapshots = denoised.snapshots
-    st.subheader(_plain(denoised.title))
-    st.caption(f"{denoised.settings}.")
+def _denoising_result(result: DenoisingResult) -> None:
+    snapshots = result.snapshots
+    st.subheader(_plain(result.title))
+    st.caption(f"{result.settings}.")
     last = len(snapshots) - 1
-    place = st.slider("From noise to the example", 0, last, last, key=f"snapshot-{last}")
+    step = st.slider("From noise to the example", 0, last, last, key=f"snapshot-{last}")
     st.image(generation.strip(snapshots), width="stretch")
-    chosen = snapshots[place]
+    chosen = snapshots[step]
     when = "finished" if chosen.timestep < 0 else f"timestep {chosen.timestep}"
     st.markdown(f"**{when}**: {chosen.noise_fraction:.0%} of the variance is noise")
     left, _ = st.columns([1, 2])
     with left:
-        _one(chosen.shown, key="snapshot")
+        _one(chosen.preview, key="snapshot")
 
 
 def _with_bar(words: str, work: Callable[[OnProgress], T]) -> T:
@@ -225,22 +230,22 @@ def _with_bar(words: str, work: Callable[[OnProgress], T]) -> T:
         bar.empty()
 
 
-def _grid(examples: tuple[Shown, ...], *, key: str) -> None:
+def _grid(examples: tuple[Preview, ...], *, key: str) -> None:
     """Images in rows of four, players in rows of two."""
     width = 4 if examples[0].wav is None else 2
     for start in range(0, len(examples), width):
         row = examples[start : start + width]
-        for place, (column, shown) in enumerate(zip(st.columns(width), row, strict=False), start):
+        for index, (column, preview) in enumerate(zip(st.columns(width), row, strict=False), start):
             with column:
-                _one(shown, key=f"{key}-{place}")
+                _one(preview, key=f"{key}-{index}")
 
 
-def _one(shown: Shown, *, key: str) -> None:
-    st.image(shown.image, width="stretch")
-    if shown.wav is not None:
-        st.audio(shown.wav, format="audio/wav")
+def _one(preview: Preview, *, key: str) -> None:
+    st.image(preview.image, width="stretch")
+    if preview.wav is not None:
+        st.audio(preview.wav, format="audio/wav")
     st.download_button(
-        shown.file_name, shown.content, shown.file_name, shown.mime, key=f"keep-{key}", on_click="ignore"
+        preview.file_name, preview.content, preview.file_name, preview.mime, key=f"keep-{key}", on_click="ignore"
     )
 
 

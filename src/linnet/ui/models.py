@@ -1,4 +1,4 @@
-"""Trained models that can be drawn from: where they are found, and how they are loaded."""
+"""Trained models to generate with: where they are found, and how they are loaded."""
 
 import contextlib
 import os
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, assert_never
 import torch
 from pydantic import ValidationError
 
-from linnet.artifacts import Model, Samples, read_provenance
+from linnet.artifacts import Samples, read_provenance
 from linnet.errors import LinnetError, first_line
-from linnet.files import ArtifactError, read_json
+from linnet.files import ArtifactError
 from linnet.inference.diffusion_model import DiffusionModel, load_training_recipe
-from linnet.modalities.codec import Statistics
+from linnet.modalities.statistics import Statistics
 from linnet.recipe import DDIM, AsTrained, SampleSection, TrainingRecipe, section_hash
-from linnet.stages.register import CHALLENGER, CHAMPION
+from linnet.registry.versions import CHALLENGER, CHAMPION
 from linnet.tracking.client import TrackingError, connect, shown_uri
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "linnet.weights_sha256"  # the tag that register gives a version: its model's content hash
 MAX_NAMES = 1000  # registered models looked at
-USUAL_STEPS = 50  # where nobody has written down how the model is to be sampled
+DEFAULT_STEPS = 50  # where nobody has written down how the model is to be sampled
 
 
 class ArgumentsError(LinnetError):
@@ -64,14 +64,18 @@ Choice = Built | Registered
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A loaded model, and how its recipe draws from it."""
+    """A loaded model, and how its recipe samples from it."""
 
     title: str
     key: str  # equal for equal models
     diffusion_model: DiffusionModel
     section: SampleSection
-    statistics: Statistics
     note: str  # what people should know about its settings; "" for nothing
+
+    @property
+    def statistics(self) -> Statistics:
+        """What preprocess found in its training data."""
+        return self.diffusion_model.statistics
 
 
 def build_folder(arguments: Sequence[str]) -> Path:
@@ -140,7 +144,7 @@ def model_key(choice: Choice) -> str:
 
 
 def load_model(choice: Choice, device: torch.device) -> TrainedModel:
-    """The model, ready to draw. A registered one is downloaded for the moment; it runs with the code that runs here.
+    """The model, ready to sample from. A registered one is downloaded for the moment and runs with the code here.
 
     Raises:
         ArtifactError: it is incomplete, damaged, or of another version of linnet.
@@ -163,8 +167,7 @@ def load_model(choice: Choice, device: torch.device) -> TrainedModel:
 
 def _load(choice: Choice, folder: Path, section: SampleSection, note: str, device: torch.device) -> TrainedModel:
     diffusion_model = DiffusionModel.load(folder, weights=section.weights, device=device)
-    statistics = read_json(folder / Model.statistics, made_by="train")
-    return TrainedModel(choice.title, model_key(choice), diffusion_model, section, statistics, note)
+    return TrainedModel(choice.title, model_key(choice), diffusion_model, section, note)
 
 
 def _download(choice: Registered, scratch: Path) -> tuple[Path, Path]:
@@ -187,7 +190,7 @@ def _section_of(folder: Path) -> tuple[SampleSection, str]:
     written = folder.parent / "samples" / Samples.recipe
     if written.is_file():
         return _read_section(written), ""
-    section = usual_section(load_training_recipe(folder))
+    section = default_section(load_training_recipe(folder))
     note = (
         f"`linnet sample` has not run, so the recipe's sampler is not known here: {section.sampler.num_steps} steps of "
         f"{section.sampler.kind} are used, unless you change them."
@@ -209,9 +212,9 @@ def _read_section(path: Path) -> SampleSection:
         ) from None
 
 
-def usual_section(recipe: TrainingRecipe) -> SampleSection:
-    """Settings that draw well from most models."""
-    steps = min(USUAL_STEPS, recipe.diffusion.schedule.num_timesteps)
+def default_section(recipe: TrainingRecipe) -> SampleSection:
+    """Settings that sample well from most models."""
+    steps = min(DEFAULT_STEPS, recipe.diffusion.schedule.num_timesteps)
     return SampleSection(
         sampler=DDIM(kind="ddim", num_steps=steps, eta=0.0),
         num_samples=1,

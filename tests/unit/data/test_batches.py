@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from linnet.data.batches import batch_indices, split_positions
+from linnet.data.batches import batch_indices
 
 
 def batches(size: int, batch: int, count: int, *, seed: int = 3, start: int = 0) -> NDArray[np.int64]:
@@ -37,23 +37,3 @@ def test_a_batch_does_not_depend_on_where_the_run_started(start: int, batch: int
 
 def test_seeds_differ() -> None:
     assert not np.array_equal(batches(50, 10, 5, seed=0), batches(50, 10, 5, seed=1))
-
-
-@pytest.mark.parametrize(
-    ("count", "fraction", "train"), [(11788, 0.8, 9430), (10, 0.5, 5), (10, 0.19, 1), (3, 0.99, 2), (1, 0.5, 0)]
-)
-def test_a_split_has_the_share_that_was_asked_for(count: int, fraction: float, train: int) -> None:
-    is_train = split_positions(count, train_fraction=fraction, seed=0)
-    assert (is_train.shape, int(is_train.sum())) == ((count,), train)
-
-
-def test_a_split_is_random_and_its_seed_decides() -> None:
-    first = split_positions(1000, train_fraction=0.8, seed=0)
-    np.testing.assert_array_equal(first, split_positions(1000, train_fraction=0.8, seed=0))
-    assert not np.array_equal(first, split_positions(1000, train_fraction=0.8, seed=1))
-    assert abs(int(first[:500].sum()) - 400) < 40  # not simply the first 800
-
-
-def test_a_larger_share_keeps_those_already_in_training() -> None:
-    small, large = (split_positions(100, train_fraction=fraction, seed=0) for fraction in (0.3, 0.6))
-    assert (large >= small).all()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from linnet.data.images import UnreadableFile, read_crop, read_image
-from linnet.data.layouts.caltech import Box
+from linnet.data.layouts.base import Box
 
 SIZE = 32
 GRADIENT = np.tile(np.arange(0, 256, 8, dtype=np.uint8), (SIZE, 1))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from linnet.data.images import crop_square, read_crop
-from linnet.data.layouts.caltech import Box
+from linnet.data.layouts.base import Box
 
 Pixels = NDArray[np.uint8]
 

@@ -10,9 +10,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from linnet.metrics.distances import frechet_distance, jackknife, kernel_distance
+from linnet.metrics.distances import FrechetDistance, KernelDistance, build_distances, jackknife
+from linnet.metrics.extractors.base import FeatureExtractor
+from linnet.recipe import EvaluateSection, Features, GateSection, Recipe
+from linnet.registry.gate import Candidate, decide
+from support.extractors import PUBLISHED, stand_in
+from support.tiny import tiny_music_recipe, tiny_recipe
 
 Array = NDArray[np.float64]
+SECTION = EvaluateSection(
+    features=("thumbnail",), reference_split="test", kernel_subsets=3, kernel_subset_size=20, seed=0
+)
+
+frechet_distance = FrechetDistance("frechet")
+
+
+def kernel_distance(real: Tensor, generated: Tensor, *, subsets: int, subset_size: int, seed: int) -> float:
+    return KernelDistance("kernel", subsets, subset_size, seed)(real, generated)
 
 
 def features(count: int, dims: int, seed: int) -> Tensor:
@@ -35,8 +49,8 @@ def test_frechet_is_heusels_formula(count: int, other: int, dims: int) -> None:
     a, b = real.numpy(), generated.numpy()
     cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     root = scipy.linalg.sqrtm(cov_a @ cov_b)
-    wanted = ((a.mean(axis=0) - b.mean(axis=0)) ** 2).sum() + np.trace(cov_a + cov_b - 2 * root.real)
-    assert frechet_distance(real, generated) == pytest.approx(wanted, rel=1e-9)
+    expected = ((a.mean(axis=0) - b.mean(axis=0)) ** 2).sum() + np.trace(cov_a + cov_b - 2 * root.real)
+    assert frechet_distance(real, generated) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize(("count", "other", "dims"), [(20, 30, 64), (10, 200, 64), (30, 20, 300)])
@@ -47,8 +61,8 @@ def test_frechet_with_fewer_images_than_features(count: int, other: int, dims: i
     centred_a = (a - a.mean(axis=0)) / math.sqrt(count - 1)
     centred_b = (b - b.mean(axis=0)) / math.sqrt(other - 1)
     cross = np.linalg.svd(centred_a @ centred_b.T, compute_uv=False).sum()
-    wanted = ((a.mean(axis=0) - b.mean(axis=0)) ** 2).sum() + (centred_a**2).sum() + (centred_b**2).sum() - 2 * cross
-    assert frechet_distance(real, generated) == pytest.approx(wanted, rel=1e-6)
+    expected = ((a.mean(axis=0) - b.mean(axis=0)) ** 2).sum() + (centred_a**2).sum() + (centred_b**2).sum() - 2 * cross
+    assert frechet_distance(real, generated) == pytest.approx(expected, rel=1e-6)
 
 
 def test_frechet_of_two_known_gaussians() -> None:
@@ -97,11 +111,11 @@ def direct_mmd(x: Array, y: Array) -> float:
 def test_kernel_distance_of_whole_sets_is_the_unbiased_mmd(subsets: int) -> None:
     """A subset as large as the set is the set, in whatever order."""
     real, generated = features(25, 7, 0), features(25, 7, 1)
-    wanted = direct_mmd(real.numpy(), generated.numpy())
+    expected = direct_mmd(real.numpy(), generated.numpy())
     for seed in (0, 1):
         found = kernel_distance(real, generated, subsets=subsets, subset_size=25, seed=seed)
-        assert found == pytest.approx(wanted, rel=1e-10)
-    assert kernel_distance(real, generated, subsets=1, subset_size=1000, seed=0) == pytest.approx(wanted, rel=1e-10)
+        assert found == pytest.approx(expected, rel=1e-10)
+    assert kernel_distance(real, generated, subsets=1, subset_size=1000, seed=0) == pytest.approx(expected, rel=1e-10)
 
 
 def test_kernel_distance_of_subsets_is_seeded_and_near_the_whole() -> None:
@@ -136,8 +150,8 @@ def test_kernel_distance_leaves_the_global_generator_alone() -> None:
 def test_jackknife_of_the_mean_is_the_direct_computation(count: int) -> None:
     values = np.random.default_rng(0).standard_normal(count)
 
-    def mean(part: Tensor) -> float:
-        return float(part.mean())
+    def mean(values: Tensor) -> float:
+        return float(values.mean())
 
     value = float(values.mean())
     interval = jackknife(mean, value, torch.from_numpy(values))
@@ -151,8 +165,8 @@ def test_jackknife_leaves_out_whole_examples() -> None:
     """Four rows of each of 25: as of the 25 means, however much the rows of one differ."""
     rows = np.random.default_rng(0).standard_normal((25, 4)) + np.arange(4)
 
-    def mean(part: Tensor) -> float:
-        return float(part.mean())
+    def mean(values: Tensor) -> float:
+        return float(values.mean())
 
     interval = jackknife(mean, 0.0, torch.from_numpy(rows)[..., None])
     left_out = [np.delete(rows.mean(axis=1), np.arange(group, 25, 10)).mean() for group in range(10)]
@@ -166,3 +180,61 @@ def test_jackknife_interval_covers_the_truth_about_as_often_as_it_says() -> None
     intervals = [jackknife(mean, mean(sample), sample) for sample in samples]
     covered = np.mean([interval.low < 0 < interval.high for interval in intervals])
     assert 0.88 < covered < 0.97  # ten groups make it a little short: 92 % by Student's t
+
+
+# --- names and protocols ----------------------------------------------------------------------------------------------
+
+
+def names(extractor: FeatureExtractor) -> tuple[str, ...]:
+    return tuple(distance.name for distance in build_distances(extractor, SECTION))
+
+
+def gated(features: Features, metric: str) -> Recipe:
+    recipe = tiny_recipe() if features == "inception" else tiny_music_recipe()
+    changed = recipe.model_dump(by_alias=True)
+    changed["evaluate"]["features"] = [features]
+    changed["register"]["gate"]["metric"] = metric
+    return Recipe.model_validate(changed)
+
+
+@pytest.mark.parametrize("features", ["inception", "vggish", "scripted"])
+def test_a_gate_can_ask_for_what_evaluate_will_compute(features: Features) -> None:
+    """With published weights and with others, whose hash nobody can know when the recipe is written."""
+    starts = ["deadbeef", PUBLISHED[features]] if features in PUBLISHED else ["deadbeef"]
+    for start in starts:
+        for name in names(stand_in(features, start)):
+            assert gated(features, name).register_.gate.metric == name
+
+
+def test_only_published_weights_have_the_published_names() -> None:
+    assert names(stand_in("inception", "6726825d")) == ("fid", "kid")
+    assert names(stand_in("inception", "deadbeef")) == ("frechet_inception", "kernel_inception")
+    assert names(stand_in("vggish", "10086976")) == ("fad", "kad")
+    assert names(stand_in("vggish", "deadbeef")) == ("frechet_vggish", "kernel_vggish")
+    assert names(stand_in("scripted", "10086976")) == ("frechet_scripted", "kernel_scripted")
+    assert names(stand_in("thumbnail", "6726825d")) == ("frechet_thumbnail", "kernel_thumbnail")
+
+
+@pytest.mark.parametrize("features", ["inception", "vggish", "scripted"])
+def test_distances_of_other_weights_do_not_compare(features: Features) -> None:
+    """Their names are the same, their protocols are not: the gate keeps the champion."""
+    ours, theirs = (stand_in(features, start).protocol for start in ("deadbeef", "0badcafe"))
+    assert "deadbeef" in ours
+    assert theirs == ours.replace("deadbeef", "0badcafe")
+    gate = GateSection(
+        metric=f"frechet_{features}", max_ratio_to_noise=0.5, min_improvement=0.1, when_incomparable="keep"
+    )
+    decision = decide(gate, Candidate(0.1, 2.0, ours, "r"), Candidate(0.9, 2.0, theirs, "r"))
+    assert not decision.promote
+    assert "measured by another protocol" in decision.reason
+    assert decide(gate, Candidate(0.1, 2.0, ours, "r"), Candidate(0.9, 2.0, ours, "r")).promote
+
+
+def test_protocols_say_what_decides_a_kernel_distance() -> None:
+    _, of_images = build_distances(stand_in("thumbnail", ""), SECTION)
+    _, of_audio = build_distances(stand_in("log_mel", ""), SECTION)
+    real, generated = features(50, 4, 0)[:, None], features(12, 4, 1)[:, None]
+    assert of_images.protocol(real, generated) == "3 subsets of 12"
+    assert of_images.protocol(real, real) == "3 subsets of 20"
+    assert of_audio.protocol(real, generated).startswith("100 x unbiased squared MMD")
+    assert frechet_distance.protocol(real, generated) == ""

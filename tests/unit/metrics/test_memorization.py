@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from linnet.metrics import memorization
+from linnet.metrics.memorization import memorization as measure
 from linnet.metrics.memorization import nearest
 
 Images = NDArray[np.uint8]
@@ -54,13 +55,13 @@ def test_distance_is_the_root_mean_square_of_16_by_16_area_means() -> None:
         return means
 
     distance, row = nearest(queries, train, mirrored=True)
-    for query, found, place in zip(queries, distance, row, strict=True):
+    for query, found, index in zip(queries, distance, row, strict=True):
         each = [
             min(np.sqrt(((small(query) - small(other)) ** 2).mean()) for other in (image, image[:, ::-1]))
             for image in train
         ]
         assert found == pytest.approx(min(each), rel=1e-9)
-        assert place == int(np.argmin(each))
+        assert index == int(np.argmin(each))
 
 
 def test_a_constant_offset_is_its_own_distance() -> None:
@@ -84,3 +85,14 @@ def test_the_first_of_equal_images_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     train = np.concatenate([images(1, seed=3), *[images(1, seed=4)] * 4])
     _, row = nearest(images(1, seed=4), train, mirrored=True)
     assert row.tolist() == [1]
+
+
+def test_samples_that_copy_lie_below_held_out_examples_and_are_named_first() -> None:
+    train, samples = images(20), images(5, seed=1)
+    samples[3] = train[11]
+    medians, pairs = measure(samples, images(7, seed=2), train, mirrored=True, num_pairs=2)
+    distance, rows = nearest(samples, train, mirrored=True)
+    assert medians.sample_median == np.median(distance)
+    assert medians.real_median == np.median(nearest(images(7, seed=2), train, mirrored=True)[0])
+    second = int(np.argsort(distance)[1])
+    assert pairs == [(3, 11), (second, int(rows[second]))]

@@ -1,18 +1,16 @@
 """The conditions of a dataset, sampled as often as in training, and what people mean by a prompt."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 
 from linnet.modalities.conditions import (
     PromptError,
     as_text,
-    counts,
     known_conditions,
     parse_prompt,
     sample_conditions,
 )
+from linnet.modalities.statistics import Statistics
 from linnet.models.conditioning import Condition
 from linnet.recipe import Conditioning
 from support.conditions import CLASS, CLASSES, LABELS, RECORDINGS, TEXT, UNCONDITIONAL
@@ -25,12 +23,12 @@ from support.conditions import CLASS, CLASSES, LABELS, RECORDINGS, TEXT, UNCONDI
     [(TEXT, RECORDINGS, "bell"), (LABELS, RECORDINGS, ("bell",)), (CLASS, CLASSES, 1)],
 )
 def test_conditions_are_sampled_as_often_as_in_training(
-    section: Conditioning, statistics: dict[str, Any], never: Condition
+    section: Conditioning, statistics: Statistics, never: Condition
 ) -> None:
     size = 4000
     found = sample_conditions(section, statistics, np.random.default_rng(0), size)
     assert found is not None
-    known, totals = known_conditions(section, statistics), counts(statistics)
+    known, totals = known_conditions(section, statistics), statistics.example_counts
     assert never not in found, "a recording of the test split"
     for condition in set(known):
         expected = sum(count for one, count in zip(known, totals, strict=True) if one == condition) / sum(totals)
@@ -100,8 +98,8 @@ def test_an_unclear_class_is_refused_with_similar_names(prompt: str, words: str)
 )
 def test_labels_come_with_commas_or_bars(prompt: str, labels: tuple[str, ...]) -> None:
     """Recipes may separate labels by anything, so a label may have commas or bars of its own."""
-    names = [*RECORDINGS["label_names"], "drum, bass", "rock|pop"]
-    assert parse_prompt(LABELS, RECORDINGS | {"label_names": names}, prompt) == labels
+    names = [*RECORDINGS.label_names, "drum, bass", "rock|pop"]
+    assert parse_prompt(LABELS, RECORDINGS.model_copy(update={"label_names": names}), prompt) == labels
 
 
 def test_text_is_taken_as_it_is() -> None:

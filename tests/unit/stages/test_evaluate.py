@@ -2,7 +2,7 @@
 
 import math
 from itertools import product
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from linnet.inference.reference_sets import Sets
-from linnet.metrics.audio_features import Embedding, log_mel
-from linnet.metrics.vggish import PATCH_SAMPLES
+from linnet.inference.reference_sets import ReferenceSets
+from linnet.metrics.extractors.build import build_extractor
+from linnet.metrics.extractors.log_mel import log_mel
+from linnet.metrics.extractors.vggish import PATCH_SAMPLES, VGGishFeatures
+from linnet.metrics.extractors.weights import Weights
+from linnet.metrics.measurement import Measurement
 from linnet.recipe import Features, Recipe
-from linnet.stages.evaluate import _measure
+from linnet.stages.evaluate import measure_samples
 from support.tiny import tiny_music_recipe
 
 CPU = torch.device("cpu")
@@ -28,13 +31,14 @@ def audio(count: int, samples: int, *, seed: int) -> NDArray[np.int16]:
     return (rng.standard_normal((count, samples)) * rng.uniform(300, 6000, (count, 1))).astype(np.int16)
 
 
-def four_sets(length: int, *, segments: int) -> Sets:
-    """13 samples of some segments and a bit of one more."""
+def example_sets(count: int, length: int, *, segments: int) -> ReferenceSets:
+    """13 samples of some segments and a bit of one more, and as many reference examples as `count`."""
     model, untrained, noise = (audio(13, segments * length + 7, seed=n) for n in range(3))
-    return Sets(model, untrained, noise, real=audio(13 * segments, length, seed=3))
+    reference, real = audio(count, length, seed=9), audio(13 * segments, length, seed=3)
+    return ReferenceSets(reference, model, untrained, noise, real)
 
 
-def asking(features: Features, gate: str, *, rate: int) -> Recipe:
+def recipe_with(features: Features, gate: str, *, rate: int) -> Recipe:
     changed = tiny_music_recipe().model_dump(by_alias=True)
     changed["data"]["sample_rate_hz"] = rate
     changed["restore"]["tasks"] = []
@@ -73,31 +77,36 @@ def kad(real: Rows, generated: Rows) -> float:
     )
 
 
-def check(metrics: dict[str, Any], names: tuple[str, str], real: Rows, of: dict[str, Rows]) -> None:
-    for name, distance in zip(names, (frechet, kad), strict=True):
-        generated = of["model"]
-        assert metrics["scores"][name] == pytest.approx(distance(real, generated), rel=1e-6)
-        for other, value in metrics["context"][name].items():
+def check(measured: list[Measurement], names: tuple[str, str], of: dict[str, Rows]) -> None:
+    assert tuple(measurement.name for measurement in measured) == names
+    real, generated = of.pop("reference"), of["model"]
+    for measurement, distance in zip(measured, (frechet, kad), strict=True):
+        assert measurement.score == pytest.approx(distance(real, generated), rel=1e-6)
+        for other, value in vars(measurement.context).items():
             assert value == pytest.approx(distance(real, of[other]), rel=1e-6)
         left_out = [distance(real, np.delete(generated, np.arange(group, 13, 10), axis=0)) for group in range(10)]
         half = 1.96 * math.sqrt(0.9 * sum((one - np.mean(left_out)) ** 2 for one in left_out))
-        interval = metrics["intervals"][name]
-        assert (interval["high"] - interval["low"]) / 2 == pytest.approx(half, rel=1e-4)
+        interval = measurement.interval
+        assert (interval.high - interval.low) / 2 == pytest.approx(half, rel=1e-4)
 
 
 @pytest.mark.parametrize("segments", [1, 3])
-def test_pieces_of_a_sample_are_compared_and_left_out_together(segments: int) -> None:
-    reference, sets = audio(110, LENGTH, seed=9), four_sets(LENGTH, segments=segments)
-    metrics = _measure(asking("log_mel", "frechet_log_mel", rate=RATE), sets, reference, CPU, None)
+def test_segments_of_a_sample_are_compared_and_left_out_together(segments: int) -> None:
+    sets = example_sets(110, LENGTH, segments=segments)
+    recipe = recipe_with("log_mel", "frechet_log_mel", rate=RATE)
+    measured = measure_samples(recipe, [build_extractor("log_mel", recipe.data, None, CPU)], sets)
 
     def described(examples: NDArray[np.int16]) -> Rows:
-        every = np.array(segments_of(examples, LENGTH)) / 32768.0
-        return np.array([log_mel(torch.from_numpy(parts), RATE).numpy() for parts in every])
+        waveforms = np.array(segments_of(examples, LENGTH)) / 32768.0
+        return np.array([log_mel(torch.from_numpy(rows), RATE).numpy() for rows in waveforms])
 
     of = {name: described(examples) for name, examples in vars(sets).items()}
     assert of["model"].shape == (13, segments, 96)
-    check(metrics, ("frechet_log_mel", "kernel_log_mel"), described(reference), of)
-    assert metrics["counts"] == {"reference": 110} | dict.fromkeys(vars(sets), 13 * segments)
+    check(measured, ("frechet_log_mel", "kernel_log_mel"), of)
+    shapes = {name: cut.shape for name, cut in sets.segments(recipe.data).items()}
+    assert shapes.pop("reference") == (110, 1, LENGTH)
+    assert shapes.pop("real") == (13 * segments, 1, LENGTH)
+    assert set(shapes.values()) == {(13, segments, LENGTH)}
 
 
 class Loudness(nn.Module):
@@ -108,17 +117,23 @@ class Loudness(nn.Module):
         return torch.stack([patches.square().mean(dim=2).sqrt(), patches.abs().amax(dim=2)], dim=2)
 
 
-def test_fad_and_kad_pool_the_patches_of_all_pieces() -> None:
+class LoudnessFeatures(VGGishFeatures):
+    @staticmethod
+    def load(path: Path) -> nn.Module:
+        return Loudness()
+
+
+def test_fad_and_kad_pool_the_patches_of_all_segments() -> None:
     """Reference audio of two patches, samples of two such segments: four rows of each."""
     length = 2 * PATCH_SAMPLES + 5
-    reference, sets = audio(20, length, seed=9), four_sets(length, segments=2)
-    network = Embedding(Loudness(), "vggish", "10086976" + "0" * 56)
-    metrics = _measure(asking("vggish", "fad", rate=16_000), sets, reference, CPU, network)
+    sets, recipe = example_sets(20, length, segments=2), recipe_with("vggish", "fad", rate=16_000)
+    weights = Weights(Path("vggish.pth"), "10086976" + "0" * 56, is_published=True)
+    measured = measure_samples(recipe, [LoudnessFeatures(recipe.data, weights, CPU)], sets)
 
     def described(examples: NDArray[np.int16]) -> Rows:
-        every = np.array(segments_of(examples, length))[..., :-5].reshape(len(examples), -1, PATCH_SAMPLES) / 32768.0
-        return np.stack([np.sqrt((every**2).mean(axis=-1)), np.abs(every).max(axis=-1)], axis=-1)
+        cut = np.array(segments_of(examples, length))[..., :-5].reshape(len(examples), -1, PATCH_SAMPLES) / 32768.0
+        return np.stack([np.sqrt((cut**2).mean(axis=-1)), np.abs(cut).max(axis=-1)], axis=-1)
 
     of = {name: described(examples) for name, examples in vars(sets).items()}
     assert of["model"].shape == (13, 4, 2)
-    check(metrics, ("fad", "kad"), described(reference), of)
+    check(measured, ("fad", "kad"), of)

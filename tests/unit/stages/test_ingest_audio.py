@@ -8,11 +8,11 @@ import signal
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -20,17 +20,19 @@ import pytest
 from linnet.artifacts import Raw
 from linnet.data.layouts.audio_folder import find_folder, read_recordings
 from linnet.data.raw import RawDataError
-from linnet.data.sources.download import ArchiveError, DownloadError
+from linnet.data.sources.archive import ArchiveError
+from linnet.data.sources.download import DownloadError
 from linnet.data.synthetic.music import make_music
 from linnet.data.synthetic.voices import make_voices
 from linnet.errors import LinnetError
-from linnet.recipe import CaltechBirds, DataSection, OfficialSplit
+from linnet.recipe import CaltechLayout, DataSection, Images, OfficialSplit
 from linnet.stages import ingest
 from support.audio_section import SOUND
 from support.hub import COMMIT, REPOSITORY, Hub, serve
 
-BIRDS = CaltechBirds(
-    kind="caltech_birds",
+BIRDS = Images(
+    kind="images",
+    layout=CaltechLayout(kind="caltech"),
     folder="birds",
     image_size_pixels=8,
     split=OfficialSplit(kind="official"),
@@ -131,7 +133,7 @@ def test_a_wrong_folder_is_refused_before_anything_is_copied(made: Path, tmp_pat
     shutil.copytree(made, wrong)
     with pytest.raises(RawDataError, match=r"data\.labels_column = 'genre'.*there is: labels, caption"):
         run(wrong, out, SOUND.model_copy(update={"labels_column": "genre"}))
-    (wrong / "metadata.csv").write_text("file_name,labels\nrecording_000.wav\n")
+    (wrong / "metadata.csv").write_text("file_name,labels\nsong_000.wav\n")
     with pytest.raises(RawDataError, match=r"wrong/metadata\.csv, line 2: 1 cells, the header has 2"):
         run(wrong, out)
     assert not out.parent.exists()
@@ -176,7 +178,7 @@ def of_something_else(path: Path, made: Path) -> None:
 
 
 def with_a_bad_line(path: Path, made: Path) -> None:
-    content = b"file_name,labels\nrecording_000.wav,a\nrecording_000.wav,b\n"
+    content = b"file_name,labels\nsong_000.wav,a\nsong_000.wav,b\n"
     with tarfile.open(path, "w") as tar:
         tar.add(made / "song_000.wav", "recordings/song_000.wav")
         member = tarfile.TarInfo("recordings/metadata.csv")
@@ -189,7 +191,11 @@ def with_a_bad_line(path: Path, made: Path) -> None:
     [
         (hostile, ArchiveError, r"member '\.\./escaped\.wav' would land outside the folder; nothing is kept"),
         (of_something_else, RawDataError, r"/bad\.tar: neither metadata\.csv nor audio files"),
-        (with_a_bad_line, RawDataError, r"/bad\.tar/recordings/metadata\.csv: lines 2 and 3 both name song_000\.wav"),
+        (
+            with_a_bad_line,
+            RawDataError,
+            r"/bad\.tar/recordings/metadata\.csv: lines 2 and 3 both name recording_000\.wav",
+        ),
     ],
 )
 def test_a_bad_archive_leaves_nothing(
@@ -237,11 +243,11 @@ def test_a_data_set_of_the_hub(hub: Hub, made: Path, tmp_path: Path) -> None:
     facts = {"repository": REPOSITORY, "revision": COMMIT, "config": "", "split": ""}
     assert origin(out) == {"kind": "huggingface", "label_separator": "|"} | facts
     assert list((tmp_path / "work").iterdir()) == []
-    before, asked = snapshot(out), len(hub.requests)
+    before, requested = snapshot(out), len(hub.requests)
     run(f"hf:{REPOSITORY}@v1", out)  # another name for the same
-    assert len(hub.requests) == asked + 1
+    assert len(hub.requests) == requested + 1
     run(f"hf:{REPOSITORY}@{COMMIT}", out)  # offline
-    assert len(hub.requests) == asked + 1
+    assert len(hub.requests) == requested + 1
     assert snapshot(out) == before
 
 
@@ -251,53 +257,48 @@ def test_an_interrupted_download_is_kept_for_the_next_run(hub: Hub, made: Path, 
     with pytest.raises(DownloadError, match=r"song_001\.wav arrived damaged"):
         run(f"hf:{REPOSITORY}@main", out)
     assert not out.exists()
-    kept = {path.name for path in (tmp_path / "work").rglob("files/*")}
-    assert "song_001.wav" not in kept
-    hub.damaged, asked = "", len(hub.fetched)
+    hub.damaged = ""
+    hub.requests.clear()
     run(f"hf:{REPOSITORY}@main", out)
-    assert {name for name, _ in hub.fetched[asked:]} == hub.files.keys() - kept
+    assert hub.downloaded == ["song_001.wav"]
     assert Raw.content_hash(out) == Raw.content_hash(made)
 
 
-def test_a_download_goes_on_after_the_process_was_killed(hub: Hub, tmp_path: Path) -> None:
+def test_a_download_resumes_after_the_process_was_killed(hub: Hub, made: Path, tmp_path: Path) -> None:
     """By SIGKILL, in the middle of a file."""
-    content = np.random.default_rng(0).bytes(100_000)
-    hub.files["song_001.wav"] = hub.files["song_001.wav"] + content  # what comes after the samples is not read
-    killed = (
-        "import os, signal, sys\n"
+    out, work, tests = tmp_path / "out", tmp_path / "work", str(Path(__file__).parents[2])
+    code = (
+        "import sys\n"
         "from pathlib import Path\n"
-        "from linnet.data import huggingface\n"
         "from linnet.stages import ingest\n"
         "from support.audio_section import SOUND\n"
-        "class Killed(huggingface._CountedFile):\n"
-        "    def write(self, content):\n"
-        "        if len(content) > 70_000:\n"
-        "            super().write(content[:50_000])\n"
-        "            os.kill(os.getpid(), signal.SIGKILL)\n"
-        "        return super().write(content)\n"
-        "huggingface._CountedFile = Killed\n"
         f"ingest.run(SOUND, source='hf:{REPOSITORY}@main', out=Path(sys.argv[1]), work=Path(sys.argv[2]))\n"
     )
-    out, tests = tmp_path / "out", str(Path(__file__).parents[2])
-    command = [sys.executable, "-c", killed, str(out), str(tmp_path / "work")]
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": tests}, capture_output=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    hub.stalled = "song_001.wav"
+    others = hub.files.keys() - {"song_001.wav"}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")])}
+    with subprocess.Popen([sys.executable, "-c", code, str(out), str(work)], env=environment) as process:
+        while "song_001.wav" not in hub.downloaded or others - {path.name for path in work.rglob("files/*")}:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
     assert not out.exists()
-    asked = len(hub.fetched)
+    hub.stalled = ""
+    hub.resume.set()
+    hub.requests.clear()
     run(f"hf:{REPOSITORY}@main", out)
-    assert ("song_001.wav", "bytes=50000-") in hub.fetched[asked:]
-    assert (out / "song_001.wav").read_bytes() == hub.files["song_001.wav"]
-    assert list((tmp_path / "work").iterdir()) == []
-    assert sorted(path.name for path in out.iterdir()) == sorted([*hub.files, Raw.source])
+    assert hub.downloaded == ["song_001.wav"]
+    assert Raw.content_hash(out) == Raw.content_hash(made)
+    assert list(work.iterdir()) == []
 
 
 def test_a_wrong_recipe_does_not_cost_the_download(hub: Hub, made: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(RawDataError, match=rf"^--source hf:{REPOSITORY}@main: .*data\.labels_column = 'genre'"):
         run(f"hf:{REPOSITORY}@main", out, SOUND.model_copy(update={"labels_column": "genre"}))
-    asked = len(hub.fetched)
+    downloaded = len(hub.downloaded)
     run(f"hf:{REPOSITORY}@main", out)
-    assert len(hub.fetched) == asked
+    assert len(hub.downloaded) == downloaded
     assert find_folder(out) == out
 
 
@@ -305,7 +306,7 @@ def test_a_wrong_recipe_does_not_cost_the_download(hub: Hub, made: Path, tmp_pat
     ("source", "data", "message"),
     [
         ("caltech", SOUND, "brings images of birds, and the recipe's data.kind is 'audio'; give 'synthetic', hf:OWN"),
-        (f"hf:{REPOSITORY}@main", BIRDS, "brings audio, and the recipe's data.kind is 'caltech_birds'; give 'synthet"),
+        (f"hf:{REPOSITORY}@main", BIRDS, "brings audio, and the recipe's data.kind is 'images'; give 'synthet"),
     ],
 )
 def test_a_source_of_another_kind(source: str, data: DataSection, message: str, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from linnet.models.build import build_network
 from linnet.recipe import TrainingRecipe
 from linnet.training.distributed import DistributedContext
 from linnet.training.loss import DiffusionLoss
+from support.statistics import image_statistics
 from support.tiny import tiny_recipe
 
 CPU = torch.device("cpu")
@@ -20,12 +21,9 @@ UNET = (
 def losses(recipe: TrainingRecipe, steps: range, *, empty_classes: int = 0) -> list[Tensor]:
     images = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)
     labels = np.arange(12, dtype=np.int64) % 8
-    statistics = {
-        "mean": [0.5] * 3,
-        "std": [0.25] * 3,
-        "class_names": [str(n) for n in range(8 + empty_classes)],
-        "class_counts": [1] * 8 + [0] * empty_classes,
-    }
+    statistics = image_statistics(
+        class_names=[str(n) for n in range(8 + empty_classes)], class_counts=[1] * 8 + [0] * empty_classes
+    )
     network = build_network(recipe).train()
     with torch.no_grad():
         for parameter in network.parameters():  # the head starts at zero and would hide the rest

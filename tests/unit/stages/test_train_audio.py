@@ -55,7 +55,7 @@ def test_a_waveform_takes_a_quarter_or_an_eighth_of_the_bytes(waveform: Made, sp
     small, large = (
         np.load(one.dataset / Dataset.training_examples(one.audio), mmap_mode="r") for one in (waveform, spectrogram)
     )
-    assert len(small) == len(large) == waveform.statistics["train_count"]
+    assert len(small) == len(large) == waveform.statistics.train_count
     channels, _, frames = waveform.audio.shape
     assert large.nbytes / small.nbytes == 4 * channels * frames / (frames - 1)
     hop, bins = waveform.audio.stft.hop_samples, waveform.audio.stft.num_bins
@@ -121,7 +121,7 @@ def test_the_loss_is_zero_for_the_prediction_that_the_recipe_names(waveform: Mad
 
 
 def test_the_untrained_loss_is_the_mean_square_of_a_target(waveform: Made) -> None:
-    """An output of zero costs 1, whatever the network predicts: examples, noise and velocities have that mean square."""
+    """An output of zero costs 1, whatever the network predicts: all three targets have that mean square."""
     network = build_network(waveform.recipe.training())
     compute = diffusion_loss(waveform, distributed=DistributedContext.single_process(CPU))
     with torch.no_grad():

@@ -1,12 +1,11 @@
 """Conditions of training examples: the same texts for the same seed, dropped as often as the recipe says."""
 
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor
 
 from linnet.modalities.conditions import build_encoder
+from linnet.modalities.statistics import Statistics
 from linnet.recipe import ClassLabel, Conditioning, MultiLabel, Text, TrainingRecipe
 from linnet.training.conditions import TEXT_VARIANTS, TrainingConditions, text_variants
 from support.conditions import CLASS, CLASSES, LABELS, RECORDINGS, TEXT, UNCONDITIONAL
@@ -20,9 +19,7 @@ def recipe_with(section: Conditioning) -> TrainingRecipe:
     return recipe.training().model_copy(update={"conditioning": section})
 
 
-def sampled(
-    section: Conditioning, statistics: dict[str, Any], recordings: list[int], *, seed: int = 0
-) -> Tensor | None:
+def sampled(section: Conditioning, statistics: Statistics, recordings: list[int], *, seed: int = 0) -> Tensor | None:
     found = TrainingConditions(recipe_with(section), statistics, CPU)
     return found.sample(torch.tensor(recordings), torch.Generator().manual_seed(seed))
 
@@ -60,7 +57,7 @@ def test_a_recording_with_a_caption_alone_never_has_the_null_condition() -> None
 
 @pytest.mark.parametrize(("section", "statistics"), [(TEXT, RECORDINGS), (LABELS, RECORDINGS), (CLASS, CLASSES)])
 def test_conditions_are_dropped_as_often_as_the_recipe_says(
-    section: Text | MultiLabel | ClassLabel, statistics: dict[str, Any]
+    section: Text | MultiLabel | ClassLabel, statistics: Statistics
 ) -> None:
     found = sampled(section, statistics, [0] * 4000)
     assert found is not None
@@ -77,7 +74,7 @@ def test_an_unconditional_model_has_no_conditions() -> None:
 
 
 @pytest.mark.parametrize(("section", "statistics"), [(TEXT, RECORDINGS), (LABELS, RECORDINGS), (CLASS, CLASSES)])
-def test_equal_generators_give_equal_conditions(section: Conditioning, statistics: dict[str, Any]) -> None:
+def test_equal_generators_give_equal_conditions(section: Conditioning, statistics: Statistics) -> None:
     recordings = [0, 1, 2, 3] * 8
     first, again, other = (sampled(section, statistics, recordings, seed=seed) for seed in (3, 3, 4))
     assert first is not None

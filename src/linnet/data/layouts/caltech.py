@@ -1,14 +1,12 @@
 """The Caltech-UCSD Birds-200-2011 layout (Wah et al. 2011): an index of text files and a folder of images."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from linnet.data.layouts.base import Box, ImageIndex, ImageLayoutReader, ImageRecord
 from linnet.data.raw import RawDataError
 
 FOLDER = "CUB_200_2011"
-URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz?download=1"
-MD5 = "97eceeb196236b17998738112f37df78"
 INDEX_FILES = (
     "images.txt",
     "bounding_boxes.txt",
@@ -18,36 +16,19 @@ INDEX_FILES = (
 )
 
 
-@dataclass(frozen=True)
-class Box:
-    """A bounding box in pixels; the origin is the image's top left corner."""
+class CaltechReader(ImageLayoutReader):
+    """Reads the index of the original archive, or of a folder made like it."""
 
-    left: float
-    top: float
-    width: float
-    height: float
+    def read_index(self, raw: Path) -> ImageIndex:
+        """The index below `raw`, the data folder itself or the one that holds `CUB_200_2011`."""
+        return read_index(raw)
 
-
-@dataclass(frozen=True)
-class Record:
-    """One line of the index. What it names may still be missing or damaged."""
-
-    image_id: int
-    name: str  # relative to images/
-    box: Box
-    label: int  # 0-based
-    official_train: bool
+    def copy(self, source: Path, raw: Path) -> None:
+        """Copy the data folder alone, without what lies beside it."""
+        super().copy(find_folder(source), raw / FOLDER)
 
 
-@dataclass(frozen=True)
-class Index:
-    """All records in the order of their ids, and the class names by label."""
-
-    records: tuple[Record, ...]
-    class_names: tuple[str, ...]
-
-
-def read_index(raw: Path) -> Index:
+def read_index(raw: Path) -> ImageIndex:
     """The index below `raw` (the data folder itself or the one that holds `CUB_200_2011`).
 
     Raises:
@@ -79,9 +60,12 @@ def read_index(raw: Path) -> Index:
             raise RawDataError(f"{folder}: image {image_id} has split {split}; only 0 and 1 have a meaning")
         if label not in classes:
             raise RawDataError(f"{folder}: image {image_id} has class {label}, which classes.txt does not list")
-        records.append(Record(image_id, names[image_id][0], Box(left, top, width, height), label - 1, split == 1))
+        name, box = names[image_id][0], Box(left, top, width, height)
+        records.append(
+            ImageRecord(image_id, name, _path(folder, name), box, label - 1, "train" if split == 1 else "test")
+        )
     class_names = [classes[number][0] if number in classes else "" for number in range(1, max(classes) + 1)]
-    return Index(tuple(records), tuple(class_names))
+    return ImageIndex(tuple(records), tuple(class_names))
 
 
 def find_folder(raw: Path) -> Path:
@@ -98,27 +82,30 @@ def find_folder(raw: Path) -> Path:
     )
 
 
-def image_path(folder: Path, record: Record) -> Path | None:
-    """Where the record's image lies, None if its name points out of the images folder."""
-    name = PurePosixPath(record.name)
-    if name.is_absolute() or ".." in name.parts:
+def _path(folder: Path, name: str) -> Path | None:
+    """Where the image called `name` lies, None if its name points out of the images folder."""
+    relative = PurePosixPath(name)
+    if relative.is_absolute() or ".." in relative.parts:
         return None
-    return folder / "images" / name
+    return folder / "images" / relative
 
 
-def write_index(folder: Path, index: Index) -> None:
-    """Write the five text files in the layout of the official archive."""
+def write_index(folder: Path, index: ImageIndex) -> None:
+    """Write the five text files in the layout of the official archive; every record must have a box."""
     lines: Mapping[str, list[str]] = {
         "images.txt": [f"{r.image_id} {r.name}" for r in index.records],
-        "bounding_boxes.txt": [
-            f"{r.image_id} {r.box.left:.1f} {r.box.top:.1f} {r.box.width:.1f} {r.box.height:.1f}" for r in index.records
-        ],
+        "bounding_boxes.txt": [f"{r.image_id} {_box_text(r.box)}" for r in index.records],
         "image_class_labels.txt": [f"{r.image_id} {r.label + 1}" for r in index.records],
-        "train_test_split.txt": [f"{r.image_id} {int(r.official_train)}" for r in index.records],
+        "train_test_split.txt": [f"{r.image_id} {int(r.official_split == 'train')}" for r in index.records],
         "classes.txt": [f"{number} {name}" for number, name in enumerate(index.class_names, start=1)],
     }
     for name, content in lines.items():
         (folder / name).write_text("\n".join(content) + "\n", encoding="utf-8")
+
+
+def _box_text(box: Box | None) -> str:
+    assert box is not None
+    return f"{box.left:.1f} {box.top:.1f} {box.width:.1f} {box.height:.1f}"
 
 
 def _table(path: Path, *, columns: int) -> dict[int, list[str]]:

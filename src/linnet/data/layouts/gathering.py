@@ -28,8 +28,8 @@ from linnet.data.layouts.audio_folder import (
     whole_label,
 )
 from linnet.data.layouts.parquet import write_rows
+from linnet.data.layouts.published import AUDIOFOLDER, PARQUET, Published, read_published
 from linnet.data.raw import RawDataError
-from linnet.data.sources.published import AUDIOFOLDER, PARQUET, Published, read_published
 from linnet.progress import log
 from linnet.recipe import Audio
 

@@ -1,1 +1,1 @@
-"""Where raw data comes from."""
+"""Sources of raw data: HTTP downloads, archives, the Hugging Face hub, DVC repositories."""

@@ -1,162 +1,76 @@
-"""Downloads that go on where they broke off, and archives that cannot write outside their folder."""
+"""HTTP downloads that resume where they broke off and are checked against a published checksum."""
 
-import lzma
 import os
-import shutil
-import tarfile
 import time
-import zipfile
-import zlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
 import requests
 
-from linnet.errors import LinnetError, first_line
+from linnet.errors import LinnetError
+from linnet.hashes import file_hash
+from linnet.progress import MegabyteBar
 
 CHUNK_BYTES = 1 << 20
-TRIES = 5
-WAIT_SECONDS = 2.0
+MAX_FAILURES = 5  # in a row, without any progress
+RETRY_SECONDS = 2.0
 
 
 class DownloadError(LinnetError):
-    """A file could not be fetched whole."""
+    """A file could not be downloaded whole."""
 
 
-class ArchiveError(LinnetError):
-    """An archive is damaged or hostile."""
-
-
-def download(
-    url: str,
-    path: Path,
-    *,
-    advance: Callable[[int, int], None],
-    wait_seconds: float = WAIT_SECONDS,
-) -> None:
-    """Fetch `url` into `path`; what an earlier try left at `path` is kept and continued.
-
-    Args:
-        advance: called with (bytes so far, bytes in all or 0 where the server does not say).
+def download(url: str, path: Path, *, md5: str, retry_seconds: float = RETRY_SECONDS) -> None:
+    """Download `url` to `path`; what an earlier run left at `path` is kept and continued.
 
     Raises:
-        DownloadError: the server refuses, or the connection broke `TRIES` times without any progress.
+        DownloadError: the server refuses, the connection broke `MAX_FAILURES` times without any progress, or the file
+            does not have this `md5` and was deleted.
     """
     failures = 0
     while True:
-        before = path.stat().st_size if path.exists() else 0
+        size_before = _size(path)
         try:
-            _fetch_rest(url, path, before, advance)
-            return
-        except requests.HTTPError as reason:
-            status = reason.response.status_code
+            _download_rest(url, path)
+            break
+        except requests.HTTPError as error:
+            status = error.response.status_code
             advice = "it is in trouble, try again later" if status >= 500 else "is the address right?"
             raise DownloadError(f"{url}: the server answers {status}; {advice}") from None
-        except requests.RequestException as reason:
-            size = path.stat().st_size if path.exists() else 0
-            failures = 0 if size > before else failures + 1
-            if failures >= TRIES:
+        except requests.RequestException as error:
+            failures = 0 if _size(path) > size_before else failures + 1
+            if failures >= MAX_FAILURES:
                 raise DownloadError(
-                    f"{url}: no connection ({type(reason).__name__}). {size} bytes are kept in {path}: repeat the "
-                    "command to go on, or fetch the file elsewhere and give its path as the source."
+                    f"{url}: no connection ({type(error).__name__}). {_size(path)} bytes are kept in {path}: repeat "
+                    "the command to resume, or download the file elsewhere and give its path as the source."
                 ) from None
-            time.sleep(wait_seconds)
+            time.sleep(retry_seconds)
+    if (actual := file_hash(path, "md5")) != md5:
+        path.unlink()
+        raise DownloadError(
+            f"{url}: the file has md5 {actual}, the published one is {md5}; the file was deleted. Repeat the command; "
+            "if it happens again, the server sends something else."
+        )
 
 
-def _fetch_rest(url: str, path: Path, have: int, advance: Callable[[int, int], None]) -> None:
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-    with requests.get(url, headers=headers, stream=True, timeout=30) as answer:
-        if answer.status_code == requests.codes.requested_range_not_satisfiable:
-            return  # nothing is left to fetch; the checksum has the last word
-        answer.raise_for_status()
-        resumed = answer.status_code == requests.codes.partial_content
-        have = have if resumed else 0
-        length = answer.headers.get("Content-Length")
-        total = have + int(length) if length else 0
-        with path.open("ab" if resumed else "wb") as file:
-            for chunk in answer.iter_content(CHUNK_BYTES):
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _download_rest(url: str, path: Path) -> None:
+    offset = _size(path)
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={offset}-"} if offset else {})
+    with requests.get(url, headers=headers, stream=True, timeout=30) as response:
+        if response.status_code == requests.codes.requested_range_not_satisfiable:
+            return  # nothing is left to download; the checksum has the last word
+        response.raise_for_status()
+        is_resumed = response.status_code == requests.codes.partial_content
+        offset = offset if is_resumed else 0
+        length = response.headers.get("Content-Length")
+        total = offset + int(length) if length else 0
+        with path.open("ab" if is_resumed else "wb") as file, MegabyteBar("ingest", total, done_bytes=offset) as bar:
+            for chunk in response.iter_content(CHUNK_BYTES):
                 file.write(chunk)
-                have += len(chunk)
-                advance(have, total)
+                bar.advance(len(chunk))
             os.fsync(file.fileno())
-        if total and have < total:
+        if _size(path) < total:
             raise requests.ConnectionError("the connection closed early")
-
-
-def unpack(archive: Path, folder: Path, *, advance: Callable[[int], None]) -> None:
-    """Unpack a tar (any compression) or zip archive into `folder`; no member may land outside it.
-
-    Links become copies of the archive's member they point to; links to anything else, devices and names that leave the
-    folder are refused. (Python's own extraction filters are missing before 3.11.4.)
-
-    Raises:
-        ArchiveError: not an archive, truncated, damaged, or with a refused member; the message names it.
-    """
-    try:
-        if zipfile.is_zipfile(archive):
-            _unpack_zip(archive, folder, advance)
-        else:
-            _unpack_tar(archive, folder, advance)
-    except ArchiveError as refusal:
-        raise ArchiveError(f"{archive}: {refusal}; nothing is kept") from None
-    except (
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        zlib.error,
-        lzma.LZMAError,
-        EOFError,
-        OSError,
-        RuntimeError,
-    ) as reason:
-        if isinstance(reason, OSError) and reason.errno is not None:
-            raise  # the disk's fault, not the archive's
-        raise ArchiveError(f"{archive}: not a whole archive ({first_line(reason)}); fetch it again") from None
-
-
-def _unpack_tar(archive: Path, folder: Path, advance: Callable[[int], None]) -> None:
-    with tarfile.open(archive, "r:*") as tar:
-        for member in tar:
-            if member.isdir():
-                _inside(folder, member.name).mkdir(parents=True, exist_ok=True)
-            else:
-                with _content(tar, member) as content:
-                    _write(_inside(folder, member.name), content)
-            advance(1)
-        while tar.fileobj is not None and tar.fileobj.read(CHUNK_BYTES):
-            pass  # to the end of the compressed stream, where its checksum is
-
-
-def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
-    try:
-        content = tar.extractfile(member)  # follows links, inside the archive only
-    except KeyError:
-        raise ArchiveError(f"member {member.name!r} would land outside the folder ({member.linkname})") from None
-    if content is None:
-        raise ArchiveError(f"member {member.name!r} is no plain file")
-    return content
-
-
-def _unpack_zip(archive: Path, folder: Path, advance: Callable[[int], None]) -> None:
-    with zipfile.ZipFile(archive) as file:
-        for member in file.infolist():
-            target = _inside(folder, member.filename)
-            if member.is_dir():
-                target.mkdir(parents=True, exist_ok=True)
-            else:
-                with file.open(member) as content:
-                    _write(target, content)
-            advance(1)
-
-
-def _inside(folder: Path, name: str) -> Path:
-    target = (folder / name).resolve()
-    if not target.is_relative_to(folder.resolve()):
-        raise ArchiveError(f"member {name!r} would land outside the folder")
-    return target
-
-
-def _write(target: Path, content: IO[bytes]) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("wb") as file:
-        shutil.copyfileobj(content, file, CHUNK_BYTES)

@@ -1,41 +1,32 @@
-"""Data sets of the Hugging Face hub: found, fetched with resuming and checksums, and left in a cache for the layouts.
+"""Data sets of the Hugging Face hub: resolved to a commit, downloaded into a cache, verified, and left for the layouts.
 
-The hub's client finds, authenticates and transfers. But from its version 2 on it throws an unfinished file away when
-the process ends, so here an unfinished file has a name of its own and the next run continues it.
+huggingface_hub does the transfer. It keeps whole files for the next run and begins an unfinished one again; it checks
+sizes only, so the published hashes are compared here.
 """
 
 import contextlib
-import hashlib
-import io
+import glob
 import os
 import re
 import shutil
-import threading
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import Any
 
 from linnet.data.layouts.audio_folder import JSON_METADATA, METADATA
 from linnet.data.layouts.gathering import arrange_published
+from linnet.data.layouts.published import AUDIOFOLDER, Published, read_published
 from linnet.data.raw import RawDataError
 from linnet.data.sources.download import DownloadError
-from linnet.data.sources.published import AUDIOFOLDER, Published, read_published
 from linnet.errors import first_line
-from linnet.hashes import file_hash
-from linnet.progress import ProgressBar
+from linnet.progress import MegabyteBar
 from linnet.recipe import Audio
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
 
 SCHEME = "hf:"
 GRAMMAR = f"{SCHEME}OWNER/NAME@REVISION, {SCHEME}OWNER/NAME@REVISION#CONFIGURATION, and :SPLIT at the end of either"
 README = "README.md"
-CARDS = (README, ".huggingface.yaml")  # where a data set describes itself
-PARALLEL = 4
-MEGABYTE = 1_000_000
+CARDS = {README, ".huggingface.yaml"}  # where a data set describes itself
 NAME = r"[A-Za-z0-9][\w.-]*"
 
 
@@ -54,18 +45,8 @@ class Address:
 
 
 @dataclass(frozen=True)
-class RemoteFile:
-    """A file of a data set on the hub and what its bytes must hash to."""
-
-    name: str
-    size: int
-    algorithm: str  # sha256, or git's own sha1 for small files
-    digest: str
-
-
-@dataclass(frozen=True)
 class Snapshot:
-    """The wanted files of one commit, below `folder`."""
+    """The files of one commit that an address chooses, below `folder`."""
 
     folder: Path
     published: Published
@@ -86,7 +67,7 @@ def parse(source: str) -> Address:
     if "@" not in source:
         raise RawDataError(
             f"--source {source}: no revision; give {GRAMMAR}. The revision is a commit, tag or branch (main): without "
-            "it nobody could bring the same data again"
+            "it nobody could download the same data again"
         )
     raise RawDataError(f"--source {source}: not understood; give {GRAMMAR}")
 
@@ -95,13 +76,13 @@ def commit_of(address: Address) -> str:
     """The full commit that the revision means now; a full commit is taken at its word.
 
     Raises:
-        DownloadError: the hub does not answer, or has no such data set or revision, or not for everybody.
+        DownloadError: the hub does not respond, or has no such data set or revision, or not for everybody.
     """
     if re.fullmatch(r"[0-9a-f]{40}", address.revision):
         return address.revision
     from huggingface_hub import HfApi
 
-    with _explained(address):
+    with _one_sentence(address):
         commit = HfApi(endpoint=_endpoint()).dataset_info(address.repository, revision=address.revision).sha
     if commit is None or not re.fullmatch(r"[0-9a-f]{40}", commit):
         raise DownloadError(f"--source {address}: {_endpoint()} names no commit for this revision; try a full commit")
@@ -109,25 +90,25 @@ def commit_of(address: Address) -> str:
 
 
 def download(address: Address, commit: str, cache: Path) -> Snapshot:
-    """Fetch the files of the chosen configuration and splits into `cache`; what is there already is not fetched again.
+    """Download the files of the chosen configuration and splits into `cache`, except those that are there already.
 
     Raises:
-        DownloadError: the hub does not answer, refuses, or sends damaged files; what has arrived is kept.
-        RawDataError: no such configuration or split, or nothing there that can be read.
+        DownloadError: the hub does not respond, refuses, or sends damaged files; whole files are kept.
+        RawDataError: there is no such configuration or split, or nothing that can be read.
     """
     folder, names = cache / "files", cache / "names"
-    files = {file.name: file for file in _listing(address, commit)}
-    _fetch(address, commit, [files[name] for name in CARDS if name in files], folder)
-    _write_names(files, folder, names)
+    sizes = _file_sizes(address, commit)
+    _download_files(address, commit, CARDS & sizes.keys(), sizes, folder)
+    _write_names(sizes, folder, names)
     try:
         published = read_published(names, config=address.config)
         chosen = published.only(address.split)
-    except RawDataError as reason:
-        raise RawDataError(f"--source {address}: {str(reason).removeprefix(f'{names}: ')}") from None
-    wanted = {name for group in chosen.splits.values() for name in group}
+    except RawDataError as error:
+        raise RawDataError(f"--source {address}: {str(error).removeprefix(f'{names}: ')}") from None
+    files = {name for group in chosen.splits.values() for name in group}
     if published.layout == AUDIOFOLDER:
-        wanted |= {name for name in files if PurePosixPath(name).name in (METADATA, JSON_METADATA)}
-    _fetch(address, commit, [file for file in files.values() if file.name in wanted], folder)
+        files |= {name for name in sizes if PurePosixPath(name).name in (METADATA, JSON_METADATA)}
+    _download_files(address, commit, files, sizes, folder)
     return Snapshot(folder, published, chosen)
 
 
@@ -136,155 +117,126 @@ def write(snapshot: Snapshot, folder: Path, data: Audio) -> None:
     arrange_published(snapshot.folder, snapshot.published, snapshot.chosen, folder, data)
 
 
-# --- the hub ----------------------------------------------------------------------------------------------------------
-
-
 def _endpoint() -> str:
     from huggingface_hub import constants
 
     return os.environ.get("HF_ENDPOINT", constants.ENDPOINT).rstrip("/")  # the client reads it when imported only
 
 
-def _listing(address: Address, commit: str) -> list[RemoteFile]:
+def _file_sizes(address: Address, commit: str) -> dict[str, int]:
+    """The size in bytes of every file in the repository, by its name."""
     from huggingface_hub import HfApi, RepoFile
 
     api = HfApi(endpoint=_endpoint())
-    with _explained(address):
+    with _one_sentence(address):
         entries = list(api.list_repo_tree(address.repository, recursive=True, revision=commit, repo_type="dataset"))
-    files = []
-    for entry in entries:
-        if not isinstance(entry, RepoFile):
-            continue
-        if any(part in ("", ".", "..") for part in entry.path.split("/")) or "\0" in entry.path:
-            raise DownloadError(f"--source {address}: file {entry.path!r} would land outside the folder")
-        algorithm, digest = ("sha256", entry.lfs.sha256) if entry.lfs else ("git", entry.blob_id)
-        files.append(RemoteFile(entry.path, entry.size, algorithm, digest))
-    return files
+    sizes = {entry.path: entry.size for entry in entries if isinstance(entry, RepoFile)}
+    for name in sizes:
+        if any(part in ("", ".", "..") for part in name.split("/")) or "\0" in name:
+            raise DownloadError(f"--source {address}: file {name!r} would land outside the folder")
+    return sizes
 
 
-def _write_names(files: Iterable[str], folder: Path, names: Path) -> None:
-    """Empty files of all names, and the cards in full: enough to tell splits, and nothing has been fetched yet."""
+def _write_names(files: Mapping[str, int], folder: Path, names: Path) -> None:
+    """Write empty files of all names, and the cards in full: enough to find the splits before any data is there."""
     shutil.rmtree(names, ignore_errors=True)
     for name in files:
         (names / name).parent.mkdir(parents=True, exist_ok=True)
         if name not in CARDS:
             (names / name).touch()
-        elif name != README or (folder / name).read_bytes().startswith(b"---"):  # one without settings is warned of
+        elif name != README or (folder / name).read_bytes().startswith(b"---"):  # `datasets` warns of one without
             shutil.copyfile(folder / name, names / name)
 
 
-def _fetch(address: Address, commit: str, files: list[RemoteFile], folder: Path) -> None:
-    missing = [file for file in files if not (folder / file.name).is_file()]
-    if not missing:
+def _download_files(address: Address, commit: str, files: set[str], sizes: Mapping[str, int], folder: Path) -> None:
+    """Download those of `files` that are missing in `folder`, and compare all with the published hashes."""
+    from huggingface_hub import HfApi
+
+    if not files:
         return
-    from huggingface_hub.utils.tqdm import disable_progress_bars
-
-    disable_progress_bars("huggingface_hub.http_get")  # the bar below tells
-    total = sum(file.size for file in missing) // MEGABYTE
-    with ProgressBar("ingest: megabytes", max(total, 1)) as bar, ThreadPoolExecutor(PARALLEL) as pool:
-        count = _Count(bar)
-        for _ in pool.map(lambda file: _fetch_file(address, commit, file, folder, count), missing):
-            pass  # the first that fails ends it; those that have not begun are not begun
-
-
-def _fetch_file(address: Address, commit: str, file: RemoteFile, folder: Path, count: "_Count") -> None:
-    from huggingface_hub import get_token, hf_hub_url
-    from huggingface_hub.file_download import http_get
-
-    target = folder / file.name
-    partial = target.with_name(f".{target.name}.part")  # hidden: never taken for a file of the data set
-    target.parent.mkdir(parents=True, exist_ok=True)
-    have = partial.stat().st_size if partial.exists() else 0
-    if have > file.size:
-        partial.unlink()
-        have = 0
-    count.add(have)
-    url = hf_hub_url(address.repository, file.name, repo_type="dataset", revision=commit, endpoint=_endpoint())
-    token = get_token()
-    headers = {"Accept-Encoding": "identity"}  # part of a compressed file could not be continued
-    headers |= {"Authorization": f"Bearer {token}"} if token else {}
-    with _explained(address, kept=partial), io.BufferedWriter(_CountedFile(partial, count)) as stream:
-        http_get(url, stream, resume_size=have, headers=headers, expected_size=file.size)
-    if _digest(partial, file.algorithm) != file.digest:
-        partial.unlink()
+    for unfinished in folder.rglob("*.incomplete"):  # of a killed run: the client never continues it
+        unfinished.unlink()
+    missing = [name for name in files if not (folder / name).is_file()]
+    others = [name for name in sizes if name not in files]
+    is_few = len(missing) < len(others)  # every pattern is compared with every name
+    where: dict[str, Any] = {"repo_type": "dataset", "revision": commit, "local_dir": folder}
+    api = HfApi(endpoint=_endpoint())
+    with _one_sentence(address):
+        if missing:
+            with MegabyteBar("ingest", sum(sizes[name] for name in missing)) as bar:
+                api.snapshot_download(
+                    address.repository,
+                    **where,
+                    allow_patterns=[glob.escape(name) for name in missing] if is_few else None,
+                    ignore_patterns=None if is_few else [glob.escape(name) for name in others],
+                    tqdm_class=_forwarding_to(bar),
+                )
+        damaged = api.verify_repo_checksums(address.repository, **where).mismatches
+    for mismatch in damaged:
+        (folder / mismatch["path"]).unlink()
+    if damaged:
         raise DownloadError(
-            f"--source {address}: {file.name} arrived damaged (its {file.algorithm} hash is not the published one) and "
-            "was deleted; repeat the command"
+            f"--source {address}: {damaged[0]['path']} arrived damaged (its {damaged[0]['algorithm']} hash is not the "
+            "published one) and was deleted; repeat the command"
         )
-    partial.replace(target)
 
 
-class _Count:
-    """Bytes of all threads into whole megabytes of one bar."""
+def _forwarding_to(bar: MegabyteBar) -> type[Any]:
+    """The class of bars for `snapshot_download`: silent ones, of which the one for bytes written advances `bar`."""
+    from huggingface_hub.utils.tqdm import tqdm
 
-    def __init__(self, bar: ProgressBar) -> None:
-        self._meter, self._bytes, self._lock = bar, 0, threading.Lock()
+    class Forwarding(tqdm):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            self.counts_bytes = options.get("name") == "huggingface_hub.snapshot_download"  # others: received, files
+            super().__init__(*args, **options | {"disable": True})  # type: ignore[no-untyped-call]
 
-    def add(self, count: int) -> None:
-        with self._lock:
-            before, self._bytes = self._bytes // MEGABYTE, self._bytes + count
-            self._meter.advance(self._bytes // MEGABYTE - before)
+        def update(self, n: float | None = 1) -> None:
+            if self.counts_bytes:
+                bar.advance(int(n or 0))
 
-
-class _CountedFile(io.FileIO):
-    """A file that goes on at its end and counts what is written."""
-
-    def __init__(self, path: Path, count: _Count) -> None:
-        super().__init__(path, "ab")
-        self._count = count
-
-    def write(self, content: "ReadableBuffer", /) -> int:
-        written = super().write(content)
-        self._count.add(written)
-        return written
-
-
-def _digest(path: Path, algorithm: str) -> str:
-    if algorithm == "sha256":
-        return file_hash(path)
-    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)  # as git names a file
-    with path.open("rb") as stream:
-        while chunk := stream.read(MEGABYTE):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return Forwarding
 
 
 @contextlib.contextmanager
-def _explained(address: Address, *, kept: Path | None = None) -> Iterator[None]:
-    """The hub client's many errors as one sentence each."""
-    import httpx2  # what the client raises where there is no answer at all
+def _one_sentence(address: Address) -> Iterator[None]:
+    """The hub client's many errors as a DownloadError of one sentence each; those of the disk pass."""
+    import httpx2  # what the client raises where nothing responds
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        yield
+    except (httpx2.HTTPError, OSError, ValueError, RuntimeError) as error:  # RuntimeError: of Xet, HF's faster transfer
+        cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else error  # it wraps what is no file's
+        if isinstance(cause, OSError) and cause.errno is not None:
+            raise
+        raise DownloadError(f"--source {address}: {_cause(address, cause or error)}") from None
+
+
+def _cause(address: Address, error: BaseException) -> str:
+    """What happened and what to do now, as the rest of a sentence."""
     from huggingface_hub import errors
 
     page = f"{_endpoint()}/datasets/{address.repository}"
-    try:
-        yield
-    except errors.GatedRepoError:
-        reason = f"this data set asks for consent: give it on {page}, then set HF_TOKEN to a token of that account"
-    except errors.RepositoryNotFoundError:
-        reason = (
-            f"{page} is not there, or not for everybody: correct the name, or set HF_TOKEN to a token that may see it"
-        )
-    except errors.RevisionNotFoundError:
-        reason = f"{page} has no revision {address.revision!r}; give a branch, a tag or a full commit"
-    except errors.OfflineModeIsEnabled:
-        reason = "HF_HUB_OFFLINE is set; unset it, or give a folder as the source"
-    except errors.HfHubHTTPError as error:
-        status = error.response.status_code
-        advice = "it is in trouble, try again later" if status >= 500 or status == 429 else "is the address right?"
-        reason = f"{_endpoint()} answers {status}; {advice}"
-    except (httpx2.HTTPError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk's
-        reason = (
-            f"no connection to {_endpoint()} ({type(error).__name__}: {first_line(error)}); repeat the command, or "
-            f"fetch it elsewhere (hf download {address.repository} --repo-type dataset --revision {address.revision} "
-            "--local-dir FOLDER) and give that folder as the source"
-        )
-    except ValueError as error:  # a login page where JSON should be
-        reason = f"{_endpoint()} answers what makes no sense ({first_line(error)}); is a proxy in between?"
-    else:
-        return
-    what_is_kept = (
-        f". {kept.stat().st_size} bytes of {kept.name} are kept" if kept is not None and kept.exists() else ""
-    )
-    raise DownloadError(f"--source {address}: {reason}{what_is_kept}")
+    match error:
+        case errors.GatedRepoError():
+            cause = f"this data set asks for consent: give it on {page}, then set HF_TOKEN to a token of that account"
+        case errors.RepositoryNotFoundError():
+            advice = "correct the name, or set HF_TOKEN to a token that may see it"
+            cause = f"{page} is not there, or not for everybody: {advice}"
+        case errors.RevisionNotFoundError():
+            cause = f"{page} has no revision {address.revision!r}; give a branch, a tag or a full commit"
+        case errors.OfflineModeIsEnabled():
+            cause = "HF_HUB_OFFLINE is set; unset it, or give a folder as the source"
+        case errors.HfHubHTTPError():
+            status = error.response.status_code
+            advice = "it is in trouble, try again later" if status >= 500 or status == 429 else "is the address right?"
+            cause = f"{_endpoint()} answers {status}; {advice}"
+        case ValueError():  # a login page where JSON should be
+            cause = f"{_endpoint()} answers what makes no sense ({first_line(error)}); is a proxy in between?"
+        case _:
+            cause = (
+                f"no connection to {_endpoint()} ({type(error).__name__}: {first_line(error)}); repeat the command, or "
+                f"download it elsewhere (hf download {address.repository} --repo-type dataset --revision "
+                f"{address.revision} --local-dir FOLDER) and give that folder as the source"
+            )
+    return cause

@@ -1,4 +1,4 @@
-"""Drawn birds in exactly the Caltech layout: a small data set that every machine can make, byte for byte the same.
+"""Synthetic birds in exactly the Caltech layout: a small data set that every machine can make, byte for byte the same.
 
 It holds what makes the real set hard: grey images, boxes that reach past the edge, boxes that are not square, and
 several poses, sizes and backgrounds for each species.
@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from linnet.data.layouts.caltech import FOLDER, Box, Index, Record, write_index
+from linnet.data.layouts.base import Box, ImageIndex, ImageRecord
+from linnet.data.layouts.caltech import FOLDER, write_index
 
 SPECIES = (
     "Ruby_Linnet",
@@ -22,6 +23,7 @@ SPECIES = (
     "Azure_Kingfisher",
     "Amber_Oriole",
 )
+LAYOUT = "caltech"  # data.layout of recipes for them
 VERSION = 1  # one more for every change of what is drawn; a test knows the content of each version
 PICTURES_PER_SPECIES = 100
 GREY_EVERY = 47  # about as rare as in the original
@@ -44,9 +46,10 @@ def make_birds(folder: Path, *, per_species: int = PICTURES_PER_SPECIES, seed: i
             if image_id % GREY_EVERY == 0:
                 image = image.convert("L")
             name = f"{class_name}/{SPECIES[label]}_{place + 1:04d}.jpg"
-            image.save(base / "images" / name, quality=90)
-            records.append(Record(image_id, name, box, label, official_train=bool(place % 2)))
-    write_index(base, Index(tuple(records), class_names))
+            path = base / "images" / name
+            image.save(path, quality=90)
+            records.append(ImageRecord(image_id, name, path, box, label, "train" if place % 2 else "test"))
+    write_index(base, ImageIndex(tuple(records), class_names))
 
 
 def draw_bird(rng: np.random.Generator, label: int) -> tuple[Image.Image, Box]:

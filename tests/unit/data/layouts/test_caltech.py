@@ -4,17 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from linnet.data.layouts.caltech import (
-    FOLDER,
-    INDEX_FILES,
-    Box,
-    Index,
-    Record,
-    find_folder,
-    image_path,
-    read_index,
-    write_index,
-)
+from linnet.data.layouts.base import Box, ImageIndex, ImageRecord
+from linnet.data.layouts.caltech import FOLDER, INDEX_FILES, find_folder, read_index, write_index
 from linnet.data.raw import RawDataError
 
 TEXTS = {
@@ -24,10 +15,15 @@ TEXTS = {
     "classes.txt": "1 001.Linnet\n2 002.Wren\n4 004.Finch\n",
     "train_test_split.txt": "2 0\n7 1\n",
 }
-RECORDS = (
-    Record(2, "002.Wren/b c.jpg", Box(1.0, 2.0, 30.0, 40.0), label=1, official_train=False),
-    Record(7, "001.Linnet/a.jpg", Box(60.0, 27.5, 325.0, 304.0), label=0, official_train=True),
-)
+
+
+def records(folder: Path) -> tuple[ImageRecord, ...]:
+    names = ("002.Wren/b c.jpg", "001.Linnet/a.jpg")
+    paths = [folder / "images" / name for name in names]
+    return (
+        ImageRecord(2, names[0], paths[0], Box(1.0, 2.0, 30.0, 40.0), label=1, official_split="test"),
+        ImageRecord(7, names[1], paths[1], Box(60.0, 27.5, 325.0, 304.0), label=0, official_split="train"),
+    )
 
 
 @pytest.fixture
@@ -48,7 +44,7 @@ def error_of(raw: Path, name: str, text: str) -> str:
 
 def test_the_official_layout_is_read(raw: Path) -> None:
     index = read_index(raw)
-    assert index.records == RECORDS
+    assert index.records == records(raw / FOLDER)
     assert index.class_names == ("001.Linnet", "002.Wren", "", "004.Finch")  # labels keep their places
     assert read_index(raw / FOLDER) == index
 
@@ -62,7 +58,7 @@ def test_line_order_ends_and_blank_lines_do_not_matter(raw: Path) -> None:
 
 def test_an_index_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
-    index = Index(RECORDS, ("001.Linnet", "002.Wren"))
+    index = ImageIndex(records(tmp_path), ("001.Linnet", "002.Wren"))
     write_index(tmp_path, index)
     assert (tmp_path / "bounding_boxes.txt").read_text() == TEXTS["bounding_boxes.txt"]
     assert read_index(tmp_path) == index
@@ -120,12 +116,17 @@ def test_a_folder_that_is_none_of_it(raw: Path, tmp_path: Path) -> None:
         read_index(tmp_path / "elsewhere")
 
 
+def path_of(raw: Path, name: str) -> Path | None:
+    """Where the second image lies when it is called `name`."""
+    (raw / FOLDER / "images.txt").write_text(f"2 b.jpg\n7 {name}\n")
+    return read_index(raw).records[1].path
+
+
 @pytest.mark.parametrize("name", ["../secret.jpg", "a/../../secret.jpg", "/etc/passwd", ".."])
-def test_a_name_that_points_out_of_the_folder_has_no_path(name: str) -> None:
-    assert image_path(Path("raw"), Record(1, name, Box(0, 0, 1, 1), 0, official_train=True)) is None
+def test_a_name_that_points_out_of_the_folder_has_no_path(raw: Path, name: str) -> None:
+    assert path_of(raw, name) is None
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "001.Linnet/a b.jpg", "..a/b..jpg"])
-def test_any_other_name_lies_below_the_images(name: str) -> None:
-    record = Record(1, name, Box(0, 0, 1, 1), 0, official_train=True)
-    assert image_path(Path("raw"), record) == Path("raw/images") / name
+def test_any_other_name_lies_below_the_images(raw: Path, name: str) -> None:
+    assert path_of(raw, name) == raw / FOLDER / "images" / name

@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from huggingface_hub import constants
 
 from linnet.data.layouts.audio_folder import read_recordings
 from linnet.data.layouts.gathering import arrange
@@ -120,11 +119,13 @@ def test_what_is_no_address_is_taught(source: str) -> None:
 
 
 def test_a_revision_must_be_given() -> None:
-    with pytest.raises(RawDataError, match=r"hf:a/b: no revision; give .*without it nobody could bring the same data"):
+    with pytest.raises(
+        RawDataError, match=r"hf:a/b: no revision; give .*without it nobody could download the same data"
+    ):
         parse("hf:a/b")
 
 
-def test_a_full_commit_is_not_asked_for(hub: Hub) -> None:
+def test_a_full_commit_needs_no_request(hub: Hub) -> None:
     assert hub_source.commit_of(parse(f"hf:nobody/nothing@{'0' * 40}")) == "0" * 40
     assert hub.requests == []
 
@@ -184,7 +185,7 @@ configs:
     hub.files = {"README.md": card.encode(), "whole.parquet": b"never asked for", "notes/data.txt": b""}
     hub.files |= {"small/a.parquet": parquet([row(0)]), "small/b.parquet": parquet([row(1)])}
     folder = fetch(f"hf:{REPOSITORY}@v1#small:test", tmp_path / "out", tmp_path / "cache")
-    assert hub.fetched == [("README.md", ""), ("small/b.parquet", "")]
+    assert hub.downloaded == ["README.md", "small/b.parquet"]
     assert [line["year"] for line in table(folder)] == ["1991"]
     assert "split" not in table(folder)[0]
     with pytest.raises(
@@ -321,13 +322,13 @@ def test_an_audiofolder_with_metadata_in_each_split(hub: Hub, tmp_path: Path) ->
         ("train/sub/2.wav", ("c",), "train"),
     ]
     assert [(folder / recording.file_name).read_bytes() for recording in recordings] == [wav(3), wav(1), wav(2)]
-    before = len(hub.fetched)
+    before = len(hub.downloaded)
     only = fetch(f"hf:{REPOSITORY}@main:train", tmp_path / "train", tmp_path / "other", SOUND)
     assert [recording.file_name for recording in read_recordings(only, SOUND).recordings] == [
         "train/1.wav",
         "train/sub/2.wav",
     ]
-    assert ("test/1.wav", "") not in hub.fetched[before:]
+    assert "test/1.wav" not in hub.downloaded[before:]
 
 
 def test_an_audiofolder_with_metadata_at_the_top_is_taken_as_it_is(hub: Hub, tmp_path: Path) -> None:
@@ -350,26 +351,41 @@ def test_data_in_another_form(hub: Hub, tmp_path: Path) -> None:
 # --- when the hub does not do as it should ----------------------------------------------------------------------------
 
 
-def test_a_broken_download_goes_on_where_it_ended(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client would begin the file again: it forgets unfinished files when it ends."""
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 16_384)  # it writes whole chunks, of ten megabytes
-    content = parquet([row(0) | {"audio": {"bytes": wav(0, samples=60_000), "path": ""}}])
-    hub.files = {"a.parquet": content}
+def test_a_broken_download_begins_the_file_again_and_keeps_the_others(hub: Hub, tmp_path: Path) -> None:
+    content = parquet([row(1) | {"audio": {"bytes": wav(1, samples=60_000), "path": ""}}])
+    hub.files = {"test.parquet": parquet([row(0)]), "train.parquet": content}
+    fetch(f"hf:{REPOSITORY}@main:test", tmp_path / "test", tmp_path / "cache")
     hub.bytes_until_break = 70_000
-    with pytest.raises(
-        DownloadError, match=r"answers 503; .*try again later\. (\d+) bytes of \.a\.parquet\.part are kept"
-    ):
+    with pytest.raises(DownloadError, match=r"answers 503; it is in trouble, try again later$"):
         fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache")
-    kept = (tmp_path / "cache" / "files" / ".a.parquet.part").read_bytes()
-    assert len(kept) == 70_000 // 16_384 * 16_384
-    assert content.startswith(kept)
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "cache" / "files" / ".cache" / "huggingface" / "download" / "x.incomplete").touch()  # of a killed run
     hub.bytes_until_break = -1
+    hub.requests.clear()
     folder = fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache")
-    assert hub.fetched[-1] == ("a.parquet", f"bytes={len(kept)}-")
-    assert (folder / "audio" / "0000000.wav").read_bytes() == wav(0, samples=60_000)
+    assert hub.downloaded == ["train.parquet"]
+    assert (folder / "audio" / "0000000.wav").read_bytes() == wav(1, samples=60_000)
+    assert not list((tmp_path / "cache").rglob("*.incomplete"))
     hub.requests.clear()
     hub_source.download(parse(f"hf:{REPOSITORY}@main"), COMMIT, tmp_path / "cache")
-    assert hub.fetched == []  # what is whole is not fetched again
+    assert hub.downloaded == []  # what is whole is not downloaded again
+
+
+def test_the_progress_is_told_in_megabytes(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    audio = [{"bytes": np.random.default_rng(number).bytes(1_500_000), "path": ""} for number in range(3)]
+    hub.files = {f"{number}.parquet": parquet([row(0) | {"audio": one}]) for number, one in enumerate(audio)}
+    fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache")
+    assert capsys.readouterr().err.startswith("ingest: megabytes: 5/5, ")
+
+
+def test_names_with_wildcards_mean_themselves(hub: Hub, tmp_path: Path) -> None:
+    hub.files = {name: wav(number) for number, name in enumerate(("train/[a]*.wav", "train/a.wav", "test/?.wav"))}
+    data = SOUND.model_copy(update={"labels_column": ""})
+    folder = fetch(f"hf:{REPOSITORY}@main:test", tmp_path / "out", tmp_path / "cache", data)
+    assert hub.downloaded == ["test/?.wav"]
+    assert (folder / "test" / "?.wav").read_bytes() == wav(2)
+    fetch(f"hf:{REPOSITORY}@main", tmp_path / "all", tmp_path / "cache", data)
+    assert sorted(hub.downloaded[1:]) == ["train/[a]*.wav", "train/a.wav"]
 
 
 @pytest.mark.parametrize("name", ["README.md", "a.parquet"])  # git's sha1 and sha256
@@ -378,7 +394,7 @@ def test_a_damaged_file_is_not_kept(hub: Hub, tmp_path: Path, name: str) -> None
     hub.damaged = name
     with pytest.raises(DownloadError, match=rf"{name} arrived damaged .* was deleted; repeat the command"):
         fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache")
-    assert not [path.name for path in (tmp_path / "cache" / "files").rglob(f"{name}*")]
+    assert not (tmp_path / "cache" / "files" / name).exists()
     hub.damaged = ""
     assert len(table(fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache"))) == 1
 
@@ -414,7 +430,7 @@ def test_a_refusal_is_one_sentence(
     assert "hf_of_the_test" not in str(caught.value)
 
 
-def test_the_token_is_brought_with_every_request(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_is_sent_with_every_request(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.files = {"a.parquet": parquet([row(0)])}
     hub.token = "hf_of_the_test"
     fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache")

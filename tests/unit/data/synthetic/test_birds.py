@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from linnet.data.layouts.caltech import FOLDER, Record, read_index
+from linnet.data.layouts.base import Box, ImageRecord
+from linnet.data.layouts.caltech import FOLDER, read_index
 from linnet.data.synthetic.birds import GREY_EVERY, SPECIES, VERSION, draw_bird, make_birds
 from linnet.hashes import folder_hash
 
@@ -20,10 +21,15 @@ def birds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def image_of(birds: Path, record: Record) -> Image.Image:
+def image_of(birds: Path, record: ImageRecord) -> Image.Image:
     with Image.open(birds / FOLDER / "images" / record.name) as image:
         image.load()
         return image
+
+
+def box_of(record: ImageRecord) -> Box:
+    assert record.box is not None
+    return record.box
 
 
 def test_each_version_has_one_content(tmp_path: Path) -> None:
@@ -46,7 +52,7 @@ def test_the_index_lists_every_image_of_every_species(birds: Path) -> None:
     assert index.class_names == tuple(f"{place:03d}.{name}" for place, name in enumerate(SPECIES, start=1))
     assert np.bincount([record.label for record in index.records]).tolist() == [PER_SPECIES] * len(SPECIES)
     assert all(record.name.startswith(index.class_names[record.label] + "/") for record in index.records)
-    assert sum(record.official_train for record in index.records) == len(index.records) // 2
+    assert sum(record.official_split == "train" for record in index.records) == len(index.records) // 2
     files = {path.relative_to(birds / FOLDER / "images").as_posix() for path in birds.rglob("*.jpg")}
     assert files == {record.name for record in index.records}
 
@@ -61,7 +67,7 @@ def test_boxes_have_area_touch_their_image_and_some_reach_past_its_edge(birds: P
     past_edge = 0
     aspects = []
     for record in read_index(birds).records:
-        box, (width, height) = record.box, image_of(birds, record).size
+        box, (width, height) = box_of(record), image_of(birds, record).size
         assert min(box.width, box.height) > 8
         assert box.left < width
         assert box.top < height
@@ -96,7 +102,7 @@ def test_species_differ_in_colour(birds: Path) -> None:
     """The middle of the box tells the species: nearest mean colour is right far more often than one in eight."""
     centres, labels = [], []
     for record in read_index(birds).records:
-        box, image = record.box, image_of(birds, record).convert("RGB")
+        box, image = box_of(record), image_of(birds, record).convert("RGB")
         middle = (
             box.left + box.width * 0.3,
             box.top + box.height * 0.3,

@@ -1,0 +1,103 @@
+"""What ingest and preprocess need to know of a layout: how the files of a raw data set lie in their folder."""
+
+import stat
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from linnet.artifacts import Raw
+from linnet.data.sources.archive import unpack
+from linnet.files import copy_folder
+
+SplitName = Literal["", "train", "test"]  # "" where the data set does not say
+
+
+class LayoutReader(ABC):
+    """One layout. Methods raise RawDataError for folders that are not in it; the message says what to do."""
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """Settings of the recipe that change how the raw folder is written; a folder made with others is not current."""
+        return {}
+
+    @abstractmethod
+    def verify(self, raw: Path) -> None:
+        """Raise RawDataError unless `raw` is in this layout."""
+
+    def check(self, source: Path) -> None:
+        """Raise RawDataError if `copy` could make nothing of the folder `source`, as far as names and indices tell."""
+        self.verify(source)
+
+    def copy(self, source: Path, raw: Path) -> None:
+        """Write what the folder `source` holds into the empty folder `raw`, in this layout."""
+        copy_folder(source, raw, leave_out=(Raw.source,))
+        for path in raw.rglob("*"):
+            path.chmod(path.stat().st_mode | stat.S_IWUSR)  # a read-only source must not make a read-only copy
+
+    def unpack(self, archive: Path, raw: Path, *, advance: Callable[[int], None]) -> None:
+        """Write what an archive holds into the empty folder `raw`, in this layout.
+
+        Args:
+            advance: called with 1 after each member of the archive.
+
+        Raises:
+            ArchiveError: the archive is damaged or hostile.
+        """
+        unpack(archive, raw, advance=advance)
+
+    @abstractmethod
+    def describe(self, raw: Path) -> list[str]:
+        """Lines for people: what `raw` holds, and what is odd about it."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """A bounding box in pixels; the origin is the image's top left corner."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image that the data set lists. Its file may still be missing or damaged."""
+
+    image_id: int
+    name: str  # for people: in messages, the manifest and rejected.csv
+    path: Path | None  # of its file; None where its name points out of the data set's folder
+    box: Box | None  # None: the largest square in the middle of the image
+    label: int  # 0-based class
+    official_split: SplitName
+
+
+@dataclass(frozen=True)
+class ImageIndex:
+    """All records in the order of their ids, and the class names by label."""
+
+    records: tuple[ImageRecord, ...]
+    class_names: tuple[str, ...]
+
+
+class ImageLayoutReader(LayoutReader):
+    """A layout of images: `read_index` is all that a new one must have."""
+
+    @abstractmethod
+    def read_index(self, raw: Path) -> ImageIndex:
+        """The images that the data set in `raw` lists, in an order that depends on their names alone.
+
+        Raises:
+            RawDataError: `raw` is not in this layout; the message names the file and the line.
+        """
+
+    def verify(self, raw: Path) -> None:
+        """Raise RawDataError unless the index can be read."""
+        self.read_index(raw)
+
+    def describe(self, raw: Path) -> list[str]:
+        """How many images and classes there are."""
+        records = self.read_index(raw).records
+        return [f"{len(records)} images of {len({record.label for record in records})} classes"]

@@ -1,0 +1,90 @@
+"""metrics.json: what evaluate measured, as typed values for all who read it. Imports no torch."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from linnet.artifacts import Report
+from linnet.files import ArtifactError, read_json, write_json
+
+
+class _Result(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Interval(_Result):
+    """A 95 % interval."""
+
+    low: float
+    high: float
+
+
+class Context(_Result):
+    """The same distance of other sets of examples, to read a score by."""
+
+    untrained: float  # samples of the network before training
+    noise: float  # Gaussian noise with the data's mean and scale
+    real: float  # real examples of the split that is not the reference
+
+
+class Comparison(_Result):
+    """A score of the restoration of clean examples, beside what needs no model."""
+
+    restored: float
+    baseline: float
+    observed: float
+
+
+class Memorization(_Result):
+    """Median distances to the nearest training example."""
+
+    sample_median: float
+    real_median: float  # of held-out real examples
+
+
+class Reference(_Result):
+    """What the samples were compared with, and what made it."""
+
+    split: str
+    count: int
+    data_hash: str
+    raw_hash: str
+    code_hash: str
+
+
+class Metrics(_Result):
+    """All that evaluate measured; distances by their names, restorations by degradation and metric."""
+
+    scores: dict[str, float]
+    intervals: dict[str, Interval]
+    context: dict[str, Context]
+    protocols: dict[str, str]  # scores with different protocols do not compare
+    counts: dict[str, int]  # of the examples or segments in each set
+    restoration: dict[str, dict[str, Comparison]]
+    memorization: Memorization
+    reference: Reference
+
+    def save(self, report: Path) -> None:
+        """Write metrics.json into the folder `report`."""
+        write_json(report / Report.metrics, self.model_dump())
+
+    @classmethod
+    def load(cls, report: Path) -> Self:
+        """Read metrics.json of the folder `report`.
+
+        Raises:
+            ArtifactError: it is missing, damaged, or of another version of linnet.
+        """
+        path = report / Report.metrics
+        values = read_json(path, made_by="evaluate")
+        try:
+            return cls.model_validate(values)
+        except ValidationError as mistakes:
+            mistake = mistakes.errors()[0]
+            key = ".".join(map(str, mistake["loc"]))
+            what = f"has no '{key}'" if mistake["type"] == "missing" else f"has an odd '{key}' ({mistake['msg']})"
+            raise ArtifactError(
+                f"{path} {what}: another version of linnet made it, or somebody changed it; delete its folder and run "
+                "`linnet evaluate` again"
+            ) from None

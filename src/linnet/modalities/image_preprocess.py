@@ -1,0 +1,174 @@
+"""Images in their raw layout become arrays of squares, a manifest, statistics and a summary."""
+
+import collections
+import itertools
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from linnet.artifacts import Dataset
+from linnet.data.arrays import ArrayWriter, ChannelStatistics
+from linnet.data.images import Crop, UnreadableFile, crop_square, read_crop
+from linnet.data.layouts.base import ImageIndex, ImageRecord
+from linnet.data.layouts.dispatch import image_layout_reader
+from linnet.data.splits import assign_splits
+from linnet.modalities.base import Preprocessed, Rejected
+from linnet.modalities.pool import OrderedPool
+from linnet.modalities.statistics import ImageStatistics
+from linnet.modalities.summary import ImageSummary
+from linnet.progress import ProgressBar
+from linnet.recipe import Images
+
+CHUNK = 32  # images a task: few enough to keep all cores busy to the end, enough to hide the hand-over
+
+
+@dataclass
+class Counts:
+    """What is counted while the images pass by."""
+
+    channels: ChannelStatistics = field(default_factory=lambda: ChannelStatistics(3))  # of training images
+    train_classes: collections.Counter[int] = field(default_factory=collections.Counter)
+    classes: collections.Counter[int] = field(default_factory=collections.Counter)
+    sides: collections.Counter[int] = field(default_factory=collections.Counter)
+    aspects: collections.Counter[int] = field(default_factory=collections.Counter)
+    grey: int = 0
+    past_edge: int = 0
+    padded: int = 0
+
+    def add(self, record: ImageRecord, crop: Crop, *, is_train: bool) -> None:
+        """Count one image."""
+        box, (width, height) = crop.box, (crop.image_width, crop.image_height)
+        _, _, side = crop_square(box, width, height)
+        self.classes[record.label] += 1
+        self.sides[round(side)] += 1
+        self.aspects[round(8 * np.log2(box.width / box.height))] += 1
+        self.grey += bool(np.ptp(crop.pixels, axis=-1).max() == 0)
+        outside = box.left < 0 or box.top < 0 or box.left + box.width > width or box.top + box.height > height
+        self.past_edge += outside
+        self.padded += side > min(width, height)
+        if is_train:
+            self.channels.add(crop.pixels)
+            self.train_classes[record.label] += 1
+
+
+def preprocess(data: Images, *, raw: Path, folder: Path, workers: int) -> Preprocessed:
+    """Crop, resize and split the images below `raw` into arrays in `folder`. Raises RawDataError."""
+    index = image_layout_reader(data.layout).read_index(raw)
+    counts, rejected, sizes = _write_arrays(data, index, folder, workers)
+
+    def measure() -> tuple[ImageStatistics, ImageSummary]:
+        statistics = ImageStatistics(
+            size=data.image_size_pixels,
+            train_count=sizes["train"],
+            test_count=sizes["test"],
+            rejected_count=len(rejected),
+            mean=counts.channels.mean(),
+            std=counts.channels.std(),
+            class_names=list(index.class_names),
+            class_counts=[counts.train_classes[label] for label in range(len(index.class_names))],
+            grey_count=counts.grey,
+            past_edge_count=counts.past_edge,
+            padded_count=counts.padded,
+        )
+        summary = ImageSummary(
+            class_counts=dict(counts.classes), box_sides=dict(counts.sides), box_aspects=dict(counts.aspects)
+        )
+        return statistics, summary
+
+    return Preprocessed(len(index.records), sizes["train"], sizes["test"], rejected, measure)
+
+
+def _write_arrays(
+    data: Images, index: ImageIndex, folder: Path, workers: int
+) -> tuple[Counts, list[Rejected], dict[str, int]]:
+    """Write images, labels and manifest; returns also the number of examples in each split."""
+    size, records = data.image_size_pixels, index.records
+    splits = assign_splits(data.split, [r.official_split for r in records], [r.name for r in records])
+    counts, rejected = Counts(), list[Rejected]()
+    with ExitStack() as stack:
+        images, labels = {}, {}
+        for split in ("train", "test"):
+            images[split] = stack.enter_context(ArrayWriter(folder / Dataset.images(split), (size, size, 3), np.uint8))
+            labels[split] = stack.enter_context(ArrayWriter(folder / Dataset.labels(split), (), np.int64))
+        manifest = stack.enter_context(_Manifest(folder / Dataset.manifest))
+        tasks = [(records[i : i + CHUNK], size) for i in range(0, len(records), CHUNK)]
+        chunks = stack.enter_context(OrderedPool(_read_chunk, tasks, workers))
+        bar = stack.enter_context(ProgressBar("preprocess: images", len(records)))
+        crops = itertools.chain.from_iterable(chunks)
+        for record, split, crop in zip(records, splits, crops, strict=True):
+            bar.advance()
+            if isinstance(crop, str):
+                rejected.append(Rejected(record.image_id, record.name, crop))
+                continue
+            manifest.add(record, crop, split, images[split].count, index.class_names[record.label])
+            images[split].append(crop.pixels)
+            labels[split].append(np.array(record.label, dtype=np.int64))
+            counts.add(record, crop, is_train=split == "train")
+        return counts, rejected, {split: writer.count for split, writer in images.items()}
+
+
+def _read_chunk(records: Sequence[ImageRecord], size: int) -> list[Crop | str]:
+    """The crop of each image, or why there is none."""
+    return [_read_one(record, size) for record in records]
+
+
+def _read_one(record: ImageRecord, size: int) -> Crop | str:
+    if record.path is None:
+        return "name points out of the images folder"
+    try:
+        return read_crop(record.path, record.box, size)
+    except UnreadableFile as reason:
+        return str(reason)
+
+
+class _Manifest:
+    """manifest.parquet, written in batches."""
+
+    BATCH = 4096
+    SCHEMA = pa.schema(
+        [
+            ("image_id", pa.int64()),
+            ("name", pa.string()),
+            ("split", pa.string()),
+            ("row", pa.int64()),
+            ("label", pa.int64()),
+            ("class_name", pa.string()),
+            *((f"box_{side}", pa.float64()) for side in ("left", "top", "width", "height")),
+            ("image_width", pa.int64()),
+            ("image_height", pa.int64()),
+        ]
+    )
+
+    def __init__(self, path: Path) -> None:
+        self._writer = pq.ParquetWriter(path, self.SCHEMA)
+        self._rows: list[dict[str, Any]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def add(self, record: ImageRecord, crop: Crop, split: str, row: int, class_name: str) -> None:
+        """Add one image, which is number `row` of its split's array."""
+        self._rows.append(
+            {"image_id": record.image_id, "name": record.name, "split": split, "row": row, "label": record.label}
+            | {"class_name": class_name, "image_width": crop.image_width, "image_height": crop.image_height}
+            | {f"box_{side}": value for side, value in asdict(crop.box).items()}
+        )
+        if len(self._rows) == self.BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self.SCHEMA))
+        self._rows.clear()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._flush()
+        self._writer.close()

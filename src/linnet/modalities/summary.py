@@ -1,0 +1,23 @@
+"""What preprocess counts for people: summary.json in a dataset folder, which nothing but its page reads.
+
+Imports no torch.
+"""
+
+from linnet.modalities.statistics import StrictTable
+
+
+class ImageSummary(StrictTable):
+    """Of all images that could be read, train and test."""
+
+    class_counts: dict[int, int]  # images by label; classes without any are left out
+    box_sides: dict[int, int]  # images by the longer side of their box, in whole pixels
+    box_aspects: dict[int, int]  # images by log2(width / height) of their box, in eighths
+
+
+class AudioSummary(StrictTable):
+    """Of all recordings that could be read, train and test."""
+
+    durations: list[float]  # seconds
+
+
+Summary = ImageSummary | AudioSummary

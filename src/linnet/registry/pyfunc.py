@@ -1,0 +1,83 @@
+"""The model as MLflow stores and serves it: a pyfunc from code, with linnet's own source beside the weights."""
+
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, assert_never
+
+import linnet
+from linnet.artifacts import Report
+from linnet.files import write_text
+from linnet.recipe import Audio, ClassLabel, HuggingFaceTextEncoder, MultiLabel, Recipe, Text, Unconditional
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
+
+REQUIREMENTS = (
+    *("torch", "numpy", "pandas", "pillow", "pydantic", "tomlkit", "safetensors", "rich", "jinja2", "mlflow"),
+    *("pyarrow", "soundfile", "torchaudio", "torchmetrics"),
+)
+
+
+def log_model(recipe: Recipe, run_id: str, *, model: Path, report: Path) -> tuple[str, str]:
+    """Log the pyfunc in its training's run; (address, id) of what MLflow calls a logged model."""
+    import mlflow
+    import pandas as pd
+
+    signature, example = _signature(recipe)
+    package = Path(linnet.__file__).parent
+    with tempfile.TemporaryDirectory() as scratch, mlflow.start_run(run_id=run_id, log_system_metrics=False):
+        whole, sample = Path(scratch) / "recipe.json", Path(scratch) / "sample.json"
+        write_text(whole, recipe.model_dump_json(indent=2, by_alias=True) + "\n")
+        write_text(sample, recipe.sample.model_dump_json(indent=2) + "\n")
+        info = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(package / "serving.py"),
+            artifacts={
+                "model": str(model),
+                "metrics": str(report / Report.metrics),
+                "recipe": str(whole),
+                "sample": str(sample),
+            },
+            code_paths=[str(package)],
+            signature=signature,
+            input_example=pd.DataFrame([example]),
+            pip_requirements=[f"{name}=={version(name)}" for name in _requirements(recipe)],
+        )
+    return str(info.model_uri), str(info.model_id)
+
+
+def _requirements(recipe: Recipe) -> tuple[str, ...]:
+    section = recipe.conditioning
+    is_frozen = isinstance(section, Text) and isinstance(section.encoder, HuggingFaceTextEncoder)
+    return (*REQUIREMENTS, "transformers") if is_frozen else REQUIREMENTS
+
+
+def _signature(recipe: Recipe) -> "tuple[ModelSignature, dict[str, Any]]":
+    """(what serving.py takes and gives, an example input)."""
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import ColSpec, Schema, TensorSpec
+
+    fields: dict[str, tuple[Literal["long", "double", "string"], Any]]  # by name: type and example
+    fields = {"num_samples": ("long", 4), "seed": ("long", 0), "steps": ("long", 10)}
+    match recipe.conditioning:
+        case Unconditional():
+            conditions = []
+        case ClassLabel():
+            fields |= {"label": ("long", 0), "guidance": ("double", 2.0)}
+            conditions = ["label"]
+        case MultiLabel() | Text():
+            fields |= {"prompt": ("string", ""), "guidance": ("double", 1.0)}
+            conditions = ["prompt"]
+        case _:
+            assert_never(recipe.conditioning)
+    if is_audio := isinstance(recipe.data, Audio):
+        fields["seconds"] = ("double", 1.0)
+    inputs: list[ColSpec | TensorSpec] = [
+        ColSpec(kind, name, required=name == "num_samples") for name, (kind, _) in fields.items()
+    ]
+    outputs: list[ColSpec | TensorSpec] = [ColSpec("long", name) for name in ("request", "number")]
+    outputs += [ColSpec(fields[name][0], name) for name in conditions]
+    outputs.append(ColSpec("string", "flac" if is_audio else "png"))
+    example = {name: value for name, (_, value) in fields.items()}
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs)), example

@@ -1,0 +1,151 @@
+"""The versions of a registered model in MLflow: making one, and moving the aliases champion and challenger."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from linnet.artifacts import Model, git_commit, read_provenance
+from linnet.errors import LinnetError, first_line
+from linnet.recipe import GateSection, Recipe, section_hash
+from linnet.registry.gate import Candidate, Decision, decide
+from linnet.registry.pyfunc import log_model
+from linnet.tracking.client import GIT_COMMIT, RUN_KEY, connect, experiment_id, find_run, shown_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+CHALLENGER, CHAMPION = "challenger", "champion"
+DECISION, REASON = "linnet.gate.decision", "linnet.gate.reason"  # tags of a version
+AGAINST = "linnet.gate.against"  # tag: the version that was champion when the gate decided, "" for none
+PROMOTED, KEPT = "promoted", "kept as challenger"
+
+
+class RegistryError(LinnetError):
+    """The MLflow registry does not answer, or does not take the model."""
+
+
+@contextlib.contextmanager
+def open_registry(name: str) -> "Iterator[MlflowClient]":
+    """A client of the registry; its troubles with the model `name` become one sentence, a RegistryError."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield connect()
+    except (MlflowException, OSError) as reason:
+        raise RegistryError(
+            f"the MLflow registry at {shown_uri()} did not take {name}: {first_line(reason)}. Nothing is lost: "
+            "check MLFLOW_TRACKING_URI and the server, then repeat the command."
+        ) from None
+
+
+def all_versions(client: "MlflowClient", name: str) -> "list[ModelVersion]":
+    """All versions of the registered model `name`; none where there is no such model."""
+    return list(client.search_model_versions(f"name = '{name}'"))
+
+
+def version_with_alias(client: "MlflowClient", name: str, alias: str) -> "ModelVersion | None":
+    """The version that carries `alias`, if the model and the alias exist."""
+    for entry in client.search_registered_models(f"name = '{name}'"):
+        aliases = client.get_registered_model(entry.name).aliases
+        if alias in aliases:
+            return client.get_model_version(name, aliases[alias])
+    return None
+
+
+def find_or_create(
+    client: "MlflowClient", recipe: Recipe, key: str, *, model: Path, report: Path, metrics: dict[str, Any]
+) -> "ModelVersion":
+    """The version of exactly this model and report, found again or made with all its tags at once."""
+    name = recipe.register_.model_name
+    if found := [entry for entry in all_versions(client, name) if entry.tags.get(RUN_KEY) == key]:
+        return found[0]
+    model_key = read_provenance(model, made_by="train")["input_hash"]
+    run_id = find_run(client, model_key)
+    if run_id is None:  # trained with tracking off
+        run_tags = {RUN_KEY: model_key}
+        run_id = client.create_run(experiment_id(client), run_name=recipe.name, tags=run_tags).info.run_id
+    uri, model_id = log_model(recipe, run_id, model=model, report=report)
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name, description=f"By linnet, recipe {recipe.name}")
+    try:
+        known_tags = client.get_run(run_id).data.tags
+        commit = known_tags[GIT_COMMIT] if GIT_COMMIT in known_tags else git_commit()
+        tags = _tags(recipe, key, model, metrics, commit)
+        return client.create_model_version(name, uri, run_id=run_id, tags=tags, model_id=model_id)
+    finally:
+        client.set_terminated(run_id, "FINISHED")
+
+
+def _tags(recipe: Recipe, key: str, model: Path, metrics: dict[str, Any], commit: str) -> dict[str, str]:
+    provenance = read_provenance(model, made_by="train")
+    return {
+        RUN_KEY: key,
+        "linnet.recipe": recipe.name,
+        "linnet.recipe_hash": section_hash(recipe),
+        "linnet.training_recipe_hash": provenance["recipe_hash"],
+        "linnet.data_hash": provenance["inputs"]["dataset"],
+        "linnet.raw_hash": metrics["reference"]["raw_hash"],
+        "linnet.code_hash": metrics["reference"]["code_hash"],
+        GIT_COMMIT: commit,
+        "linnet.weights_sha256": Model.content_hash(model),
+        "linnet.reference_hash": metrics["reference"]["data_hash"],
+        "linnet.gate.metric": recipe.register_.gate.metric,
+        **{f"linnet.protocol.{name}": protocol for name, protocol in metrics["protocols"].items()},
+        **{f"linnet.noise_score.{name}": repr(values["noise"]) for name, values in metrics["context"].items()},
+        **{f"linnet.version.{library}": number for library, number in provenance["versions"].items()},
+        **{f"linnet.score.{name}": repr(value) for name, value in metrics["scores"].items()},
+    }
+
+
+def decide_once(client: "MlflowClient", name: str, entry: "ModelVersion", gate: GateSection) -> Decision:
+    """Decide, write the decision down, then move the aliases: a repeat after a kill carries the same decision out."""
+    champion = version_with_alias(client, name, CHAMPION)
+    decision = earlier_decision(entry, champion)
+    if decision is None:
+        decision = decide(gate, candidate_of(entry, gate), candidate_of(champion, gate) if champion else None)
+        word = PROMOTED if decision.promote else KEPT
+        against = str(champion.version) if champion else ""
+        for tag, value in ((AGAINST, against), (REASON, decision.reason), (DECISION, word)):
+            client.set_model_version_tag(name, entry.version, tag, value)
+    newest = max(int(known.version) for known in all_versions(client, name))
+    if int(entry.version) == newest:
+        client.set_registered_model_alias(name, CHALLENGER, entry.version)
+    if decision.promote:
+        client.set_registered_model_alias(name, CHAMPION, entry.version)
+    return decision
+
+
+def earlier_decision(entry: "ModelVersion", champion: "ModelVersion | None") -> Decision | None:
+    """The decision that was written down, if there was one; a promotion lasts until another version is promoted."""
+    tags = entry.tags
+    if DECISION not in tags:
+        return None
+    promote = tags[DECISION] == PROMOTED
+    undisturbed = (str(entry.version), tags.get(AGAINST, ""))
+    if promote and champion is not None and str(champion.version) not in undisturbed:
+        return Decision(False, f"version {champion.version} has become champion since this one was")
+    return Decision(promote, tags[REASON])
+
+
+def candidate_of(entry: "ModelVersion", gate: GateSection) -> Candidate:
+    """What the gate needs of a version; a version that has no such score cannot be compared."""
+    tags = entry.tags
+    if f"linnet.score.{gate.metric}" not in tags:
+        return Candidate(math.nan, math.nan, f"without {gate.metric}", tags["linnet.reference_hash"])
+    score, noise = (float(tags[f"linnet.{kind}.{gate.metric}"]) for kind in ("score", "noise_score"))
+    return Candidate(score, noise, tags[f"linnet.protocol.{gate.metric}"], tags["linnet.reference_hash"])
+
+
+def promote(client: "MlflowClient", name: str, number: int, reason: str) -> None:
+    """Make version `number` the champion by hand; the one it replaces is marked, so that no repeat brings it back."""
+    before = version_with_alias(client, name, CHAMPION)
+    if before is not None and int(before.version) != number:
+        words = f"replaced by version {number} by hand: {reason}"
+        client.set_model_version_tag(name, before.version, REASON, words)
+        client.set_model_version_tag(name, before.version, DECISION, KEPT)
+    client.set_model_version_tag(name, str(number), REASON, f"by hand: {reason}")
+    client.set_model_version_tag(name, str(number), DECISION, PROMOTED)
+    client.set_registered_model_alias(name, CHAMPION, str(number))

@@ -1,0 +1,105 @@
+"""The stages of the pipeline: what goes in, what comes out, and which code decides the result.
+
+The command line, the tasks, the hashes of results and the contract tests of `dvc.yaml` read this table. What is no part
+of it (pages, messages, progress, tracking, transport) may change without any stage running again.
+"""
+
+from linnet.hashes import Stage, code_hash, combined
+
+# What stages import and what never decides a result.
+NEVER_DECIDES = (
+    *("artifacts", "errors", "files", "hashes", "progress", "recipe.load", "recipe.recipe", "stages.table"),
+    *("launch", "registry", "reports", "storage", "tracking"),
+)
+_TRAINING_SECTIONS = ("data", "model", "conditioning", "diffusion", "train")
+_READING = tuple(  # of files: only for preprocess
+    f"modalities.{name}" for name in ("audio_preprocess", "image_preprocess", "pool", "summary")
+)
+_CODECS = ("modalities.audio_codec", "modalities.image_codec")
+_CONVERSION = tuple(f"data.layouts.{name}" for name in ("gathering", "parquet", "published"))  # only for ingest
+_NETWORK = (  # what rebuilds a trained network, and makes examples of what it says
+    *("audio", "data.arrays", "modalities", "models", *(f"recipe.{name}" for name in _TRAINING_SECTIONS)),
+    *("diffusion.objective", "diffusion.schedule", "diffusion.samplers", "diffusion.multidiffusion"),
+    "inference.diffusion_model",
+)
+_NO_PART_OF_SAMPLING = (*_READING, "models.published_weights")
+_TORCH = ("torch", "torchaudio", "numpy")
+
+INGEST = Stage(
+    "ingest",
+    sections=("data",),
+    inputs=(),
+    output="raw",
+    computes=("data", "audio.pcm"),
+    ignores=("data.arrays", "data.audio_files", "data.batches", "data.images", "data.splits"),
+    libraries=("numpy", "pillow", "pyarrow"),
+)
+PREPROCESS = Stage(
+    "preprocess",
+    sections=("data",),
+    inputs=("raw",),
+    output="dataset",
+    computes=(
+        *("audio.normalization", "audio.pcm", "audio.stft", "data", *_READING, "modalities.audio"),
+        *("modalities.base", "modalities.dispatch", "modalities.images", "modalities.statistics"),
+    ),
+    ignores=("data.batches", "data.sources", "data.synthetic", *_CONVERSION, *_CODECS),
+    libraries=(*_TORCH, "pillow", "pyarrow", "soundfile"),
+)
+TRAIN = Stage(
+    "train",
+    sections=_TRAINING_SECTIONS,
+    inputs=("dataset",),
+    output="model",
+    computes=(
+        *("audio", "data.arrays", "data.batches", "diffusion.objective", "diffusion.schedule"),
+        *("modalities", "models", "training"),
+    ),
+    ignores=("inference", "modalities.preview", *_READING, "audio.mel", "models.published_weights"),  # grids to look at
+    libraries=_TORCH,
+)
+SAMPLE = Stage(
+    "sample",
+    sections=("sample",),
+    inputs=("model",),
+    output="samples",
+    computes=_NETWORK,
+    ignores=("audio.mel", *_NO_PART_OF_SAMPLING),
+    libraries=(*_TORCH, "pillow", "soundfile"),
+)
+RESTORE = Stage(
+    "restore",
+    sections=("restore",),
+    inputs=("dataset", "model"),
+    output="restored",
+    computes=(*_NETWORK, "diffusion", "inference.baselines", "inference.degradations", "metrics.restoration"),
+    ignores=("audio.mel", *_NO_PART_OF_SAMPLING),
+    libraries=_TORCH,
+)
+EVALUATE = Stage(
+    "evaluate",
+    sections=("evaluate",),
+    inputs=("dataset", "model", "samples", "restored"),
+    output="report",
+    computes=(
+        *(*_NETWORK, "recipe.sample", "recipe.restore", "stages.sample", "metrics"),
+        *("inference.reference_sets", "inference.restoration_scores"),
+    ),
+    ignores=_NO_PART_OF_SAMPLING,
+    libraries=(*_TORCH, "torchmetrics", "torch-fidelity"),
+)
+REGISTER = Stage(
+    "register",
+    sections=("register",),
+    inputs=("model", "report"),
+    output="registration",
+    computes=(),
+    ignores=(),
+    libraries=(),
+)
+STAGES = (INGEST, PREPROCESS, TRAIN, SAMPLE, RESTORE, EVALUATE, REGISTER)
+
+
+def result_code_hash() -> str:
+    """The code of all stages that decide what a model is and how it scores."""
+    return combined(map(code_hash, (PREPROCESS, TRAIN, SAMPLE, RESTORE, EVALUATE)))

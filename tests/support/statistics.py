@@ -1,0 +1,18 @@
+"""Statistics of imaginary data sets, for tests that need a codec and no dataset."""
+
+from typing import Any
+
+from linnet.modalities.statistics import AudioStatistics, ImageStatistics, neutral_statistics
+from linnet.recipe import Audio
+from support.audio_section import SOUND
+from support.tiny import tiny_recipe
+
+
+def image_statistics(**fields: Any) -> ImageStatistics:
+    """Neutral ones with `fields` changed."""
+    return ImageStatistics.model_validate(neutral_statistics(tiny_recipe().data).model_dump() | fields)
+
+
+def audio_statistics(data: Audio = SOUND, **fields: Any) -> AudioStatistics:
+    """Neutral ones for the frequencies of `data`, with `fields` changed."""
+    return AudioStatistics.model_validate(neutral_statistics(data).model_dump() | fields)
