@@ -54,7 +54,8 @@ def image_of_decibels(
 
 def wav(waveform: NDArray[np.floating] | NDArray[np.int16], sample_rate_hz: int) -> bytes:
     """The bytes of a 16-bit WAV file with these samples [n]; what lies beyond -1 and 1 is clipped."""
-    samples = waveform if waveform.dtype == np.int16 else np.rint(np.clip(waveform, -1, 1) * FULL_SCALE).astype(np.int16)
+    is_pcm = waveform.dtype == np.int16
+    samples = waveform if is_pcm else np.rint(np.clip(waveform, -1, 1) * FULL_SCALE).astype(np.int16)
     stream = io.BytesIO()
     soundfile.write(stream, samples, sample_rate_hz, format="WAV", subtype="PCM_16")
     return stream.getvalue()

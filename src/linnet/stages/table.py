@@ -55,7 +55,7 @@ TRAIN = Stage(
         *("audio", "data.arrays", "data.batches", "diffusion.objective", "diffusion.schedule"),
         *("modalities", "models", "training"),
     ),
-    ignores=("inference", "modalities.preview", *_READING, "audio.mel", "models.published_weights"),  # grids to look at
+    ignores=("inference", *_READING, "audio.mel", "models.published_weights"),  # grids to look at
     libraries=_TORCH,
 )
 SAMPLE = Stage(

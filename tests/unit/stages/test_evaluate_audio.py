@@ -69,18 +69,18 @@ def test_scores_stand_with_their_context_and_protocol(either: Made, report: Path
         assert metrics.intervals[name].low < metrics.intervals[name].high
         assert len({metrics.scores[name], *vars(metrics.context[name]).values()}) == 4
         protocol = metrics.protocols[name]
-        assert f"12 samples against {either.statistics['test_count']} test" in protocol
+        assert f"12 samples against {either.statistics.test_count} test" in protocol
         assert "8000 Hz" in protocol
     assert metrics.reference.split == "test"
 
 
 def test_as_many_real_windows_as_the_samples_have_segments(music: Made, tmp_path: Path) -> None:
     """A tenth of a second is three windows of 30 ms; of 40 samples not all of the split's windows are enough."""
-    num_real = music.statistics["train_count"]
+    num_real = music.statistics.train_count
     assert 36 < num_real < 120
     for num_samples, expected in ((12, 36), (40, num_real)):
         changed = music.recipe.model_dump(by_alias=True)
-        changed["restore"]["tasks"] = []
+        changed["restore"]["degradations"] = []
         changed["sample"] |= {
             "num_samples": num_samples,
             "length": {"kind": "longer", "duration_seconds": 0.1, "overlap_fraction": 0.5},
@@ -95,7 +95,7 @@ def test_as_many_real_windows_as_the_samples_have_segments(music: Made, tmp_path
         metrics = measure(longer, folder / "samples", folder / "restored", folder / "report")
         segments = 3 * num_samples
         assert metrics.counts == {
-            "reference": music.statistics["test_count"],
+            "reference": music.statistics.test_count,
             "model": segments,
             "untrained": segments,
             "noise": segments,
@@ -105,13 +105,13 @@ def test_as_many_real_windows_as_the_samples_have_segments(music: Made, tmp_path
 
 def test_restorations_are_scored_beside_baseline_and_observation(either: Made, samples: Path, report: Path) -> None:
     metrics = Metrics.load(report)
-    assert set(metrics.restoration) == {task.name for task in either.recipe.restore.tasks}
+    assert set(metrics.restoration) == {degradation.name for degradation in either.recipe.restore.degradations}
     for found in metrics.restoration.values():
         assert "lsd" in found
         for scores in found.values():
             assert all(np.isfinite(value) for value in vars(scores).values())
     page = evaluation_page(either.recipe, dataset=either.dataset, samples=samples, report=report)
-    assert all(task.name in page for task in either.recipe.restore.tasks)
+    assert all(degradation.name in page for degradation in either.recipe.restore.degradations)
     assert "data:audio/wav;base64," in page
     assert "://" not in page
 

@@ -1,4 +1,4 @@
-"""The one place that knows all feature extractors."""
+"""Chooses among the feature extractors."""
 
 from collections.abc import Sequence
 from pathlib import Path
