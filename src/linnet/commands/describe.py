@@ -24,6 +24,7 @@ from linnet.modalities.dispatch import get_modality
 from linnet.modalities.statistics import neutral_statistics
 from linnet.models.build import build_network
 from linnet.models.device import to_device
+from linnet.models.hashed_text_encoder import NGRAMS_PER_WORD
 from linnet.progress import log
 from linnet.recipe import (
     AsTrained,

@@ -19,6 +19,7 @@ from linnet.launch.torchrun import LaunchError
 from linnet.stages import preprocess, train
 from linnet.training.distributed import DistributedContext, DistributedError, distributed_context
 from support.tiny import tiny_raw_data, tiny_recipe
+from support.workers import fail, kill_rank_1
 
 CPU = torch.device("cpu")
 INPUT_MODEL = ("model.noise_injection=input", "model.attention_heads_by_level=[0, 0]")  # this one has batch norm
@@ -93,30 +94,20 @@ def test_a_mistake_in_a_process_is_one_sentence(dataset: Path, tmp_path: Path) -
 
 def test_a_full_disk_in_a_process_is_one_sentence() -> None:
     with pytest.raises(LaunchError, match=r"^/somewhere/model: No space left on device; .*free some space there"):
-        torchrun.start(_fail, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/somewhere/model"), processes=2)
+        torchrun.start(fail, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/somewhere/model"), processes=2)
 
 
 @pytest.mark.parametrize("bug", [ValueError("shapes: differ"), AssertionError()], ids=repr)
 def test_a_bug_in_a_process_is_not_taken_for_a_mistake(bug: Exception, caplog: pytest.LogCaptureFixture) -> None:
     """It is no sentence for people: they are sent to its traceback."""
     with pytest.raises(LaunchError, match=r"^training process [01] ended with status 1; its last lines are above"):
-        torchrun.start(_fail, bug, processes=2)
+        torchrun.start(fail, bug, processes=2)
     assert "raise error" in caplog.text
-
-
-def _fail(error: Exception) -> None:
-    raise error
 
 
 def test_a_killed_process_is_named(tmp_path: Path) -> None:
     with pytest.raises(LaunchError, match=r"ended with SIGKILL.*Repeat the command"):
-        torchrun.start(_kill_rank_1, processes=2)
-
-
-def _kill_rank_1() -> None:
-    if os.environ["RANK"] == "1":
-        os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(30)
+        torchrun.start(kill_rank_1, processes=2)
 
 
 def test_rows_of_all_ranks_are_the_whole_batch() -> None:
