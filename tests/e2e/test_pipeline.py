@@ -75,9 +75,9 @@ def test_every_result_is_there(finished: Finished) -> None:
     assert samples.shape == (12, 16, 16, 3)
     files = sorted((build / "samples" / "files").iterdir())
     assert [file.name for file in files] == ["000000.png", "000001.png", "000002.png"]
-    with Image.open(files[1]) as image, Image.open(build / "samples" / "noising.png") as noising:
+    with Image.open(files[1]) as image:
         assert np.array_equal(np.asarray(image), samples[1])
-        assert noising.size == (10 * 18 - 2, 4 * 18 - 2)
+    assert np.load(build / "samples" / "noising.npy").shape == (4, 10, 16, 16, 3)
     metrics = json.loads((build / "report" / "metrics.json").read_text())
     assert set(metrics["scores"]) == {"frechet_thumbnail", "kernel_thumbnail", "frechet_texture", "kernel_texture"}
     for name, score in metrics["scores"].items():
@@ -91,8 +91,9 @@ def test_every_result_is_there(finished: Finished) -> None:
         restored = np.load(build / "restored" / task.name / "restored.npy")
         assert restored.shape == (2, 3, 16, 16)
         assert np.isfinite(restored).all()
-    pages = [build / name / "report.html" for name in ("dataset", "samples", "restored")]
-    for page in (*pages, build / "pages" / "evaluation.html"):
+    pages = sorted((build / "pages").iterdir())
+    assert [page.stem for page in pages] == ["dataset", "evaluation", "restorations", "samples"]
+    for page in pages:
         text = page.read_text()
         assert "data:image/png;base64," in text
         assert "://" not in text
@@ -220,10 +221,10 @@ def test_damage_is_repaired_by_repeating(finished: Finished, tmp_path: Path) -> 
     images.write_bytes(whole[:1000])
     assert "already" not in linnet(tmp_path, "preprocess", f"{NAME}.toml")
     assert images.read_bytes() == whole
-    grid = tmp_path / "build" / NAME / "samples" / "grid.png"
-    grid.unlink()
+    manifest = tmp_path / "build" / NAME / "samples" / "samples.csv"
+    manifest.unlink()
     linnet(tmp_path, "sample", f"{NAME}.toml", *LONGER)
-    assert grid.is_file()
+    assert manifest.is_file()
     observed = tmp_path / "build" / NAME / "restored" / "upscaled" / "observed.npy"
     whole = observed.read_bytes()
     observed.write_bytes(whole[:-1])

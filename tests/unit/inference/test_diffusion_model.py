@@ -20,6 +20,7 @@ from linnet.modalities.statistics import ImageStatistics
 from linnet.models.build import build_network
 from linnet.models.device import to_device
 from linnet.recipe import DDIM, DDPM, DPMSolver, SamplerSection
+from linnet.stages.table import SAMPLE, TRAIN
 from support.statistics import image_statistics
 from support.tiny import tiny_recipe
 
@@ -187,7 +188,7 @@ def model(tmp_path: Path) -> Path:
         save_file({key: torch.full_like(tensor, value) for key, tensor in state.items()}, folder / name)
     (folder / Model.recipe).write_text(recipe.model_dump_json())
     write_json(folder / Model.statistics, STATISTICS.model_dump())
-    write_provenance(folder, "train", [recipe], {})
+    write_provenance(folder, TRAIN, [recipe], {})
     return folder
 
 
@@ -230,6 +231,6 @@ def test_load_refuses_weights_of_another_network(model: Path) -> None:
 
 
 def test_load_refuses_the_folder_of_another_stage(model: Path) -> None:
-    write_provenance(model, "sample", [], {})
+    write_provenance(model, SAMPLE, [], {})
     with pytest.raises(ArtifactError, match="was made by `linnet sample`, not by `linnet train`"):
         DiffusionModel.load(model, weights="ema", device=CPU)

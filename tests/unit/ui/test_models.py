@@ -7,7 +7,7 @@ import pytest
 
 from linnet.artifacts import Model, Report, Samples
 from linnet.files import ArtifactError, write_json, write_text
-from linnet.stages import register
+from linnet.registry.pyfunc import log_model
 from linnet.tracking.client import TrackingError, connect
 from linnet.ui import generation
 from linnet.ui.models import (
@@ -100,7 +100,7 @@ def test_a_registered_model_generates_as_the_built_one(birds: Path, workspace: P
     client = connect()
     run_id = client.create_run(client.create_experiment("x", workspace.as_uri())).info.run_id
     write_json(workspace / Report.metrics, {})
-    uri, _ = register._log_model(recipe, run_id, folder / "model", workspace)
+    uri, _ = log_model(recipe, run_id, model=folder / "model", report=workspace)
     name = recipe.register_.model_name
     client.create_registered_model(name)
     client.create_registered_model("of-somebody-else")
