@@ -87,11 +87,11 @@ def test_every_result_is_there(finished: Finished) -> None:
 def test_all_pages_hold_what_they_show(finished: Finished) -> None:
     for name in ("dataset", "samples", "restorations", "evaluation"):
         page = (finished.build / "pages" / f"{name}.html").read_text(encoding="utf-8")
-        assert "data:audio/wav;base64," in page, stage
-        assert "data:image/png;base64," in page, stage
-        assert "://" not in page, stage
-        assert "src='" not in page.replace("src='data:", ""), stage
-        assert 'src="' not in page.replace('src="data:', ""), stage
+        assert "data:audio/wav;base64," in page, name
+        assert "data:image/png;base64," in page, name
+        assert "://" not in page, name
+        assert "src='" not in page.replace("src='data:", ""), name
+        assert 'src="' not in page.replace('src="data:', ""), name
 
 
 def test_results_are_summed_up(finished: Finished) -> None:

@@ -45,7 +45,8 @@ def by_shell(folder: Path) -> dict[str, Path]:
 
 
 def by_dvc(folder: Path) -> dict[str, Path]:
-    shutil.copy(ROOT / "dvc.yaml", folder)
+    for name in ("dvc.yaml", "versions.toml"):
+        shutil.copy(ROOT / name, folder)
     shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "params.yaml").write_text(yaml.safe_dump({"recipes": [NAME]}))
     run(folder, "dvc", "init", "--no-scm", "--quiet")

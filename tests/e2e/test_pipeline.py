@@ -91,8 +91,9 @@ def test_every_result_is_there(finished: Finished) -> None:
         restored = np.load(build / "restored" / degradation.name / "restored.npy")
         assert restored.shape == (2, 3, 16, 16)
         assert np.isfinite(restored).all()
-    pages = ("dataset", "samples", "restorations", "evaluation")
-    for page in (build / "pages" / f"{name}.html" for name in pages):
+    pages = sorted((build / "pages").iterdir())
+    assert [page.stem for page in pages] == ["dataset", "evaluation", "restorations", "samples"]
+    for page in pages:
         text = page.read_text()
         assert "data:image/png;base64," in text
         assert "://" not in text
@@ -220,10 +221,10 @@ def test_damage_is_repaired_by_repeating(finished: Finished, tmp_path: Path) -> 
     images.write_bytes(whole[:1000])
     assert "already" not in linnet(tmp_path, "preprocess", f"{NAME}.toml")
     assert images.read_bytes() == whole
-    noising = tmp_path / "build" / NAME / "samples" / "noising.npy"
-    noising.unlink()
+    manifest = tmp_path / "build" / NAME / "samples" / "samples.csv"
+    manifest.unlink()
     linnet(tmp_path, "sample", f"{NAME}.toml", *LONGER)
-    assert noising.is_file()
+    assert manifest.is_file()
     observed = tmp_path / "build" / NAME / "restored" / "upscaled" / "observed.npy"
     whole = observed.read_bytes()
     observed.write_bytes(whole[:-1])

@@ -33,7 +33,8 @@ def repository(tmp_path: Path, empty_mlflow_database: Path) -> Path:
     folder = tmp_path / "project"
     (folder / "recipes").mkdir(parents=True)
     write_tiny_recipe(folder / "recipes")
-    shutil.copy(ROOT / "dvc.yaml", folder)
+    for name in ("dvc.yaml", "versions.toml"):
+        shutil.copy(ROOT / name, folder)
     shutil.copytree(ROOT / "deploy", folder / "deploy")
     shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(empty_mlflow_database, tmp_path / "mlflow.db")
