@@ -112,7 +112,7 @@ def read_statistics(path: Path, *, made_by: str) -> Statistics:
     """The statistics in a file that stage `made_by` wrote.
 
     Raises:
-        ArtifactError: the file is missing or damaged, or another version of linnet wrote it; the message names the stage.
+        ArtifactError: the file is missing, damaged or of another version of linnet; the message names the stage.
     """
     if "recordings" in read_json(path, made_by=made_by):
         return read_table(AudioStatistics, path, made_by=made_by)
@@ -123,7 +123,7 @@ def read_table(kind: type[T], path: Path, *, made_by: str) -> T:
     """The table of type `kind` in a JSON file that stage `made_by` wrote.
 
     Raises:
-        ArtifactError: the file is missing or damaged, or another version of linnet wrote it; the message names the stage.
+        ArtifactError: the file is missing, damaged or of another version of linnet; the message names the stage.
     """
     read_json(path, made_by=made_by)  # says what is wrong with a file that is no JSON
     try:
