@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from linnet.artifacts import Registration, Report, Samples, git_commit
+from linnet.artifacts import Registration, git_commit
 from linnet.errors import LinnetError, explain
 from linnet.files import read_json
 from linnet.progress import log
@@ -168,7 +168,7 @@ def _summarise(folder: Path) -> None:
         title = "champion" if entry["promoted"] else "challenger"
         print(f"{entry['model_name']} version {entry['version']} is {title}: {entry['reason']}")
         print(f"  model   models:/{entry['model_name']}@{title}")
-    for name in (f"evaluate/report/{Report.page}", f"collect/samples/{Samples.page}", "preprocess/report"):
+    for name in ("evaluate/page", "collect/page", "preprocess/report"):
         for path in sorted(folder.glob(name)):
             print(f"  look at {path}")
 

@@ -6,15 +6,17 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import grimp
 import pytest
 import typer.main
 import yaml
 
-from linnet import stages
 from linnet.cli import app
-from linnet.hashes import code_files
+from linnet.commands.report import RESULTS
+from linnet.hashes import Stage
 from linnet.recipe import Recipe
 from linnet.recipe.load import load_recipe
+from linnet.stages import STAGES
 from linnet.tasks.environment import HASH_VARIABLES, WEIGHTS_VARIABLES
 
 ROOT = Path(__file__).parents[2]
@@ -22,33 +24,80 @@ DVC: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 
+BY_NAME = pytest.mark.parametrize("stage", STAGES[1:], ids=lambda stage: stage.name)  # data.dvc pins what ingest brings
+
+
 def test_the_same_stages_everywhere() -> None:
-    assert set(stages.NAMES) <= set(COMMANDS)
-    assert set(stages.NAMES) - {"ingest"} == set(DVC)  # data.dvc pins what ingest brings
-    assert all((ROOT / "src/linnet/stages" / f"{name}.py").is_file() for name in stages.NAMES)
+    names = {stage.name for stage in STAGES}
+    assert names <= set(COMMANDS)
+    assert names - {"ingest"} | {"report"} == set(DVC)
+    assert {path.stem for path in (ROOT / "src/linnet/stages").glob("*.py")} == names | {"__init__", "table"}
 
 
-@pytest.mark.parametrize("stage", sorted(DVC))
-def test_dvc_depends_on_all_code_of_a_stage_and_on_no_folder_it_does_not_use(stage: str) -> None:
-    wanted = {f"src/linnet/{name}" for name in code_files(f"linnet.stages.{stage}")}
-    wanted = {name for name in wanted if Path(name).name != "__init__.py" or Path(name).parent.name == "pages"}
-    listed = [dep for dep in DVC[stage]["deps"] if dep.startswith("src/")]
-    covered = {name for name in wanted for dep in listed if name == dep or name.startswith(dep + "/")}
-    assert wanted == covered
-    useless = [dep for dep in listed if not any(name == dep or name.startswith(dep + "/") for name in wanted)]
-    assert useless == (["src/linnet/serving.py"] if stage == "register" else [])  # shipped, not imported
-
-
-def test_dvc_tracks_every_recipe_section_where_it_is_used() -> None:
-    tracked = {
-        section
-        for stage in DVC.values()
-        for params in stage["params"]
-        for names in params.values()
-        for section in names
+def code_of(stage: str) -> set[str]:
+    """The modules of linnet that a stage of dvc.yaml depends on, relative to linnet."""
+    return {
+        dep.removeprefix("src/linnet/").removesuffix(".py").replace("/", ".")
+        for dep in DVC[stage]["deps"]
+        if dep.startswith("src/")
     }
+
+
+@BY_NAME
+def test_dvc_depends_on_the_code_and_the_inputs_of_the_table(stage: Stage) -> None:
+    sections = {f"recipe.{section}" for section in ("section", *stage.sections)}
+    declared = {f"stages.{stage.name}", *stage.computes, *sections}
+    inside = {name for name in declared for package in declared if name.startswith(f"{package}.")}
+    assert code_of(stage.name) == declared - inside
+    folders = {dep.split("/")[2] for dep in DVC[stage.name]["deps"] if dep.startswith("build/")}
+    assert folders == set(stage.inputs) - {"raw"}
+    assert ("data" in DVC[stage.name]["deps"]) == ("raw" in stage.inputs)
+
+
+@BY_NAME
+def test_dvc_depends_on_the_sections_and_the_libraries_of_the_table(stage: Stage) -> None:
+    params = {file: names for entry in DVC[stage.name]["params"] for file, names in entry.items()}
+    assert tuple(params.pop("recipes/${item.recipe}.toml")) == stage.sections
+    assert tuple(params.pop("versions.toml", ())) == stage.libraries
+    assert params == {}
+
+
+@BY_NAME
+def test_dvc_keeps_results_until_linnet_has_judged_them(stage: Stage) -> None:
+    """Without `persist` DVC deletes them first, and a changed comment would train again."""
+    kinds = ("outs", "metrics", "plots")
+    results = [
+        (path, options) for kind in kinds for out in DVC[stage.name].get(kind, []) for path, options in out.items()
+    ]
+    assert {path.split("/")[2] for path, _ in results} == {stage.output}
+    assert all(options["persist"] for _, options in results)
+
+
+def test_the_pages_depend_on_what_they_show_and_on_the_code_that_renders_them() -> None:
+    assert {dep.split("/")[2] for dep in DVC["report"]["deps"] if dep.startswith("build/")} == set(RESULTS.values())
+    graph = grimp.build_graph("linnet", cache_dir=None, exclude_type_checking_imports=True)
+    reached, waiting = set[str](), {"linnet.commands.report"}
+    while waiting:
+        module = waiting.pop()
+        reached.add(module)
+        waiting |= graph.find_modules_directly_imported_by(module) - reached
+    decides_nothing = ("artifacts", "errors", "files", "hashes", "progress", "recipe", "tracking")
+    rendering = {module.partition(".")[2] for module in reached} - {"", *decides_nothing}
+    rendering = {module for module in rendering if module.partition(".")[0] not in decides_nothing}
+    assert {module if module.partition(".")[0] != "reports" else "reports" for module in rendering} == code_of("report")
+
+
+def test_versions_are_those_of_the_lock() -> None:
+    versions = tomllib.loads((ROOT / "versions.toml").read_text())
+    assert set(versions) == {library for stage in STAGES for library in stage.libraries}
+    lock = (ROOT / "requirements.lock").read_text().splitlines()
+    for name, version in versions.items():
+        assert any(line.split()[0] == f"{name}=={version}" for line in lock if line), f"{name}: run `make lock`"
+
+
+def test_dvc_tracks_every_recipe_section() -> None:
     sections = {field.alias or name for name, field in Recipe.model_fields.items()} - {"name"}
-    assert tracked == sections
+    assert {section for stage in STAGES for section in stage.sections} == sections
 
 
 def test_params_name_shipped_recipes() -> None:

@@ -83,15 +83,16 @@ def test_every_result_is_there(finished: Finished) -> None:
     for name, score in metrics["scores"].items():
         assert metrics["intervals"][name]["low"] <= score <= metrics["intervals"][name]["high"]
         assert set(metrics["context"][name]) == {"untrained", "noise", "real"}
-    assert metrics["restoration"].keys() == {task.name for task in finished.recipe.restore.tasks}
+    assert metrics["restoration"].keys() == {known.name for known in finished.recipe.restore.degradations}
     for scores in metrics["restoration"].values():
         assert all(set(values) == {"restored", "baseline", "observed"} for values in scores.values())
         assert scores
-    for task in finished.recipe.restore.tasks:
+    for task in finished.recipe.restore.degradations:
         restored = np.load(build / "restored" / task.name / "restored.npy")
         assert restored.shape == (2, 3, 16, 16)
         assert np.isfinite(restored).all()
-    for page in (build / name / "report.html" for name in ("report", "dataset", "samples", "restored")):
+    pages = [build / name / "report.html" for name in ("dataset", "samples", "restored")]
+    for page in (*pages, build / "pages" / "evaluation.html"):
         text = page.read_text()
         assert "data:image/png;base64," in text
         assert "://" not in text

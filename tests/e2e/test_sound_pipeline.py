@@ -79,14 +79,15 @@ def test_every_result_is_there(finished: Finished) -> None:
     ]
     metrics = json.loads((build / "report" / "metrics.json").read_text())
     assert set(metrics["scores"]) == {"frechet_log_mel", "kernel_log_mel"}
-    assert set(metrics["restoration"]) == {task.name for task in finished.recipe.restore.tasks}
+    assert set(metrics["restoration"]) == {known.name for known in finished.recipe.restore.degradations}
     assert "version 1 is champion" in finished.said["register"]
     assert not list(finished.folder.glob(".work/*/train-*"))
 
 
 def test_all_pages_hold_what_they_show(finished: Finished) -> None:
-    for stage in ("dataset", "samples", "restored", "report"):
-        page = (finished.build / stage / "report.html").read_text(encoding="utf-8")
+    pages = {stage: finished.build / stage / "report.html" for stage in ("dataset", "samples", "restored")}
+    for stage, path in (pages | {"report": finished.build / "pages" / "evaluation.html"}).items():
+        page = path.read_text(encoding="utf-8")
         assert "data:audio/wav;base64," in page, stage
         assert "data:image/png;base64," in page, stage
         assert "://" not in page, stage

@@ -58,7 +58,7 @@ def test_gpu_and_cpu_draw_the_same_images(folder: Path) -> None:
         x = diffusion_model.sample(
             recipe.sample.sampler,
             seed=3,
-            numbers=[0, 1, 2],
+            indices=[0, 1, 2],
             conditions=[0, 1, 2],
             guidance_scale=2.0,
             clip_x0=True,

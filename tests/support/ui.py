@@ -5,12 +5,11 @@ from pathlib import Path
 import torch
 
 from linnet.artifacts import Samples
-from linnet.commands.generate import usual_seconds
 from linnet.files import write_text
+from linnet.inference.requests import GenerationRequest, default_seconds
 from linnet.modalities.conditions import Condition
 from linnet.recipe import Recipe
 from linnet.stages import preprocess, train
-from linnet.ui.generation import Asked
 from linnet.ui.models import Built, TrainedModel, load_model
 
 CPU = torch.device("cpu")
@@ -45,10 +44,14 @@ def built(build: Path, name: str) -> TrainedModel:
     return load_model(Built(build / name / "model"), CPU)
 
 
-def asked(model: TrainedModel, condition: Condition = None, *, count: int = 2, seed: int = 3) -> Asked:
-    guidance = None if condition is None else 1.5
-    seconds = usual_seconds(model.diffusion_model.recipe, model.section)
-    return Asked(seed, 5, guidance, seconds, condition=condition, count=count)
+def request(model: TrainedModel, condition: Condition = None, *, count: int = 2, seed: int = 3) -> GenerationRequest:
+    return GenerationRequest(
+        conditions=(condition,) * count,
+        seed=seed,
+        num_steps=5,
+        guidance_scale=None if condition is None else 1.5,
+        duration_seconds=default_seconds(model.diffusion_model.recipe, model.section),
+    )
 
 
 def nothing(fraction: float) -> None:

@@ -191,7 +191,7 @@ def test_pages_messages_labels_and_transport_decide_no_result(
         ("recipe/evaluate.py", {"evaluate"}),
         ("recipe/data.py", {"ingest", *COMPUTING}),
         ("stages/register.py", {"register"}),
-        ("cli.py", set()),
+        ("commands/describe.py", set()),
     ],
 )
 def test_changed_code_changes_the_hashes_of_the_stages_that_compute_with_it(

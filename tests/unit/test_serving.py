@@ -63,7 +63,7 @@ def test_what_cannot_be_is_the_mistake_of_the_request(
     assert error.value.error_code == "INVALID_PARAMETER_VALUE"
 
 
-def test_told_and_without_guidance_it_answers(served: "SampleModel") -> None:
+def test_with_a_prompt_and_without_guidance_it_answers(served: "SampleModel") -> None:
     answer = ask(served, prompt="bell", guidance=1.0, num_samples=2, steps=2)
     assert list(answer["number"]) == [0, 1]
     assert list(answer["prompt"]) == ["bell", "bell"]

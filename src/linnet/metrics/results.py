@@ -54,7 +54,7 @@ class Reference(_Result):
 
 
 class Metrics(_Result):
-    """All that evaluate measured; distances by their names, restorations by task and metric."""
+    """All that evaluate measured; distances by their names, restorations by degradation and metric."""
 
     scores: dict[str, float]
     intervals: dict[str, Interval]

@@ -3,6 +3,7 @@
 import contextlib
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,16 @@ PROMOTED, KEPT = "promoted", "kept as challenger"
 
 class RegistryError(LinnetError):
     """The MLflow registry does not answer, or does not take the model."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """What people need to know of a version to choose one."""
+
+    number: int
+    alias: str  # "" for none
+    score: str
+    reason: str  # of the gate, or of whoever moved the alias
 
 
 @contextlib.contextmanager
@@ -53,6 +64,21 @@ def version_with_alias(client: "MlflowClient", name: str, alias: str) -> "ModelV
         if alias in aliases:
             return client.get_model_version(name, aliases[alias])
     return None
+
+
+def summaries(client: "MlflowClient", name: str) -> list[Version]:
+    """All versions of `name` for people, newest first."""
+    aliases: dict[int, str] = {}
+    for alias in (CHALLENGER, CHAMPION):  # the second wins where one version has both
+        if entry := version_with_alias(client, name, alias):
+            aliases[int(entry.version)] = alias
+    found = []
+    for entry in all_versions(client, name):
+        number, metric = int(entry.version), entry.tags.get("linnet.gate.metric", "")
+        score = entry.tags.get(f"linnet.score.{metric}")
+        text = f"{metric} = {float(score):.4g}" if score is not None else ""
+        found.append(Version(number, aliases.get(number, ""), text, entry.tags.get(REASON, "")))
+    return sorted(found, key=lambda version: -version.number)
 
 
 def find_or_create(

@@ -97,7 +97,7 @@ def _neighbours(data: DataSection, pairs: Examples) -> list[Any]:
 def _restorations(metrics: Metrics) -> list[dict[str, str]]:
     """How near to the clean examples the restoration, the baseline and the observation are."""
     return [
-        {"task": task, "metric": metric, **{of: f"{value:.3g}" for of, value in vars(scores).items()}}
-        for task, found in metrics.restoration.items()
+        {"degradation": degradation, "metric": metric, **{of: f"{value:.3g}" for of, value in vars(scores).items()}}
+        for degradation, found in metrics.restoration.items()
         for metric, scores in found.items()
     ]

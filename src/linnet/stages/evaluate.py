@@ -228,8 +228,8 @@ def _track(folder: Path, metrics: Metrics, model_key: str, run_name: str | None)
     if run_name is not None:
         tracker = RunTracker(model_key, run_name=run_name, params={}, tags={}, system_metrics=False)
     restoration = {
-        f"{metric}_{task}": scores.restored
-        for task, found in metrics.restoration.items()
+        f"{metric}_{degradation}": scores.restored
+        for degradation, found in metrics.restoration.items()
         for metric, scores in found.items()
     }
     with tracker:

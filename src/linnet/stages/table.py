@@ -20,9 +20,10 @@ _CONVERSION = tuple(f"data.layouts.{name}" for name in ("audio_conversion", "par
 _NETWORK = (  # what rebuilds a trained network, and makes examples of what it says
     *("audio", "data.arrays", "modalities", "models", *(f"recipe.{name}" for name in _TRAINING_SECTIONS)),
     *("diffusion.objective", "diffusion.schedule", "diffusion.samplers", "diffusion.multidiffusion"),
-    "inference.diffusion_model",
+    *("inference.batching", "inference.diffusion_model"),
 )
-_NO_PART_OF_SAMPLING = (*_READING, "models.published_weights")
+_UNUSED = (*_READING, "models.published_weights")  # by what rebuilds a network
+_WRITING = ("audio.loudness", "modalities.write")  # of single files: only for sample
 _TORCH = ("torch", "torchaudio", "numpy")
 
 INGEST = Stage(
@@ -55,7 +56,7 @@ TRAIN = Stage(
         *("audio", "data.arrays", "data.batches", "diffusion.objective", "diffusion.schedule"),
         *("modalities", "models", "training"),
     ),
-    ignores=("inference", "modalities.preview", *_READING, "audio.mel", "models.published_weights"),  # grids to look at
+    ignores=("inference", "audio.mel", *_UNUSED, *_WRITING),  # of inference: grids to look at
     libraries=_TORCH,
 )
 SAMPLE = Stage(
@@ -63,8 +64,8 @@ SAMPLE = Stage(
     sections=("sample",),
     inputs=("model",),
     output="samples",
-    computes=_NETWORK,
-    ignores=("audio.mel", *_NO_PART_OF_SAMPLING),
+    computes=(*_NETWORK, "inference.noising", "inference.sampling"),
+    ignores=("audio.mel", *_UNUSED),
     libraries=(*_TORCH, "pillow", "soundfile"),
 )
 RESTORE = Stage(
@@ -72,8 +73,10 @@ RESTORE = Stage(
     sections=("restore",),
     inputs=("dataset", "model"),
     output="restored",
-    computes=(*_NETWORK, "diffusion", "inference.baselines", "inference.degradations", "metrics.restoration"),
-    ignores=("audio.mel", *_NO_PART_OF_SAMPLING),
+    computes=(
+        *(*_NETWORK, "diffusion", "inference.degradations", "inference.inverse_problem", "inference.restoration"),
+    ),
+    ignores=("audio.mel", "data.audio_files", "data.images", *_UNUSED, *_WRITING),  # files of one's own
     libraries=_TORCH,
 )
 EVALUATE = Stage(
@@ -82,10 +85,10 @@ EVALUATE = Stage(
     inputs=("dataset", "model", "samples", "restored"),
     output="report",
     computes=(
-        *(*_NETWORK, "recipe.sample", "recipe.restore", "stages.sample", "metrics"),
-        *("inference.reference_sets", "inference.restoration_scores"),
+        *(*_NETWORK, "recipe.sample", "recipe.restore", "metrics"),
+        *("inference.reference_sets", "inference.sampling"),
     ),
-    ignores=_NO_PART_OF_SAMPLING,
+    ignores=(*_UNUSED, *_WRITING),
     libraries=(*_TORCH, "torchmetrics", "torch-fidelity"),
 )
 REGISTER = Stage(

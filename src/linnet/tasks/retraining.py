@@ -23,7 +23,7 @@ def run(
     device: torch.device,
     feature_weights: Path | None,
     feature_sha256: str | None,
-    only_look: bool,
+    dry_run: bool,
 ) -> bool:
     """Ingest, compare with the registry, and go from preprocess to register if something changed; whether it did.
 
@@ -34,7 +34,7 @@ def run(
     ingest.run(recipe.data, source=source, out=raw, work=work / "downloads")
     comparison = lineage.compare(recipe, raw=raw, code_hash=result_code_hash())
     log(f"{recipe.name}: {comparison.reason}")
-    if not comparison.changed or only_look:
+    if not comparison.changed or dry_run:
         return comparison.changed
     folder = build / recipe.name
     names = ("dataset", "model", "samples", "restored", "report")

@@ -287,6 +287,7 @@ def evaluate(
     from linnet.metrics.results import Metrics
     from linnet.reports.evaluation import evaluation_page
     from linnet.stages import evaluate as stage
+    from linnet.tracking.client import log_text
 
     _verify(dataset, Dataset.content_hash(Path(dataset)), dataset_hash)
     _verify(model, Model.content_hash(Path(model)), model_hash)
@@ -308,6 +309,7 @@ def evaluate(
     )
     text = evaluation_page(parsed, dataset=Path(dataset), samples=Path(samples), report=Path(out))
     write_text(Path(page), text)
+    log_text(read_provenance(Path(model), made_by="train")["input_hash"], text, "report/evaluation.html")
     return Metrics.load(Path(out)).scores, {"content_hash": folder_hash(Path(out)), **_made_by(out, "evaluate")}
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from linnet.commands import promote
-from linnet.commands.promote import NoReasonError, NoVersionError, Version
-from linnet.registry.versions import CHALLENGER, CHAMPION, DECISION, KEPT, PROMOTED, REASON
+from linnet.commands.promote import NoReasonError, NoVersionError
+from linnet.registry.versions import CHALLENGER, CHAMPION, DECISION, KEPT, PROMOTED, REASON, Version
 from linnet.tracking.client import connect
 from support.registry import NAME, add_version
 

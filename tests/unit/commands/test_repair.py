@@ -10,18 +10,18 @@ import torch
 from numpy.typing import NDArray
 
 from linnet.commands import repair
-from linnet.commands.repair import Given, RepairError, room_filters
-from linnet.diffusion.operators import FrequencyConvolution
-from linnet.recipe import (
+from linnet.inference.degradations import RestorationError, RestorationInput
+from linnet.recipe import DegradationSection
+from linnet.recipe.restore import (
     BandwidthExtension,
     BlindDereverberation,
     Denoise,
     InpaintBins,
     InpaintFrames,
     KnownReverb,
-    RestorationTask,
 )
 from support.audio_models import CPU, Made, made
+from support.rooms import reverberant, room_response
 
 RATE = 8000
 LENGTH = 5 * 240 + 7  # five training examples and a bit that is no whole frame
@@ -57,10 +57,12 @@ def write(path: Path, samples: NDArray[np.float64]) -> Path:
 
 
 def repaired(
-    one: Made, task: RestorationTask, file: Path, out: Path, *, room: Path | None = None
+    one: Made, degradation: DegradationSection, file: Path, out: Path, *, room: Path | None = None
 ) -> NDArray[np.float64]:
     section = one.recipe.restore
-    repair.run(section, task, Given(file, room, None), model=one.model, out=out, device=CPU)
+    repair.run(
+        section, degradation, RestorationInput(file, impulse_response=room), model=one.model, out=out, device=CPU
+    )
     samples, rate = soundfile.read(out / f"{file.stem}.flac")
     assert rate == RATE
     return np.asarray(samples)
@@ -108,14 +110,14 @@ def test_frequencies_away_from_a_band_stay(voices: Made, tmp_path: Path) -> None
     assert difference < 0.05
 
 
-@pytest.mark.parametrize("task", [BAND, GAP], ids=lambda task: task.name)
+@pytest.mark.parametrize("degradation", [BAND, GAP], ids=lambda degradation: degradation.name)
 @pytest.mark.parametrize("kind", ["voices", "music"])
 def test_a_softer_file_gives_the_same_restoration_softer(
-    request: pytest.FixtureRequest, kind: str, task: RestorationTask, tmp_path: Path
+    request: pytest.FixtureRequest, kind: str, degradation: DegradationSection, tmp_path: Path
 ) -> None:
     one: Made = request.getfixturevalue(kind)
-    loud = repaired(one, task, write(tmp_path / "loud.wav", tones()), tmp_path / "loud")
-    soft = repaired(one, task, write(tmp_path / "soft.wav", tones() / 10), tmp_path / "soft")
+    loud = repaired(one, degradation, write(tmp_path / "loud.wav", tones()), tmp_path / "loud")
+    soft = repaired(one, degradation, write(tmp_path / "soft.wav", tones() / 10), tmp_path / "soft")
     assert np.abs(soft * 10 - loud).max() < 12 / 32768, "20 dB, and the rounding of both files"
     assert np.abs(loud).max() > 0.1
 
@@ -143,7 +145,7 @@ def test_silence_stays_nearly_silent(voices: Made, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "task",
+    "degradation",
     [
         Denoise(name="noisy", kind="denoise", noise_std=0.01),
         BandwidthExtension(name="narrow", kind="bandwidth_extension", cutoff_hz=2000.0, noise_std=0.001),
@@ -151,11 +153,11 @@ def test_silence_stays_nearly_silent(voices: Made, tmp_path: Path) -> None:
             name="blind", kind="blind_dereverberation", reverberation_seconds=0.1, filter_frames=4, noise_std=0.0
         ),
     ],
-    ids=lambda task: task.kind,
+    ids=lambda degradation: degradation.kind,
 )
-def test_other_tasks_make_as_much_audio(voices: Made, task: RestorationTask, tmp_path: Path) -> None:
+def test_other_degradations_make_as_much_audio(voices: Made, degradation: DegradationSection, tmp_path: Path) -> None:
     given = tones()
-    found = repaired(voices, task, write(tmp_path / "mine.wav", given), tmp_path / "out")
+    found = repaired(voices, degradation, write(tmp_path / "mine.wav", given), tmp_path / "out")
     assert len(found) == LENGTH
     assert level_db(found) == pytest.approx(level_db(given), abs=10)
 
@@ -163,62 +165,11 @@ def test_other_tasks_make_as_much_audio(voices: Made, task: RestorationTask, tmp
 # --- rooms ------------------------------------------------------------------------------------------------------------
 
 
-def reverberant(dry: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:
-    """[samples], by plain convolution."""
-    padded = torch.nn.functional.pad(dry, (len(answer) - 1, 0))
-    return torch.nn.functional.conv1d(padded[None, None], answer.flip(0)[None, None])[0, 0]
-
-
-def room_answer(samples: int = 300) -> torch.Tensor:
-    noise = torch.randn(samples, generator=torch.Generator().manual_seed(3))
-    answer = 0.3 * noise * torch.exp(-torch.arange(samples) / 60)
-    answer[0] = 1
-    return answer
-
-
-def test_a_click_alone_is_no_room(voices: Made) -> None:
-    click = torch.zeros(500)
-    click[37] = -0.4
-    filters = room_filters(voices.codec, click, max_taps=64)
-    expected = torch.zeros_like(filters)
-    expected[:, 0] = 1
-    torch.testing.assert_close(filters, expected, rtol=0, atol=1e-9)
-
-
-def test_an_echo_of_whole_frames_is_a_tap(voices: Made) -> None:
-    """Delayed by 3 frames and half as loud; a frame counts its phase from its own start, so there is no turn."""
-    answer = torch.zeros(64)
-    answer[0], answer[48] = 1, 0.5
-    filters = room_filters(voices.codec, answer, max_taps=64)
-    x = voices.codec.spectrogram(torch.randn(1, 4000, generator=torch.Generator().manual_seed(0)))
-    expected = x.clone()
-    expected[..., 3:] += 0.5 * x[..., :-3]
-    predicted = FrequencyConvolution(filters).forward(x)
-    inside = slice(10, -10)
-    assert (predicted - expected)[..., inside].norm() < 0.01 * expected[..., inside].norm()
-
-
-def test_filters_predict_the_spectrum_of_reverberant_audio(voices: Made) -> None:
-    """Against a convolution of samples; without cross-bands it cannot be exact."""
-    dry = torch.randn(6000, generator=torch.Generator().manual_seed(1))
-    answer = room_answer()
-    filters = room_filters(voices.codec, torch.cat([torch.zeros(20), 0.5 * answer]), max_taps=64)
-    x, y = (voices.codec.spectrogram(audio[None]) for audio in (dry, reverberant(dry, answer)))
-    inside = slice(len(answer) // 16 + 4, -4)
-    error = (FrequencyConvolution(filters).forward(x) - y)[..., inside].norm() / y[..., inside].norm()
-    assert error < 0.05
-    assert (x - y)[..., inside].norm() / y[..., inside].norm() > 0.3, "or there was no room to speak of"
-
-
-def test_filters_are_no_longer_than_asked(voices: Made) -> None:
-    assert room_filters(voices.codec, room_answer(1000), max_taps=7).shape == (32, 7)
-
-
 def test_a_known_room_comes_off(voices: Made, tmp_path: Path) -> None:
-    """Silence after the audio, as long as the room answers: the model of the room wraps around."""
+    """Silence after the audio, as long as the room responds: the model of the room wraps around."""
     dry = np.pad(tones(), (0, 600))
-    wet = reverberant(torch.from_numpy(dry).float(), room_answer()).double().numpy()
-    room = write(tmp_path / "room.wav", room_answer().double().numpy())
+    wet = reverberant(torch.from_numpy(dry).float(), room_response()).double().numpy()
+    room = write(tmp_path / "room.wav", room_response().double().numpy())
     found = repaired(voices, ROOM, write(tmp_path / "wet.wav", wet), tmp_path / "out", room=room)
     assert level_db(found - dry) < level_db(wet - dry) - 6
 
@@ -227,17 +178,22 @@ def test_a_known_room_comes_off(voices: Made, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "words"),
+    ("degradation", "words"),
     [
         (ROOM, "known_reverb needs --impulse-response"),
-        (GAP.model_copy(update={"start_seconds": 3.0}), "inpaint_frames would restore nothing of it. It is 0.151 s"),
+        (
+            GAP.model_copy(update={"start_seconds": 3.0}),
+            "inpaint_frames would restore nothing of it. Padded to whole frames it is 0.152 s",
+        ),
         (GAP.model_copy(update={"start_seconds": 0.0, "gap_seconds": 9.0}), "inpaint_frames would restore all of it"),
         (BAND.model_copy(update={"low_hz": 5000.0, "high_hz": 6000.0}), "nothing of it.*frequencies up to 4000 Hz"),
     ],
 )
-def test_a_task_that_makes_no_sense_is_refused(voices: Made, tmp_path: Path, task: RestorationTask, words: str) -> None:
-    with pytest.raises(RepairError, match=words):
-        repaired(voices, task, write(tmp_path / "mine.wav", tones()), tmp_path / "out")
+def test_a_degradation_that_makes_no_sense_is_refused(
+    voices: Made, tmp_path: Path, degradation: DegradationSection, words: str
+) -> None:
+    with pytest.raises(RestorationError, match=words):
+        repaired(voices, degradation, write(tmp_path / "mine.wav", tones()), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -246,18 +202,18 @@ def test_a_file_that_is_no_audio_is_named(voices: Made, tmp_path: Path, content:
     path = tmp_path / "mine.wav"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(RepairError, match=rf"mine\.wav: {words}"):
+    with pytest.raises(RestorationError, match=rf"mine\.wav: {words}"):
         repaired(voices, BAND, path, tmp_path / "out")
 
 
 def test_a_folder_that_is_not_ours_is_left_alone(voices: Made, tmp_path: Path) -> None:
     """--out may be mistyped, or be the folder of the recording itself."""
     given = write(tmp_path / "mine.wav", tones())
-    with pytest.raises(RepairError, match="is there already, and was not made by linnet repair"):
+    with pytest.raises(RestorationError, match="is there already, and was not made by linnet repair"):
         repaired(voices, BAND, given, tmp_path)
     assert given.is_file()
     for _ in range(2):
         repaired(voices, BAND, given, tmp_path / "out")
     result = json.loads((tmp_path / "out" / "repair.json").read_text())
     assert result["file"] == str(given)
-    assert result["task"] == BAND.model_dump()
+    assert result["degradation"] == BAND.model_dump()

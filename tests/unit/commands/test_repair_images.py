@@ -9,10 +9,10 @@ from PIL import Image
 
 from linnet.artifacts import Model
 from linnet.commands import repair
-from linnet.commands.repair import Given, RepairError
 from linnet.files import read_json, write_json
+from linnet.inference.degradations import RestorationError, RestorationInput
 from linnet.inference.diffusion_model import NoUnconditionalModeError
-from linnet.recipe import Denoise, InpaintPixels, SuperResolution
+from linnet.recipe.restore import Denoise, InpaintPixels, SuperResolution
 from linnet.stages import preprocess
 from support.audio_models import CPU, train_on
 from support.tiny import tiny_raw_data, tiny_recipe
@@ -45,7 +45,12 @@ def test_pixels_under_the_mask_alone_are_changed(birds: Path, tmp_path: Path) ->
     Image.fromarray(hole).save(tmp_path / "mask.png")
     section = tiny_recipe().restore
     repair.run(
-        section, PIXELS, Given(given, None, tmp_path / "mask.png"), model=birds, out=tmp_path / "out", device=CPU
+        section,
+        PIXELS,
+        RestorationInput(given, mask=tmp_path / "mask.png"),
+        model=birds,
+        out=tmp_path / "out",
+        device=CPU,
     )
     with Image.open(given) as before, Image.open(tmp_path / "out" / "mine.png") as after:
         a, b = np.asarray(before), np.asarray(after)
@@ -53,11 +58,13 @@ def test_pixels_under_the_mask_alone_are_changed(birds: Path, tmp_path: Path) ->
     assert not np.array_equal(a[hole > 0], b[hole > 0])
 
 
-def test_means_of_blocks_stay_when_a_image_is_enlarged(birds: Path, tmp_path: Path) -> None:
+def test_means_of_blocks_stay_when_an_image_is_enlarged(birds: Path, tmp_path: Path) -> None:
     """To the rounding of their pixels; the neighbouring row or column would be off by 1 or 5."""
     given = image(tmp_path, 20, 12, darkest=90)
-    task = SuperResolution(name="x2", kind="super_resolution", factor=2, noise_std=0.0)
-    repair.run(tiny_recipe().restore, task, Given(given, None, None), model=birds, out=tmp_path / "out", device=CPU)
+    degradation = SuperResolution(name="x2", kind="super_resolution", factor=2, noise_std=0.0)
+    repair.run(
+        tiny_recipe().restore, degradation, RestorationInput(given), model=birds, out=tmp_path / "out", device=CPU
+    )
     with Image.open(given) as small, Image.open(tmp_path / "out" / "mine.png") as large:
         assert large.size == (40, 24)
         blocks = np.asarray(large, dtype=float).reshape(12, 2, 20, 2, 3)
@@ -67,15 +74,17 @@ def test_means_of_blocks_stay_when_a_image_is_enlarged(birds: Path, tmp_path: Pa
         assert error[unclipped].max() <= 0.5
 
 
-def test_a_prior_that_was_always_told_its_class_is_refused(birds: Path, tmp_path: Path) -> None:
+def test_a_prior_without_an_unconditional_mode_is_refused(birds: Path, tmp_path: Path) -> None:
     shutil.copytree(birds, tmp_path / "model")
     values = read_json(tmp_path / "model" / Model.recipe, made_by="train")
     values["conditioning"]["dropout"] = 0.0
     write_json(tmp_path / "model" / Model.recipe, values)
-    given = Given(image(tmp_path, 40, 24), None, None)
-    task = Denoise(name="noisy", kind="denoise", noise_std=0.1)
+    given = RestorationInput(image(tmp_path, 40, 24))
+    degradation = Denoise(name="noisy", kind="denoise", noise_std=0.1)
     with pytest.raises(NoUnconditionalModeError, match=r"\[conditioning\] dropout = 0, .*or train with dropout = 0\.1"):
-        repair.run(tiny_recipe().restore, task, given, model=tmp_path / "model", out=tmp_path / "out", device=CPU)
+        repair.run(
+            tiny_recipe().restore, degradation, given, model=tmp_path / "model", out=tmp_path / "out", device=CPU
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -90,7 +99,12 @@ def test_images_that_do_not_fit_are_refused(
     if mask_width is not None:
         mask = tmp_path / "mask.png"
         Image.fromarray(np.zeros((24, mask_width), dtype=np.uint8)).save(mask)
-    with pytest.raises(RepairError, match=words):
+    with pytest.raises(RestorationError, match=words):
         repair.run(
-            tiny_recipe().restore, PIXELS, Given(given, None, mask), model=birds, out=tmp_path / "out", device=CPU
+            tiny_recipe().restore,
+            PIXELS,
+            RestorationInput(given, mask=mask),
+            model=birds,
+            out=tmp_path / "out",
+            device=CPU,
         )

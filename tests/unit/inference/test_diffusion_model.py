@@ -1,4 +1,4 @@
-"""Where recipe sections become objects: seeding, ranges, guidance against a sampler loop of our own."""
+"""Samples of a model: their independence, ranges and guidance, against a sampler loop of our own."""
 
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,14 @@ from linnet.artifacts import Model, write_provenance
 from linnet.diffusion.samplers import PerSampleNoise, sample
 from linnet.diffusion.schedule import build_schedule
 from linnet.files import PROVENANCE, ArtifactError, write_json
-from linnet.inference.diffusion_model import (
-    DeviceError,
-    DiffusionModel,
-    NoUnconditionalModeError,
-    chunks,
-    pick_device,
-    place,
-)
+from linnet.inference.batching import index_batches
+from linnet.inference.diffusion_model import DiffusionModel, NoUnconditionalModeError
 from linnet.modalities.image_codec import ImageCodec
 from linnet.modalities.statistics import ImageStatistics
 from linnet.models.build import build_network
+from linnet.models.device import to_device
 from linnet.recipe import DDIM, DDPM, DPMSolver, SamplerSection
+from linnet.stages.table import SAMPLE, TRAIN
 from support.statistics import image_statistics
 from support.tiny import tiny_recipe
 
@@ -47,7 +43,7 @@ SAMPLERS: list[SamplerSection] = [
 
 def diffusion_model(*overrides: str, gain: float = 1.0) -> DiffusionModel:
     recipe = tiny_recipe(*overrides).training()
-    network = place(build_network(recipe), CPU)
+    network = to_device(build_network(recipe), CPU)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -56,10 +52,10 @@ def diffusion_model(*overrides: str, gain: float = 1.0) -> DiffusionModel:
     return DiffusionModel.of(network, recipe, STATISTICS, CPU)
 
 
-def draw(one: DiffusionModel, numbers: list[int], labels: list[int] | None, **changes: Any) -> Tensor:
+def sampled(one: DiffusionModel, indices: list[int], labels: list[int] | None, **changes: Any) -> Tensor:
     settings: dict[str, Any] = {"seed": 1, "guidance_scale": 1.0, "clip_x0": False, "precision": "fp32"}
     sampler = changes.pop("sampler", SOLVER)
-    return one.sample(sampler, numbers=numbers, conditions=labels, **(settings | changes))
+    return one.sample(sampler, indices=indices, conditions=labels, **(settings | changes))
 
 
 # --- pixels -----------------------------------------------------------------------------------------------------------
@@ -91,118 +87,87 @@ def test_encoded_pixels_have_mean_0_and_deviation_1() -> None:
 
 def test_clip_and_decode_keep_to_real_pixels() -> None:
     extreme = torch.tensor([-100.0, 100.0]).reshape(2, 1, 1, 1).expand(-1, 3, 2, 2)
-    wanted = np.stack([np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 255, np.uint8)])
-    assert np.array_equal(STANDARD.decode(extreme), wanted)
-    black_and_white = STANDARD.encode(torch.from_numpy(wanted))
+    expected = np.stack([np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 255, np.uint8)])
+    assert np.array_equal(STANDARD.decode(extreme), expected)
+    black_and_white = STANDARD.encode(torch.from_numpy(expected))
     torch.testing.assert_close(STANDARD.clip(extreme), black_and_white)
     torch.testing.assert_close(STANDARD.clip(black_and_white), black_and_white)
 
 
-# --- networks ---------------------------------------------------------------------------------------------------------
+# --- sampling ---------------------------------------------------------------------------------------------------------
 
 
-def test_networks_are_seeded_and_leave_the_global_generator_alone() -> None:
-    torch.manual_seed(5)
-    before = torch.get_rng_state()
-    first = build_network(tiny_recipe().training()).state_dict()
-    assert torch.equal(torch.get_rng_state(), before)
-    torch.manual_seed(6)
-    again = build_network(tiny_recipe().training()).state_dict()
-    other = build_network(tiny_recipe("train.seed=1").training()).state_dict()
-    assert all(torch.equal(first[name], again[name]) for name in first)
-    assert not torch.equal(first["stem.weight"], other["stem.weight"])
-
-
-def test_chunks_cover_all_numbers_once() -> None:
-    assert list(chunks(7, 3)) == [[0, 1, 2], [3, 4, 5], [6]]
-    assert list(chunks(6, 3)) == [[0, 1, 2], [3, 4, 5]]
-    assert list(chunks(0, 3)) == []
-
-
-def test_pick_device() -> None:
-    assert pick_device("cpu") == CPU
-    if torch.cuda.is_available():
-        assert pick_device("auto").type == pick_device("cuda").type == "cuda"
-    else:
-        assert pick_device("auto") == CPU
-        with pytest.raises(DeviceError, match="--device cuda: torch sees no GPU here; use --device cpu"):
-            pick_device("cuda")
-
-
-# --- drawing ----------------------------------------------------------------------------------------------------------
-
-
-def by_hand(one: DiffusionModel, numbers: list[int], answer: Any) -> Tensor:
-    """The sampler over `answer(x, noise variance)`, with v turned into x_0 here."""
+def by_hand(one: DiffusionModel, indices: list[int], output: Any) -> Tensor:
+    """The sampler over `output(x, noise variance)`, with v turned into x_0 here."""
     schedule = build_schedule(one.recipe.diffusion.schedule)
 
     def predict(x: Tensor, timestep: int) -> Tensor:
         bar = float(schedule.at(torch.tensor(timestep)))
-        result: Tensor = bar**0.5 * x - (1 - bar) ** 0.5 * answer(x, torch.full((len(x),), 1 - bar))
+        result: Tensor = bar**0.5 * x - (1 - bar) ** 0.5 * output(x, torch.full((len(x),), 1 - bar))
         return result
 
     with torch.inference_mode():
-        return sample(SOLVER, schedule, predict, PerSampleNoise(1, numbers, (3, 16, 16), CPU))
+        return sample(SOLVER, schedule, predict, PerSampleNoise(1, indices, (3, 16, 16), CPU))
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: sampler.kind)
 @pytest.mark.parametrize("scale", [1.0, 2.0])
-def test_a_image_does_not_depend_on_its_batch(sampler: SamplerSection, scale: float) -> None:
+def test_an_image_does_not_depend_on_its_batch(sampler: SamplerSection, scale: float) -> None:
     one, labels = diffusion_model(), [3, 1, 4, 1, 5]
     settings: dict[str, Any] = {"sampler": sampler, "guidance_scale": scale, "clip_x0": True}
-    whole = draw(one, list(range(5)), labels, **settings)
-    pairs = [draw(one, numbers, [labels[n] for n in numbers], **settings) for numbers in chunks(5, 2)]
+    whole = sampled(one, list(range(5)), labels, **settings)
+    pairs = [sampled(one, indices, [labels[n] for n in indices], **settings) for indices in index_batches(5, 2)]
     torch.testing.assert_close(torch.cat(pairs), whole, rtol=1e-4, atol=1e-4)
-    lone = draw(one, [3], [labels[3]], **settings)
+    lone = sampled(one, [3], [labels[3]], **settings)
     torch.testing.assert_close(lone[0], whole[3], rtol=1e-4, atol=1e-4)
-    assert float((draw(one, [3], [labels[3]], seed=2, **settings) - lone).abs().max()) > 0.1
+    assert float((sampled(one, [3], [labels[3]], seed=2, **settings) - lone).abs().max()) > 0.1
 
 
 def test_batch_statistics_do_not_enter_either() -> None:
-    """The first form has batch norm: drawing must use its running averages."""
+    """The first form has batch norm: sampling must use its running averages."""
     one = diffusion_model("model.noise_injection=input")
     one.network.train()
-    whole = draw(one, [0, 1, 2], [0, 1, 2])
-    torch.testing.assert_close(draw(one, [2], [2])[0], whole[2], rtol=1e-4, atol=1e-4)
+    whole = sampled(one, [0, 1, 2], [0, 1, 2])
+    torch.testing.assert_close(sampled(one, [2], [2])[0], whole[2], rtol=1e-4, atol=1e-4)
 
 
 def test_guidance_is_ho_and_salimans() -> None:
-    """Scale 1 is the class alone, 0 no class, 2.5 beyond the class; each against the network asked directly."""
-    one, numbers, labels = diffusion_model(), [0, 1], torch.tensor([3, 6])
+    """Scale 1 is the class alone, 0 no class, 2.5 beyond the class; each against the network called directly."""
+    one, indices, labels = diffusion_model(), [0, 1], torch.tensor([3, 6])
     net = one.network
-    with_class = by_hand(one, numbers, lambda x, level: net(x, level, labels))
-    without = by_hand(one, numbers, lambda x, level: net(x, level, None))
-    beyond = by_hand(one, numbers, lambda x, level: 2.5 * net(x, level, labels) - 1.5 * net(x, level, None))
+    with_class = by_hand(one, indices, lambda x, level: net(x, level, labels))
+    without = by_hand(one, indices, lambda x, level: net(x, level, None))
+    beyond = by_hand(one, indices, lambda x, level: 2.5 * net(x, level, labels) - 1.5 * net(x, level, None))
     assert float((with_class - without).abs().max()) > 0.01
-    for scale, wanted in ((1.0, with_class), (0.0, without), (2.5, beyond)):
-        found = draw(one, numbers, labels.tolist(), guidance_scale=scale)
-        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(draw(one, numbers, None), without, rtol=1e-4, atol=1e-4)
+    for scale, expected in ((1.0, with_class), (0.0, without), (2.5, beyond)):
+        found = sampled(one, indices, labels.tolist(), guidance_scale=scale)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(sampled(one, indices, None), without, rtol=1e-4, atol=1e-4)
 
 
-def test_an_unconditional_model_draws_without_labels() -> None:
+def test_an_unconditional_model_samples_without_labels() -> None:
     one = diffusion_model("conditioning={kind='none'}")
     net = one.network
-    wanted = by_hand(one, [4], lambda x, level: net(x, level, None))
-    torch.testing.assert_close(draw(one, [4], None), wanted, rtol=1e-4, atol=1e-4)
+    expected = by_hand(one, [4], lambda x, level: net(x, level, None))
+    torch.testing.assert_close(sampled(one, [4], None), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_model_that_was_always_told_is_not_asked_without() -> None:
-    one = diffusion_model("conditioning.dropout=0.0", "sample.guidance_scale=1.0", "restore.tasks=[]")
+def test_a_model_without_an_unconditional_mode_refuses_what_needs_it() -> None:
+    one = diffusion_model("conditioning.dropout=0.0", "sample.guidance_scale=1.0", "restore.degradations=[]")
     with_class = by_hand(one, [0], lambda x, level: one.network(x, level, torch.tensor([3])))
-    torch.testing.assert_close(draw(one, [0], [3]), with_class, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(sampled(one, [0], [3]), with_class, rtol=1e-4, atol=1e-4)
     for labels, scale in (([3], 2.0), ([3], 0.0), (None, 1.0)):
         with pytest.raises(
             NoUnconditionalModeError, match=r"dropout = 0, .* Give a prompt and guidance 1, or train with dropout"
         ):
-            draw(one, [0], labels, guidance_scale=scale)
+            sampled(one, [0], labels, guidance_scale=scale)
 
 
 def test_clipping_keeps_images_in_the_range_of_pixels() -> None:
     """The solver's last step returns its x_0, so the end shows whether predictions were clipped."""
     one = diffusion_model(gain=1.5)
     low, high = (STANDARD.encode(torch.full((1, 1, 1, 3), value, dtype=torch.uint8)) for value in (0, 255))
-    free, clipped = (draw(one, [0, 1], [0, 1], clip_x0=clip) for clip in (False, True))
+    free, clipped = (sampled(one, [0, 1], [0, 1], clip_x0=clip) for clip in (False, True))
     assert bool((free > high + 0.1).any())
     assert bool((free < low - 0.1).any())
     assert bool((clipped <= high + 1e-5).all())
@@ -223,7 +188,7 @@ def model(tmp_path: Path) -> Path:
         save_file({key: torch.full_like(tensor, value) for key, tensor in state.items()}, folder / name)
     (folder / Model.recipe).write_text(recipe.model_dump_json())
     write_json(folder / Model.statistics, STATISTICS.model_dump())
-    write_provenance(folder, "train", [recipe], {})
+    write_provenance(folder, TRAIN, [recipe], {})
     return folder
 
 
@@ -266,6 +231,6 @@ def test_load_refuses_weights_of_another_network(model: Path) -> None:
 
 
 def test_load_refuses_the_folder_of_another_stage(model: Path) -> None:
-    write_provenance(model, "sample", [], {})
+    write_provenance(model, SAMPLE, [], {})
     with pytest.raises(ArtifactError, match="was made by `linnet sample`, not by `linnet train`"):
         DiffusionModel.load(model, weights="ema", device=CPU)

@@ -1,4 +1,4 @@
-"""Scores of restored examples against hand-made errors whose size is known, and baselines on straight lines."""
+"""Scores of restored examples against hand-made errors whose size is known."""
 
 import math
 
@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 
 from linnet.metrics.restoration import (
-    interpolate_bins,
-    interpolate_frames,
     log_spectral_distance,
     psnr,
     rmse,
@@ -136,43 +134,3 @@ def test_rmse_and_psnr_of_known_errors() -> None:
     found = psnr(estimate, clean, data_range=2)
     torch.testing.assert_close(found, torch.tensor([20, 20 * math.log10(2 / 0.3) + 10 * math.log10(3), 100]).double())
     assert float(psnr(estimate, clean, data_range=1)[0]) == pytest.approx(20 - 20 * math.log10(2), abs=1e-5)
-
-
-# --- baselines --------------------------------------------------------------------------------------------------------
-
-
-def missing(count: int, *places: int) -> Tensor:
-    mask = torch.zeros(count, dtype=torch.bool)
-    mask[list(places)] = True
-    return mask
-
-
-def test_interpolation_brings_a_straight_line_back() -> None:
-    ramp = torch.arange(8).double()[:, None] * torch.tensor([1.0, -2.0, 0.5]).double() + 3  # [F, T]
-    hole = ramp.clone()
-    mask = missing(8, 1, 2, 3, 6)
-    hole[mask] = math.nan
-    torch.testing.assert_close(interpolate_bins(hole, mask), ramp)
-    torch.testing.assert_close(interpolate_frames(hole.T, mask), ramp.T)
-
-
-def test_interpolation_holds_what_is_nearest_at_the_edges_and_keeps_what_is_known() -> None:
-    x = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 1, 7, 3))).float()
-    mask = missing(7, 0, 1, 3, 6)
-    found = interpolate_bins(x, mask)
-    assert torch.equal(found[..., ~mask, :], x[..., ~mask, :])
-    for lost, kept in ((0, 2), (1, 2), (6, 5)):
-        assert torch.equal(found[..., lost, :], x[..., kept, :])
-    torch.testing.assert_close(found[..., 3, :], (x[..., 2, :] + x[..., 4, :]) / 2)
-    assert torch.equal(interpolate_frames(x.mT, mask), found.mT)
-    assert torch.equal(interpolate_bins(x, missing(7)), x)
-
-
-def test_interpolation_of_complex_numbers_is_of_both_parts() -> None:
-    """Between 1 and i it is (1 + i) / 2, quieter than either; between opposite phases nothing is left."""
-    x = torch.tensor([[1, 0, 1j], [1, 0, -1]], dtype=torch.complex64)
-    found = interpolate_frames(x, missing(3, 1))
-    assert found[:, 1].tolist() == [0.5 + 0.5j, 0]
-    assert interpolate_frames(x.abs(), missing(3, 1))[:, 1].tolist() == [1, 1]
-    with pytest.raises(AssertionError, match="nothing is known"):
-        interpolate_frames(x, missing(3, 0, 1, 2))

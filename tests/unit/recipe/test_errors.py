@@ -1,17 +1,16 @@
 """Mistakes in recipes: every error names file, key, value and remedy."""
 
 import math
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from linnet.metrics.distances import frechet_distance, jackknife, kernel_audio_distance_to, kernel_distance
+from linnet.metrics.distances import FrechetDistance, KernelAudioDistance, KernelDistance, jackknife
 from linnet.recipe import flatten
 from linnet.recipe.load import RecipeError, load_recipe, parse_recipe
 
-RECIPES = Path(__file__).parents[2] / "recipes"
+RECIPES = Path(__file__).parents[3] / "recipes"
 BIRDS, VOCALS, MUSIC = (
     (RECIPES / f"{name}.toml").read_text(encoding="utf-8") for name in ("birds", "vocals-demo", "music-demo")
 )
@@ -121,12 +120,12 @@ def test_an_unknown_kind_suggests_the_nearest(old: str, new: str, message: str) 
             "[evaluate] features has 'log_mel', which [data] kind = 'images' does not have. Use some of incep",
         ),
         (
-            "restore.tasks=[{ name = 'a', kind = 'known_reverb', reverberation_seconds = 1.0, noise_std = 0.0 }]",
-            "[restore] task 'a' is of another kind than images know: denoise, inpaint_pixels, super_resolution.",
+            "restore.degradations=[{ name = 'a', kind = 'known_reverb', reverberation_seconds = 1.0, noise_std = 0 }]",
+            "[restore] degradation 'a': this kind is not for images, which know denoise, inpaint_pixels, super_res",
         ),
         (
-            "restore.tasks=[{ name = 'a', kind = 'super_resolution', factor = 3, noise_std = 0.0 }]",
-            "[restore] task 'a': factor = 3 does not divide images of 64 x 64.",
+            "restore.degradations=[{ name = 'a', kind = 'super_resolution', factor = 3, noise_std = 0.0 }]",
+            "[restore] degradation 'a': factor = 3 does not divide images of 64 x 64.",
         ),
     ],
 )
@@ -140,13 +139,10 @@ def test_three_samples_are_enough_for_every_distance_and_its_interval() -> None:
     least = ("sample.num_samples=3", *TWO_SAMPLES)
     assert parse_recipe(BIRDS, where="recipes/birds.toml", overrides=least).sample.num_samples == 3
     rng = torch.Generator().manual_seed(0)
-    real, drawn = (torch.randn(count, 1, 8, generator=rng, dtype=torch.float64) for count in (20, 3))
-
-    def kernel(samples: torch.Tensor) -> float:
-        return kernel_distance(real.flatten(0, 1), samples.flatten(0, 1), subsets=2, subset_size=2, seed=0)
-
-    for distance in (partial(frechet_distance, real), kernel, kernel_audio_distance_to(real)):
-        interval = jackknife(distance, distance(drawn), drawn)
+    real, generated = (torch.randn(count, 1, 8, generator=rng, dtype=torch.float64) for count in (20, 3))
+    for distance in (FrechetDistance("frechet"), KernelDistance("kernel", 2, 2, 0), KernelAudioDistance("audio")):
+        from_real = distance.from_real(real)
+        interval = jackknife(from_real, from_real(generated), generated)
         assert math.isfinite(interval.low)
         assert interval.low < interval.high
 
@@ -159,7 +155,7 @@ def test_an_example_must_be_divisible_as_often_as_the_network_halves_it() -> Non
     )
     assert parse_recipe(BIRDS, where="", overrides=[*five_levels, "data.image_size_pixels=48"]).data.folder == "birds"
     assert "128 x 60, and 60 cannot be halved 3 times, as the 4 levels" in error_of(VOCALS, "data.num_frames=60")
-    padded = parse_recipe(MUSIC, where="", overrides=["data.num_frames=61", "restore.tasks=[]"])  # by the DiT
+    padded = parse_recipe(MUSIC, where="", overrides=["data.num_frames=61", "restore.degradations=[]"])  # by the DiT
     assert padded.data.shape == (1, 128, 61)
 
 

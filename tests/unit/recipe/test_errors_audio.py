@@ -6,7 +6,7 @@ import pytest
 
 from linnet.recipe.load import RecipeError, parse_recipe
 
-RECIPES = Path(__file__).parents[2] / "recipes"
+RECIPES = Path(__file__).parents[3] / "recipes"
 VOCALS, MUSIC = ((RECIPES / f"{name}.toml").read_text(encoding="utf-8") for name in ("vocals-demo", "music-demo"))
 
 
@@ -16,8 +16,8 @@ def error_of(text: str, *overrides: str) -> str:
     return str(caught.value)
 
 
-def task(kind: str, values: str, *, noise_std: float = 0.0) -> str:
-    return f"restore.tasks=[{{ name = 'a', kind = '{kind}', noise_std = {noise_std}, {values} }}]"
+def degradation(kind: str, values: str, *, noise_std: float = 0.0) -> str:
+    return f"restore.degradations=[{{ name = 'a', kind = '{kind}', noise_std = {noise_std}, {values} }}]"
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def task(kind: str, values: str, *, noise_std: float = 0.0) -> str:
         ("data.stft.keep_dc=true", "[data] makes examples of 129 x "),
         (
             "conditioning={ kind = 'class_label', num_classes = 4, dropout = 0.1 }",
-            "[conditioning] kind = 'class_label', but a recording has several labels or none. Use 'multi_label', 'text' or",
+            "[conditioning] kind = 'class_label', but a recording has several labels or none. Use 'multi_label', 'tex",
         ),
         (
             "conditioning={ kind = 'multi_label', num_labels = 4, dropout = 0.1 }",
@@ -46,49 +46,49 @@ def task(kind: str, values: str, *, noise_std: float = 0.0) -> str:
             "[evaluate] features has both 'vggish' and 'scripted'; one weights file can be given.",
         ),
         (
-            task("super_resolution", "factor = 2"),
-            "[restore] task 'a' is of another kind than audio know: bandwidth_extension, blind_dereverberation, de",
+            degradation("super_resolution", "factor = 2"),
+            "[restore] degradation 'a': this kind is not for audio, which know bandwidth_extension, blind",
         ),
         (
-            task("inpaint_bins", "low_hz = 500.0, high_hz = 500.0"),
-            "[restore.tasks[0]] the band from low_hz = 500 to high_hz = 500 is empty.",
+            degradation("inpaint_bins", "low_hz = 500.0, high_hz = 500.0"),
+            "[restore.degradations[0]] the band from low_hz = 500 to high_hz = 500 is empty.",
         ),
         (
-            task("inpaint_bins", "low_hz = 4000.0, high_hz = 5000.0"),
-            "[restore] task 'a': 4000 Hz is beyond what sample_rate_hz = 8000 holds, 4000 Hz.",
+            degradation("inpaint_bins", "low_hz = 4000.0, high_hz = 5000.0"),
+            "[restore] degradation 'a': 4000 Hz is beyond what sample_rate_hz = 8000 holds, 4000 Hz.",
         ),
         (
-            task("inpaint_bins", "low_hz = 500.0, high_hz = 530.0"),
-            "[restore] task 'a': a band from 500 to 530 Hz takes away nothing or everything. Bins are 31.25 Hz wide",
+            degradation("inpaint_bins", "low_hz = 500.0, high_hz = 530.0"),
+            "[restore] degradation 'a': a band from 500 to 530 Hz takes away nothing or everything. Bins are 31.25",
         ),
         (
-            task("inpaint_bins", "low_hz = 31.25, high_hz = 4001.0"),
-            "[restore] task 'a': a band from 31.25 to 4001 Hz takes away nothing or everything.",
+            degradation("inpaint_bins", "low_hz = 31.25, high_hz = 4001.0"),
+            "[restore] degradation 'a': a band from 31.25 to 4001 Hz takes away nothing or everything.",
         ),
         (
-            task("bandwidth_extension", "cutoff_hz = 31.25"),
-            "[restore] task 'a': above 31.25 Hz is everything; the lowest bin has 31.25 Hz.",
+            degradation("bandwidth_extension", "cutoff_hz = 31.25"),
+            "[restore] degradation 'a': above 31.25 Hz is everything; the lowest bin has 31.25 Hz.",
         ),
         (
-            task("bandwidth_extension", "cutoff_hz = 4000.0"),
-            "[restore] task 'a': 4000 Hz is beyond what sample_rate_hz = 8000 holds, 4000 Hz.",
+            degradation("bandwidth_extension", "cutoff_hz = 4000.0"),
+            "[restore] degradation 'a': 4000 Hz is beyond what sample_rate_hz = 8000 holds, 4000 Hz.",
         ),
         (
-            task("inpaint_frames", "start_seconds = 60.0, gap_seconds = 0.5"),
-            "[restore] task 'a': the gap ends at 60.5 s, an example is 0.",
+            degradation("inpaint_frames", "start_seconds = 60.0, gap_seconds = 0.5"),
+            "[restore] degradation 'a': the gap ends at 60.5 s, an example is 0.",
         ),
         (
-            task("inpaint_frames", "start_seconds = 0.01, gap_seconds = 0.23"),
-            "[restore] task 'a': every window of 0.032 s in an example of 0.248 s reaches into the gap",
+            degradation("inpaint_frames", "start_seconds = 0.01, gap_seconds = 0.23"),
+            "[restore] degradation 'a': every window of 0.032 s in an example of 0.248 s reaches into the gap",
         ),
         (
-            task("blind_dereverberation", "reverberation_seconds = 0.3, filter_frames = 1000"),
-            "[restore] task 'a': filter_frames = 1000 is more than num_frames = ",
+            degradation("blind_dereverberation", "reverberation_seconds = 0.3, filter_frames = 1000"),
+            "[restore] degradation 'a': filter_frames = 1000 is more than num_frames = ",
         ),
         (
-            "restore.tasks=[{ name = 'a', kind = 'denoise', noise_std = 0.1 }, "
+            "restore.degradations=[{ name = 'a', kind = 'denoise', noise_std = 0.1 }, "
             "{ name = 'b', kind = 'denoise', noise_std = 0.1 }, { name = 'a', kind = 'denoise', noise_std = 0.2 }]",
-            "[restore] two tasks have the name 'a': their scores could not be told apart.",
+            "[restore] two degradations have the name 'a': their scores could not be told apart.",
         ),
         (
             "model.channel_multipliers=[1, 2]",
@@ -117,12 +117,12 @@ def test_settings_of_audio_that_contradict_each_other(override: str, message: st
         ("model.num_heads=3", "[model] num_heads = 3 does not divide width = 128."),
         ("conditioning.encoder.num_heads=3", "[conditioning.encoder] num_heads = 3 does not divide width = 64."),
         (
-            "restore.tasks=[{ name = 'a', kind = 'denoise', noise_std = 0.1 }]",
-            "[restore] task 'a' is of another kind than magnitude spectrograms know: bandwidth_extension, inpaint_b",
+            "restore.degradations=[{ name = 'a', kind = 'denoise', noise_std = 0.1 }]",
+            "[restore] degradation 'a': this kind is not for magnitude spectrograms, which know bandwidth_ex",
         ),
         (
-            task("bandwidth_extension", "cutoff_hz = 1000.0", noise_std=0.1),
-            "[restore] task 'a': noise does not add in magnitude spectrograms. Set noise_std = 0.0.",
+            degradation("bandwidth_extension", "cutoff_hz = 1000.0", noise_std=0.1),
+            "[restore] degradation 'a': noise does not add in magnitude spectrograms. Set noise_std = 0.0.",
         ),
     ],
 )
@@ -136,45 +136,47 @@ def test_a_channel_a_group_would_forget_the_timestep() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tasks", "messages"),
+    ("degradations", "messages"),
     [
         (
             "{ name = 'a', kind = 'denoise', noise_sdt = 0.1 }",
             [
-                "key 'noise_std' is missing in [restore.tasks[0]]; add it (a recipe has no defaults)",
-                "unknown key 'noise_sdt' in [restore.tasks[0]]; did you mean 'noise_std'?",
+                "key 'noise_std' is missing in [restore.degradations[0]]; add it (a recipe has no defaults)",
+                "unknown key 'noise_sdt' in [restore.degradations[0]]; did you mean 'noise_std'?",
             ],
         ),
         (
             "{ name = 'a', kind = 'denoise', noise_std = 0.1 }, { name = 'b', kind = 'denoise', noise_std = 0.0 }",
-            ["noise_std = 0.0 in [restore.tasks[1]]: it should be greater than 0"],
+            ["noise_std = 0.0 in [restore.degradations[1]]: it should be greater than 0"],
         ),
         (
             "{ name = 'a', kind = 'denoize', noise_std = 0.1 }",
-            ["[restore.tasks[0]] kind = 'denoize' is unknown; did you mean 'denoise'?"],
+            ["[restore.degradations[0]] kind = 'denoize' is unknown; did you mean 'denoise'?"],
         ),
         (
             "{ name = 'a', noise_std = 0.1 }",
             [
-                "[restore.tasks[0]] has no 'kind'; choose one of 'denoise', 'inpaint_pixels', 'inpaint_bins', "
+                "[restore.degradations[0]] has no 'kind'; choose one of 'denoise', 'inpaint_pixels', 'inpaint_bins', "
                 "'inpaint_frames', 'bandwidth_extension', 'super_resolution', 'known_reverb', 'blind_dereverberation'"
             ],
         ),
     ],
 )
-def test_a_mistake_in_a_list_of_tables_names_the_entry(tasks: str, messages: list[str]) -> None:
-    assert error_of(VOCALS, f"restore.tasks=[{tasks}]").splitlines() == [f"recipes/audio.toml: {m}" for m in messages]
+def test_a_mistake_in_a_list_of_tables_names_the_entry(degradations: str, messages: list[str]) -> None:
+    assert error_of(VOCALS, f"restore.degradations=[{degradations}]").splitlines() == [
+        f"recipes/audio.toml: {m}" for m in messages
+    ]
 
 
-def test_what_tells_a_model_nothing_needs_dropout() -> None:
+def test_the_unconditional_mode_needs_dropout() -> None:
     """Guidance and restoration use the model without its condition, which it learns where that is dropped."""
     never = "conditioning.dropout=0.0"
     assert error_of(MUSIC, never) == (
-        "recipes/audio.toml: [sample] guidance_scale = 1.5 starts from a model that is told nothing, which "
+        "recipes/audio.toml: [sample] guidance_scale = 1.5 needs predictions without a condition, which "
         "[conditioning] dropout = 0 never trains. Set dropout = 0.1 or guidance_scale = 1.0."
     )
     assert error_of(MUSIC, never, "sample.guidance_scale=1.0") == (
-        "recipes/audio.toml: [restore] tasks need a model that is told nothing, which [conditioning] dropout = 0 never "
-        "trains. Set dropout = 0.1 or tasks = []."
+        "recipes/audio.toml: [restore] needs predictions without a condition, which [conditioning] dropout = 0 never "
+        "trains. Set dropout = 0.1 or degradations = []."
     )
-    parse_recipe(MUSIC, where="", overrides=[never, "sample.guidance_scale=1.0", "restore.tasks=[]"])
+    parse_recipe(MUSIC, where="", overrides=[never, "sample.guidance_scale=1.0", "restore.degradations=[]"])

@@ -21,7 +21,7 @@ from linnet.recipe import (
 )
 from linnet.recipe.load import RecipeError, load_recipe, parse_recipe
 
-RECIPES = Path(__file__).parents[2] / "recipes"
+RECIPES = Path(__file__).parents[3] / "recipes"
 BIRDS, VOCALS, MUSIC = (
     (RECIPES / f"{name}.toml").read_text(encoding="utf-8") for name in ("birds", "vocals-demo", "music-demo")
 )
@@ -90,9 +90,10 @@ BIRDS_CHANGES: Changes = {
     "train.horizontal_flip": False, "train.precision": "fp32", "train.seed": 1, "train.log_every_steps": 99,
     "train.grid_every_kexamples": 31, "sample.sampler.num_steps": 6, "sample.sampler.eta": 0.5,
     "sample.num_samples": 2351, "sample.num_files": 63, "sample.seed": 1, "sample.weights": "raw",
-    "sample.clip_x0": False, "sample.precision": "fp32", "restore.tasks.0.name": "other",
-    "restore.tasks.0.factor": 2, "restore.tasks.0.noise_std": 0.1, "restore.tasks.1.name": "other",
-    "restore.tasks.1.pattern": "square", "restore.tasks.1.missing_fraction": 0.4, "restore.tasks.1.noise_std": 0.1,
+    "sample.clip_x0": False, "sample.precision": "fp32", "restore.degradations.0.name": "other",
+    "restore.degradations.0.factor": 2, "restore.degradations.0.noise_std": 0.1, "restore.degradations.1.name": "other",
+    "restore.degradations.1.pattern": "square", "restore.degradations.1.missing_fraction": 0.4,
+    "restore.degradations.1.noise_std": 0.1,
     "restore.num_examples": 9, "restore.num_draws": 2, "restore.num_steps": 21, "restore.eta": 0.8,
     "restore.eta_b": 0.9, "restore.below_noise": "matched", "restore.overlap_fraction": 0.4, "restore.seed": 1,
     "restore.weights": "raw", "restore.precision": "fp32", "evaluate.features": ["inception"],
@@ -113,15 +114,18 @@ VOCALS_CHANGES: Changes = SOUND_CHANGES | {
     "model.attention_heads_by_level": [0, 0, 0, 4], "model.middle_attention_heads": 4, "model.norm_groups": 4,
     "model.timestep_injection": "shift", "model.resampling": "biggan", "model.frequency_layer.bottleneck": 8,
     "model.frequency_layer.min_units": 8, "model.dropout": 0.1,
-    "restore.tasks.0.noise_std": 0.1,
-    "restore.tasks.1.low_hz": 10.0, "restore.tasks.1.high_hz": 999.0, "restore.tasks.1.noise_std": 0.1,
-    "restore.tasks.2.start_seconds": 0.02, "restore.tasks.2.gap_seconds": 0.02, "restore.tasks.2.noise_std": 0.1,
-    "restore.tasks.3.cutoff_hz": 999.0, "restore.tasks.3.noise_std": 0.1,
-    "restore.tasks.4.reverberation_seconds": 0.4, "restore.tasks.4.noise_std": 0.1,
-    "restore.tasks.5.reverberation_seconds": 0.4, "restore.tasks.5.filter_frames": 3, "restore.tasks.5.noise_std": 0.1,
-    **{f"restore.tasks.{place}.name": "other" for place in range(6)},
+    "restore.degradations.0.noise_std": 0.1,
+    "restore.degradations.1.low_hz": 10.0, "restore.degradations.1.high_hz": 999.0,
+    "restore.degradations.1.noise_std": 0.1,
+    "restore.degradations.2.start_seconds": 0.02, "restore.degradations.2.gap_seconds": 0.02,
+    "restore.degradations.2.noise_std": 0.1,
+    "restore.degradations.3.cutoff_hz": 999.0, "restore.degradations.3.noise_std": 0.1,
+    "restore.degradations.4.reverberation_seconds": 0.4, "restore.degradations.4.noise_std": 0.1,
+    "restore.degradations.5.reverberation_seconds": 0.4, "restore.degradations.5.filter_frames": 3,
+    "restore.degradations.5.noise_std": 0.1,
+    **{f"restore.degradations.{place}.name": "other" for place in range(6)},
 }  # fmt: skip
-SOUND_TASKS = """restore.tasks=[
+SOUND_TASKS = """restore.degradations=[
     { name = "a", kind = "denoise", noise_std = 0.2 },
     { name = "b", kind = "inpaint_bins", low_hz = 0.0, high_hz = 1000.0, noise_std = 0.0 },
     { name = "c", kind = "inpaint_frames", start_seconds = 0.01, gap_seconds = 0.01, noise_std = 0.0 },
@@ -155,13 +159,13 @@ CASES = {
     "vocals": Case(
         VOCALS,
         (SOUND_TASKS, "data.caption_column=captions"),
-        ("data", "model", "restore.tasks"),
+        ("data", "model", "restore.degradations"),
         VOCALS_CHANGES,
         ("data.stft.keep_dc",),  # an odd number of frequencies cannot be halved
     ),
     "music": Case(
         MUSIC,
-        ("restore.tasks=[]", "data.caption_column=captions"),
+        ("restore.degradations=[]", "data.caption_column=captions"),
         ("data", "model", "conditioning", "sample.length", "sample.guidance_scale"),
         MUSIC_CHANGES,
     ),
@@ -199,7 +203,7 @@ CASES = {
 
 
 def every_value(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """`("restore.tasks.1.factor", 4)` and so on: lists of tables are entered too."""
+    """`("restore.degradations.1.factor", 4)` and so on: lists of tables are entered too."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from every_value(inner, f"{place}.{key}".strip("."))
@@ -239,9 +243,9 @@ def test_the_hash_changes_with_every_single_value(name: str) -> None:
 
 
 def test_an_override_is_the_change_of_one_value() -> None:
-    recipe = parse_recipe(VOCALS, where="", overrides=["data.stft.hop_samples=32", "restore.tasks=[]"])
+    recipe = parse_recipe(VOCALS, where="", overrides=["data.stft.hop_samples=32", "restore.degradations=[]"])
     assert isinstance(recipe.data, Audio)
-    assert (recipe.data.stft.hop_samples, recipe.restore.tasks) == (32, ())
+    assert (recipe.data.stft.hop_samples, recipe.restore.degradations) == (32, ())
 
 
 def test_the_shape_of_an_example() -> None:

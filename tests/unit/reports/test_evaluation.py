@@ -1,14 +1,16 @@
-"""The page of evaluate says what was measured, against which split, and what it is not."""
+"""The page about an evaluation says what was measured, against which split, and what it is not."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from linnet.artifacts import Report
+from linnet.artifacts import Dataset, Report, Samples
+from linnet.files import ArtifactError
+from linnet.metrics.results import Comparison
 from linnet.recipe import Recipe
-from linnet.reports.evaluation import caveat, write_report
+from linnet.reports.evaluation import caveat, evaluation_page
+from support.metrics import metrics_of
 from support.tiny import tiny_audio_recipe, tiny_recipe
 
 NO_WEIGHTS = "These distances use descriptors that need no downloaded weights"
@@ -22,7 +24,7 @@ def with_features(recipe: Recipe, *features: str) -> Recipe:
 
 
 @pytest.mark.parametrize(
-    ("features", "scores", "said"),
+    ("features", "scores", "expected"),
     [
         (("thumbnail", "texture"), ("frechet_thumbnail", "kernel_thumbnail"), NO_WEIGHTS + NOT_FID),
         (("inception",), ("fid", "kid"), ""),
@@ -34,32 +36,60 @@ def with_features(recipe: Recipe, *features: str) -> Recipe:
         (("log_mel", "vggish"), ("frechet_log_mel", "frechet_vggish_01234567"), BOTH + NOT_FAD),
     ],
 )
-def test_distances_without_a_known_name_are_not_taken_for_those_that_have_one(
-    features: tuple[str, ...], scores: tuple[str, ...], said: str
+def test_distances_without_a_published_name_are_not_taken_for_those_that_have_one(
+    features: tuple[str, ...], scores: tuple[str, ...], expected: str
 ) -> None:
     is_audio = {"log_mel", "vggish", "scripted"} & set(features)
     recipe = tiny_audio_recipe() if is_audio else tiny_recipe()
-    assert caveat(with_features(recipe, *features), scores) == said
+    assert caveat(with_features(recipe, *features), scores) == expected
+
+
+def page_of(folder: Path, recipe: Recipe) -> str:
+    """The page of four samples and four real examples, the nearest neighbours of two of them, and one restoration."""
+    shape, dtype = ((4, 240), np.int16) if recipe.data.kind == "audio" else ((4, 16, 16, 3), np.uint8)
+    examples = np.zeros(shape, dtype=dtype)
+    dataset, samples, report = (folder / name for name in ("dataset", "samples", "report"))
+    for path in (dataset, samples, report):
+        path.mkdir()
+    for split in ("train", "test"):
+        np.save(dataset / Dataset.examples(recipe.data, split), examples)
+    np.save(samples / Samples.examples, examples)
+    np.save(report / Report.untrained, examples[:2])
+    np.save(report / Report.neighbours, np.stack([examples[:2], examples[2:]], axis=1))
+    restoration = {"noisy": {"psnr": Comparison(restored=31.234, baseline=20.0, observed=10.0)}}
+    metrics_of({"frechet_texture": 1.0}, restoration=restoration).save(report)
+    return " ".join(evaluation_page(recipe, dataset=dataset, samples=samples, report=report).split())
 
 
 @pytest.mark.parametrize(("split", "other"), [("test", "train"), ("train", "test")])
 @pytest.mark.parametrize("kind", ["images", "audio"])
 def test_the_page_names_the_splits_that_were_compared(tmp_path: Path, kind: str, split: str, other: str) -> None:
-    metrics: dict[str, Any] = {
-        "scores": {"frechet_texture": 1.0},
-        "intervals": {"frechet_texture": {"low": 0.5, "high": 1.5}},
-        "context": {"frechet_texture": {"untrained": 3.0, "noise": 4.0, "real": 0.25}},
-        "protocols": {"frechet_texture": "p"},
-        "memory": {"sample_median": 1.0, "real_median": 2.0},
-        "restoration": {},
-    }
     override = f"evaluate.reference_split={split}"
-    recipe = tiny_recipe(override) if kind == "images" else tiny_audio_recipe(override)
-    shape = (4, 16, 16, 3) if kind == "images" else (4, 240)
-    examples = np.zeros(shape, dtype=np.uint8 if kind == "images" else np.int16)
-    sets = dict.fromkeys(("model", "untrained", "noise", "real", "reference"), examples)
-    write_report(tmp_path, recipe, metrics, sets, [(examples[0], examples[1])])
-    page = " ".join((tmp_path / Report.page).read_text(encoding="utf-8").split())
+    page = page_of(tmp_path, tiny_recipe(override) if kind == "images" else tiny_audio_recipe(override))
     assert f"Distances to real {kind} of the {split} split" in page
     assert f'"real" is the {other} split measured the same way' in page
-    assert f"4 real {kind if kind == 'images' else 'windows of audio'} of the {split} split." in page
+    assert f"4 samples, 4 real {kind if kind == 'images' else 'windows of audio'} of the {split} split." in page
+
+
+def test_the_page_shows_scores_context_and_restorations(tmp_path: Path) -> None:
+    page = page_of(tmp_path, tiny_recipe())
+    assert '<td class="number">1 ± 0.5</td><td class="number">3</td><td class="number">4</td>' in page
+    assert "<td>noisy</td><td><code>psnr</code></td>" in page
+    assert '<td class="number">10</td><td class="number">20</td><td class="number">31.2</td>' in page
+    assert "nearest training image is 1.000, that of a held-out real image 2.000" in page
+    assert page.count('src="data:image/png;base64,') == 4
+
+
+def test_audio_is_played_pair_by_pair(tmp_path: Path) -> None:
+    page = page_of(tmp_path, tiny_audio_recipe())
+    assert page.count("<audio") == 4 + 4 + 2 + 4  # samples, real, untrained, two pairs
+    assert page.count("its nearest in training") == 2
+    assert "://" not in page
+
+
+def test_a_report_of_another_version_says_what_to_run(tmp_path: Path) -> None:
+    recipe = tiny_recipe()
+    page_of(tmp_path, recipe)
+    (tmp_path / "report" / Report.neighbours).unlink()
+    with pytest.raises(ArtifactError, match=r"neighbours\.npy: cannot be used"):
+        evaluation_page(recipe, dataset=tmp_path / "dataset", samples=tmp_path / "samples", report=tmp_path / "report")

@@ -1,204 +1,26 @@
-"""restore: what was observed stays, what was missing is made by the prior, and nobody else's example has a say."""
+"""restore: arrays and previews of held-out examples, and what is measured of them."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from linnet.inference.restoration_scores import measure_restorations
-from torch import Tensor
 
 from linnet.artifacts import Dataset, Restored
 from linnet.audio.pcm import decode_waveform
 from linnet.data.arrays import open_array
-from linnet.diffusion.schedule import NoiseSchedule, build_schedule
 from linnet.files import ArtifactError
 from linnet.hashes import folder_hash
-from linnet.inference.degradations import Problem, build_problem, noise_rows
-from linnet.inference.diffusion_model import DiffusionModel
-from linnet.modalities.audio_codec import AudioCodec
-from linnet.models.denoising_network import DenoisingNetwork
-from linnet.recipe import (
-    BlindDereverberation,
-    ComplexSpectrogram,
-    Denoise,
-    InpaintBins,
-    KnownReverb,
-    NoiseLevel,
-    Recipe,
-    RestorationTask,
-)
+from linnet.recipe import ComplexSpectrogram, Recipe
+from linnet.reports.restorations import restorations_page
 from linnet.stages import restore
+from linnet.stages.evaluate import measure_restorations
 from support.audio_models import CPU, Made, made
-from support.tiny import tiny_audio_recipe
-
-BAND = InpaintBins(name="band", kind="inpaint_bins", low_hz=1000.0, high_hz=2000.0, noise_std=0.0)
-NOISY = Denoise(name="noisy", kind="denoise", noise_std=0.02)
-ROOM = KnownReverb(name="room", kind="known_reverb", reverberation_seconds=0.01, noise_std=0.0)
-BLIND = BlindDereverberation(
-    name="blind", kind="blind_dereverberation", reverberation_seconds=0.01, filter_frames=4, noise_std=0.0
-)
 
 
 @pytest.fixture(scope="module", params=["voices", "music"])
 def either(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
     return made(request.param, tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def voices(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    return made("voices", tmp_path_factory)
-
-
-def held_out(one: Made, count: int) -> Tensor:
-    stored = open_array(one.dataset / Dataset.waveforms("test"))
-    return one.codec.encode(torch.from_numpy(np.array(stored[:count])))
-
-
-def solved(
-    one: Made, task: RestorationTask, clean: Tensor, numbers: list[int], *, num_draws: int = 1
-) -> tuple[Problem, Tensor]:
-    """The restoration of these rows of `clean`, told apart by their numbers."""
-    diffusion_model = one.diffusion_model()
-    section = one.recipe.restore.model_copy(update={"num_draws": num_draws})
-    problem = build_problem(task, diffusion_model.codec, one.audio.shape, seed=section.seed, device=CPU)
-    y = restore.damage(problem, clean, seed=section.seed)
-    return problem, restore.solve(task, section, diffusion_model, problem, y[numbers], numbers)
-
-
-def test_what_was_observed_without_noise_stays_to_the_bit(either: Made) -> None:
-    clean = held_out(either, 2)
-    problem, restored = solved(either, BAND, clean, [0, 1])
-    missing = problem.missing.expand_as(clean)
-    assert torch.equal(restored[~missing], clean[~missing])
-    assert not torch.isclose(restored[missing], clean[missing], atol=1e-3).all(), "the prior has not seen it"
-    assert bool(torch.isfinite(restored).all())
-
-
-def test_the_mean_of_several_draws_keeps_it_too(either: Made) -> None:
-    """To rounding; and it is another answer where something was missing."""
-    clean = held_out(either, 2)
-    problem, one = solved(either, BAND, clean, [0, 1])
-    _, several = solved(either, BAND, clean, [0, 1], num_draws=3)
-    missing = problem.missing.expand_as(clean)
-    torch.testing.assert_close(several[~missing], clean[~missing], rtol=1e-4, atol=1e-4)
-    assert not torch.isclose(several[missing], one[missing], atol=1e-3).all()
-
-
-def test_a_known_room_is_undone_where_it_let_anything_through(voices: Made) -> None:
-    clean = held_out(voices, 2)
-    problem, restored = solved(voices, ROOM, clean, [0, 1])
-    y = problem.operator.forward(clean)
-    assert (problem.operator.forward(restored) - y).norm() < 1e-4 * y.norm()
-    assert (y - clean).norm() > 0.1 * clean.norm(), "or there was no room"
-
-
-@pytest.mark.parametrize("task", [BAND, NOISY, ROOM, BLIND], ids=lambda task: task.kind)
-def test_a_restoration_does_not_depend_on_its_batch(voices: Made, task: RestorationTask) -> None:
-    clean = held_out(voices, 3)
-    _, together = solved(voices, task, clean, [0, 1, 2])
-    apart = torch.cat([solved(voices, task, clean, [number])[1] for number in range(3)])
-    torch.testing.assert_close(together, apart, rtol=1e-3, atol=1e-3)
-    assert (together[0] - together[1]).norm() > 0.1 * together[0].norm()
-
-
-class Oracle(DenoisingNetwork):
-    """A network that has learnt one example by heart."""
-
-    noise_level: NoiseLevel = "timestep"
-
-    def __init__(self, clean: Tensor) -> None:
-        super().__init__()
-        self.clean = clean
-
-    def forward(self, x_t: Tensor, noise_level: Tensor, condition: Tensor | None) -> Tensor:
-        return self.clean.expand_as(x_t)
-
-
-class WhiteWaveforms(DenoisingNetwork):
-    """The exact answer where audio is white noise of a known loudness: Wiener's filter on the waveform."""
-
-    noise_level: NoiseLevel = "timestep"
-
-    def __init__(self, codec: AudioCodec, schedule: NoiseSchedule, loudness: float) -> None:
-        super().__init__()
-        self.codec, self.schedule, self.loudness = codec, schedule, loudness
-
-    def forward(self, x_t: Tensor, noise_level: Tensor, condition: Tensor | None) -> Tensor:
-        signal_rate, noise_rate = (rate.reshape(-1)[0] for rate in self.schedule.rates(noise_level.long()))
-        heard = self.codec.waveform(self.codec.unstandardize(x_t / signal_rate))
-        noise = noise_rate / signal_rate / noise_rows(self.codec, 1.0).max()  # of it, as loud as in the waveform
-        kept = self.loudness**2 / (self.loudness**2 + noise**2)
-        return self.codec.standardize(self.codec.spectrogram(kept * heard))
-
-
-def test_noise_on_samples_is_taken_off_as_wiener_does(voices: Made) -> None:
-    """The mean of many draws, with the exact prior. Taken for a quarter as strong, noise would be kept: 0.71 for 0.39.
-
-    Scales are equal here, so that what no waveform has is at right angles to what some have.
-    """
-    loudness = 0.8 * NOISY.noise_std
-    ones = [1.0] * voices.audio.stft.num_bins
-    statistics = voices.statistics.model_copy(update={"scale": ones, "peak": [1e9] * len(ones)})
-    recipe = tiny_audio_recipe("diffusion.prediction=x0").training()
-    codec = AudioCodec(voices.audio, statistics, CPU)
-    network = WhiteWaveforms(codec, build_schedule(recipe.diffusion.schedule), loudness)
-    diffusion_model = DiffusionModel.of(network, recipe, statistics, CPU)
-    generator = torch.Generator().manual_seed(0)
-    clean = codec.spectrogram(loudness * torch.randn(8, voices.audio.window_samples, generator=generator))
-    problem = build_problem(NOISY, codec, voices.audio.shape, seed=0, device=CPU)
-    y = restore.damage(problem, clean, seed=0)
-    section = voices.recipe.restore.model_copy(update={"num_steps": 60, "num_draws": 24, "below_noise": "matched"})
-    restored = restore.solve(NOISY, section, diffusion_model, problem, y, list(range(8)))
-    heard, given = (codec.waveform(x)[:, 64:-64].double() for x in (restored, problem.as_observed(y)))
-    kept = float((heard * given).sum() / given.square().sum())
-    assert kept == pytest.approx(0.64 / 1.64, abs=0.03)
-
-
-class Normalising(DenoisingNetwork):
-    """The exact noise where x_0 is standard normal, in bf16, of an input brought to the loudness it is trained with."""
-
-    noise_level: NoiseLevel = "timestep"
-
-    def __init__(self, schedule: NoiseSchedule) -> None:
-        super().__init__()
-        self.schedule = schedule
-
-    def forward(self, x_t: Tensor, noise_level: Tensor, condition: Tensor | None) -> Tensor:
-        _, noise_rate = self.schedule.rates(noise_level.long())
-        return (noise_rate * x_t / x_t.square().mean().sqrt()).bfloat16()
-
-
-def test_a_prior_that_predicts_noise_works_on_a_cosine_schedule(voices: Made) -> None:
-    """Unclipped, a band of standard normals comes out 1,000 times too loud.
-
-    x_0 is at first the noise's error over a signal rate near 0, and no later step makes up for it.
-    """
-    recipe = tiny_audio_recipe(
-        "diffusion.prediction=epsilon", "diffusion.schedule.num_timesteps=4000", "sample.clip_x0=true"
-    ).training()
-    statistics = voices.statistics.model_copy(update={"peak": [4.0] * voices.audio.stft.num_bins})
-    diffusion_model = DiffusionModel.of(Normalising(build_schedule(recipe.diffusion.schedule)), recipe, statistics, CPU)
-    clean = torch.randn(1, *voices.audio.shape, generator=torch.Generator().manual_seed(0))
-    problem = build_problem(BAND, diffusion_model.codec, voices.audio.shape, seed=0, device=CPU)
-    section = voices.recipe.restore.model_copy(update={"num_steps": 20})
-    restored = restore.solve(BAND, section, diffusion_model, problem, restore.damage(problem, clean, seed=0), [0])
-    found = restored[problem.missing.expand_as(clean)]
-    assert 0.5 < float(found.square().mean().sqrt()) < 2
-
-
-def test_noise_is_taken_off_by_a_prior_that_knows_the_answer(voices: Made) -> None:
-    """The solver believes the prior below the noise of the observation."""
-    clean = held_out(voices, 1)
-    recipe = tiny_audio_recipe("diffusion.prediction=x0").training()
-    diffusion_model = DiffusionModel.of(Oracle(clean), recipe, voices.statistics, CPU)
-    problem = build_problem(NOISY, diffusion_model.codec, voices.audio.shape, seed=0, device=CPU)
-    y = restore.damage(problem, clean, seed=0)
-    section = voices.recipe.restore.model_copy(update={"num_steps": 40})
-    before = problem.operator.pseudo_inverse(y) - clean
-    after = restore.solve(NOISY, section, diffusion_model, problem, y, [0]) - clean
-    left, put = ((x.double().square().mean(dim=(0, 1, 3)).sqrt()) for x in (after, before))
-    assert bool((left < 0.3 * put).all())
 
 
 @pytest.fixture(scope="module")
@@ -209,19 +31,21 @@ def results(either: Made, tmp_path_factory: pytest.TempPathFactory) -> tuple[Rec
     return either.recipe, out
 
 
-def test_every_task_leaves_its_five_arrays(either: Made, results: tuple[Recipe, Path]) -> None:
+def test_every_degradation_leaves_its_five_arrays(either: Made, results: tuple[Recipe, Path]) -> None:
     recipe, out = results
-    for task in recipe.restore.tasks:
-        folder = out / task.name
-        clean, observed, restored, baseline, missing = (
+    for degradation in recipe.restore.degradations:
+        folder = out / degradation.name
+        clean, observed, restored, baseline, mask = (
             torch.tensor(open_array(folder / name))
-            for name in (Restored.clean, Restored.observed, Restored.restored, Restored.baseline, Restored.missing)
+            for name in (Restored.clean, Restored.observed, Restored.restored, Restored.baseline, Restored.mask)
         )
         assert clean.shape == observed.shape == restored.shape == baseline.shape == (2, *either.audio.shape)
-        gone = missing.expand_as(clean)
-        if task.noise_std == 0:
+        gone = mask.expand_as(clean)
+        if degradation.noise_std == 0:
             for name, found in (("observed", observed), ("restored", restored), ("baseline", baseline)):
-                torch.testing.assert_close(found[~gone], clean[~gone], rtol=1e-4, atol=1e-5, msg=f"{task.name} {name}")
+                torch.testing.assert_close(
+                    found[~gone], clean[~gone], rtol=1e-4, atol=1e-5, msg=f"{degradation.name} {name}"
+                )
         assert not observed[gone].any()
         assert (baseline - clean).norm() > 0
 
@@ -229,17 +53,29 @@ def test_every_task_leaves_its_five_arrays(either: Made, results: tuple[Recipe, 
 def test_clean_examples_are_those_of_the_test_split(either: Made, results: tuple[Recipe, Path]) -> None:
     recipe, out = results
     stored = open_array(either.dataset / Dataset.waveforms("test"))
-    clean = np.load(out / recipe.restore.tasks[0].name / Restored.clean)
+    clean = np.load(out / recipe.restore.degradations[0].name / Restored.clean)
     expected = either.codec.spectrogram(torch.from_numpy(decode_waveform(np.array(stored[[0, len(stored) - 1]]))))
     torch.testing.assert_close(torch.from_numpy(clean), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_previews_are_decoded_side_by_side(either: Made, results: tuple[Recipe, Path]) -> None:
+    recipe, out = results
+    folder = out / recipe.restore.degradations[0].name
+    examples = open_array(folder / Restored.examples)
+    assert examples.dtype == np.int16
+    assert examples.shape == (2, 4, either.audio.window_samples)
+    for column, name in enumerate((Restored.clean, Restored.observed, Restored.baseline, Restored.restored)):
+        features = torch.tensor(open_array(folder / name))
+        expected = either.codec.decode(either.codec.standardize(features))
+        assert np.array_equal(examples[:, column], expected)
+
+
 def test_the_page_plays_them_and_needs_nothing_else(results: tuple[Recipe, Path]) -> None:
     recipe, out = results
-    page = (out / Restored.page).read_text(encoding="utf-8")
-    assert page.count("data:audio/wav;base64,") == len(recipe.restore.tasks) * 2 * 4
+    page = restorations_page(recipe, out)
+    assert page.count("data:audio/wav;base64,") == len(recipe.restore.degradations) * 2 * 4
     assert "://" not in page
-    assert all(task.name in page for task in recipe.restore.tasks)
+    assert all(degradation.name in page for degradation in recipe.restore.degradations)
 
 
 def test_a_repeat_does_nothing_and_another_model_is_refused(
@@ -259,24 +95,25 @@ def test_scores_say_how_near_each_came(either: Made, results: tuple[Recipe, Path
     recipe, out = results
     scores = measure_restorations(recipe, out)
     is_complex = isinstance(either.audio.representation, ComplexSpectrogram)
-    assert set(scores) == {task.name for task in recipe.restore.tasks}
+    assert set(scores) == {degradation.name for degradation in recipe.restore.degradations}
     for found in scores.values():
         assert set(found) == ({"lsd", "si_sdr"} if is_complex else {"lsd"})
-        assert all(set(values) == {"restored", "baseline", "observed"} for values in found.values())
     band = scores["missing_band"]["lsd"]
-    assert band["observed"] > band["baseline"] > 0, "silence is further from the clean band than a straight line"
+    assert band.observed > band.baseline > 0, "silence is further from the clean band than a straight line"
 
 
 def test_a_perfect_restoration_has_no_distance(either: Made, results: tuple[Recipe, Path], tmp_path: Path) -> None:
     recipe, out = results
-    for task in recipe.restore.tasks:
-        (tmp_path / task.name).mkdir()
-        for name in (Restored.clean, Restored.observed, Restored.baseline, Restored.missing):
-            (tmp_path / task.name / name).write_bytes((out / task.name / name).read_bytes())
-        (tmp_path / task.name / Restored.restored).write_bytes((out / task.name / Restored.clean).read_bytes())
+    for degradation in recipe.restore.degradations:
+        (tmp_path / degradation.name).mkdir()
+        for name in (Restored.clean, Restored.observed, Restored.baseline, Restored.mask):
+            (tmp_path / degradation.name / name).write_bytes((out / degradation.name / name).read_bytes())
+        (tmp_path / degradation.name / Restored.restored).write_bytes(
+            (out / degradation.name / Restored.clean).read_bytes()
+        )
     for found in measure_restorations(recipe, tmp_path).values():
-        assert found["lsd"]["restored"] == 0
-        assert found["lsd"]["observed"] > 0
+        assert found["lsd"].restored == 0
+        assert found["lsd"].observed > 0
         if "si_sdr" in found:
-            assert found["si_sdr"]["restored"] == 100
-            assert found["si_sdr"]["observed"] < 100
+            assert found["si_sdr"].restored == 100
+            assert found["si_sdr"].observed < 100

@@ -1,8 +1,6 @@
-"""sample and evaluate with audio: files that play, tables that are true, segments longer than a training example."""
+"""sample with audio: files that play, tables that are true, samples longer than a training example."""
 
 import csv
-import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +9,13 @@ import pytest
 import soundfile
 import torch
 
-from linnet.artifacts import Dataset, Report, Samples
-from linnet.data.arrays import open_array
+from linnet.artifacts import Samples
 from linnet.diffusion.samplers import PerSampleNoise
 from linnet.hashes import folder_hash
 from linnet.modalities.conditions import known_conditions
-from linnet.recipe import DPMSolver, Recipe
-from linnet.stages import evaluate, restore, sample
+from linnet.recipe import DPMSolver
+from linnet.reports.samples import samples_page
+from linnet.stages import sample
 from support.audio_models import CPU, Made, made
 
 BATCH = 4
@@ -80,21 +78,27 @@ def test_the_table_says_what_was_asked_for(either: Made, samples: Path) -> None:
     assert len(set(prompts)) > 2
 
 
-def test_the_page_plays_without_anything_beside_it(samples: Path) -> None:
-    page = (samples / Samples.page).read_text(encoding="utf-8")
+def test_the_page_plays_without_anything_beside_it(either: Made, samples: Path) -> None:
+    page = samples_page(either.recipe, samples)
     assert page.count("data:audio/wav;base64,") == 12
     assert "data:image/png;base64," in page
     assert "://" not in page
 
 
-@pytest.mark.parametrize("parts", [2, 4])
-def test_parts_make_the_bytes_of_the_whole(either: Made, samples: Path, tmp_path: Path, parts: int) -> None:
-    made_parts = [tmp_path / f"part{number}" for number in range(parts)]
-    for number, out in enumerate(made_parts):
-        sample.draw_part(
-            either.recipe, model=either.model, out=out, device=CPU, batch_size=BATCH, part=number, parts=parts
+@pytest.mark.parametrize("num_shards", [2, 4])
+def test_shards_make_the_bytes_of_the_whole(either: Made, samples: Path, tmp_path: Path, num_shards: int) -> None:
+    made = [tmp_path / f"shard{number}" for number in range(num_shards)]
+    for number, out in enumerate(made):
+        sample.sample_shard(
+            either.recipe,
+            model=either.model,
+            out=out,
+            device=CPU,
+            batch_size=BATCH,
+            shard=number,
+            num_shards=num_shards,
         )
-    sample.collect(either.recipe, model=either.model, parts=made_parts[::-1], out=tmp_path / "joined")
+    sample.collect(either.recipe, model=either.model, shards=made[::-1], out=tmp_path / "joined")
     assert folder_hash(tmp_path / "joined", leave_out=()) == folder_hash(samples, leave_out=())
 
 
@@ -109,7 +113,7 @@ def test_a_longer_piece_is_the_weighted_mean_of_overlapping_windows(music: Made)
         "precision": "fp32",
     }
     once = DPMSolver(kind="dpm_solver_pp_2m", num_steps=1)
-    found = diffusion_model.sample(once, **common, numbers=[0], frames=32, overlap_fraction=0.5)
+    found = diffusion_model.sample(once, **common, indices=[0], frames=32, overlap_fraction=0.5)
     noise = PerSampleNoise(0, [0], (1, 32, 32), CPU).next()
     windows = torch.cat([noise[..., start : start + 16] for start in (0, 8, 16)])
     (first, *_) = diffusion_model.schedule.sampling_timesteps(1)
@@ -128,118 +132,14 @@ def test_a_longer_piece_is_the_weighted_mean_of_overlapping_windows(music: Made)
 
 
 def test_a_longer_piece_of_two_examples_keeps_their_conditions_apart(music: Made) -> None:
-    """The windows of a batch come in turns: each must be told the words of its own example."""
+    """The windows of a batch come in turns: each must get the words of its own example."""
     diffusion_model, section = music.diffusion_model(), music.recipe.sample
     words = ["flute, minor, fast, melody", "bell, major, slow, drums"]
     common: dict[str, Any] = {"seed": 0, "guidance_scale": 2.0, "clip_x0": True, "precision": "fp32", "frames": 40}
-    both = diffusion_model.sample(section.sampler, numbers=[0, 1], conditions=words, **common)
+    both = diffusion_model.sample(section.sampler, indices=[0, 1], conditions=words, **common)
     alone = [
-        diffusion_model.sample(section.sampler, numbers=[number], conditions=[words[number]], **common)
+        diffusion_model.sample(section.sampler, indices=[number], conditions=[words[number]], **common)
         for number in range(2)
     ]
-    swapped = diffusion_model.sample(section.sampler, numbers=[0, 1], conditions=words[::-1], **common)
+    swapped = diffusion_model.sample(section.sampler, indices=[0, 1], conditions=words[::-1], **common)
     assert (both - torch.cat(alone)).norm() < 0.05 * (both - swapped).norm(), "rounding, and no other words"
-
-
-# --- evaluate ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def report(either: Made, samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("report")
-    restored = folder / "restored"
-    restore.run(either.recipe, dataset=either.dataset, model=either.model, out=restored, device=CPU, batch_size=2)
-    measure(either, samples, restored, folder / "report")
-    return folder / "report"
-
-
-def measure(one: Made, samples: Path, restored: Path, out: Path) -> dict[str, Any]:
-    evaluate.run(
-        one.recipe,
-        dataset=one.dataset,
-        model=one.model,
-        samples=samples,
-        restored=restored,
-        out=out,
-        device=CPU,
-        feature_weights=None,
-        feature_sha256=None,
-        batch_size=8,
-        track_run=False,
-    )
-    metrics: dict[str, Any] = json.loads((out / Report.metrics).read_text())
-    return metrics
-
-
-def test_scores_stand_with_their_context_and_protocol(either: Made, report: Path) -> None:
-    metrics = json.loads((report / Report.metrics).read_text())
-    names = {"frechet_log_mel", "kernel_log_mel"}
-    assert set(metrics["scores"]) == set(metrics["intervals"]) == set(metrics["context"]) == names
-    for name in names:
-        assert np.isfinite(metrics["scores"][name])
-        assert metrics["intervals"][name]["low"] < metrics["intervals"][name]["high"]
-        assert set(metrics["context"][name]) == {"untrained", "noise", "real"}
-        protocol = metrics["protocols"][name]
-        assert f"12 samples against {either.statistics.test_count} test" in protocol
-        assert "8000 Hz" in protocol
-    assert metrics["reference"]["split"] == "test"
-
-
-def test_as_many_real_windows_as_the_samples_have_pieces(music: Made, tmp_path: Path) -> None:
-    """A tenth of a second is three windows of 30 ms; of 40 samples not all of the split's windows are enough."""
-    num_real = music.statistics.train_count
-    assert 36 < num_real < 120
-    for num_samples, wanted in ((12, 36), (40, num_real)):
-        changed = music.recipe.model_dump(by_alias=True)
-        changed["restore"]["tasks"] = []
-        changed["sample"] |= {
-            "num_samples": num_samples,
-            "length": {"kind": "longer", "duration_seconds": 0.1, "overlap_fraction": 0.5},
-        }
-        longer = replace(music, recipe=Recipe.model_validate(changed))
-        folder = tmp_path / str(num_samples)
-        folder.mkdir()
-        sample.run(longer.recipe, model=music.model, out=folder / "samples", device=CPU, batch_size=BATCH)
-        restore.run(
-            longer.recipe, dataset=music.dataset, model=music.model, out=folder / "restored", device=CPU, batch_size=2
-        )
-        metrics = measure(longer, folder / "samples", folder / "restored", folder / "report")
-        segments = 3 * num_samples
-        assert metrics["counts"] == {
-            "reference": music.statistics.test_count,
-            "model": segments,
-            "untrained": segments,
-            "noise": segments,
-            "real": wanted,
-        }
-
-
-def test_restorations_are_scored_beside_baseline_and_observation(either: Made, report: Path) -> None:
-    metrics = json.loads((report / Report.metrics).read_text())
-    assert set(metrics["restoration"]) == {task.name for task in either.recipe.restore.tasks}
-    for found in metrics["restoration"].values():
-        assert "lsd" in found
-        for values in found.values():
-            assert set(values) == {"restored", "baseline", "observed"}
-            assert all(np.isfinite(value) for value in values.values())
-    page = (report / Report.page).read_text(encoding="utf-8")
-    assert all(task.name in page for task in either.recipe.restore.tasks)
-    assert "data:audio/wav;base64," in page
-    assert "://" not in page
-
-
-def test_samples_that_are_training_examples_are_found_out(either: Made, samples: Path, report: Path) -> None:
-    """A copy of a training example, however it goes on, is at a distance of 0 from it."""
-    copies = np.array(open_array(either.dataset / Dataset.waveforms("train"))[:12])
-    length = np.load(samples / Samples.examples).shape[1]
-    longer = np.pad(copies, ((0, 0), (0, length - copies.shape[1])), mode="wrap")
-    memory, _ = evaluate._memory(
-        either.codec,
-        longer,
-        np.array(open_array(either.dataset / Dataset.waveforms("train"))),
-        np.array(open_array(either.dataset / Dataset.waveforms("test"))),
-    )
-    assert memory["sample_median"] == 0
-    assert memory["real_median"] > 0
-    metrics = json.loads((report / Report.metrics).read_text())
-    assert metrics["memory"]["sample_median"] > 0

@@ -19,14 +19,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:User
 Page = Callable[..., AppTest]
 
 
-def test_a_class_model_draws_images(birds: Path, open_page: Page) -> None:
+def test_a_class_model_generates_images(birds: Path, open_page: Page) -> None:
     page = open_page("--build", birds)
     assert not page.exception
     assert not page.radio  # no registry to choose
     assert page.sidebar.slider[0].disabled  # guidance without a class
     page.main.selectbox[0].select(2)
     page.number_input(key="count").set_value(3)
-    page.button(key="draw").click().run()
+    page.button(key="generate").click().run()
     assert not page.exception
     assert [title.value for title in page.subheader] == [r"birds-tiny\: 003.Golden\_Warbler"]
     assert page.main.caption[0].value.startswith(
@@ -34,13 +34,13 @@ def test_a_class_model_draws_images(birds: Path, open_page: Page) -> None:
     )
     assert len(page.image) == len(page.get("download_button")) == 3
     assert not page.sidebar.slider[0].disabled
-    first = page.session_state["drawn"][0]
-    page.button(key="draw").click().run()
-    again = page.session_state["drawn"][0]
+    first = page.session_state["results"][0]
+    page.button(key="generate").click().run()
+    again = page.session_state["results"][0]
     assert again is not first
-    assert [shown.content for shown in again.examples] == [shown.content for shown in first.examples]
+    assert [preview.content for preview in again.examples] == [preview.content for preview in first.examples]
     page.button(key="forget").click().run()
-    assert page.session_state["drawn"] == [again]
+    assert page.session_state["results"] == [again]
 
 
 def test_an_unconditional_model_takes_no_prompt(birds: Path, open_page: Page) -> None:
@@ -58,7 +58,7 @@ def test_a_text_model_makes_audio(music: Path, open_page: Page) -> None:
     for word in ("bell", "fast"):
         page.pills(key="suggestion").set_value(word).run()
     assert page.text_area(key="prompt").value == "bell, fast"
-    page.button(key="draw").click().run()
+    page.button(key="generate").click().run()
     assert not page.exception
     assert [title.value for title in page.subheader] == [r"music-tiny\: bell, fast"]
     assert len(page.get("audio")) == len(page.image) == 4
@@ -67,7 +67,7 @@ def test_a_text_model_makes_audio(music: Path, open_page: Page) -> None:
 def test_a_model_of_labels_offers_them(music: Path, open_page: Page) -> None:
     page = open_page("--build", music)
     page.multiselect[0].select("bell").select("fast")
-    page.button(key="draw").click().run()
+    page.button(key="generate").click().run()
     assert not page.exception
     assert [title.value for title in page.subheader] == [r"album\: bell, fast"]
 
@@ -85,7 +85,7 @@ def test_a_recipe_of_very_long_audio_has_a_page(music: Path, tmp_path: Path, ope
 
 def test_denoising_has_a_slider(birds: Path, open_page: Page) -> None:
     page = open_page("--build", birds)
-    page.number_input(key="number").set_value(3)
+    page.number_input(key="index").set_value(3)
     page.button(key="denoise").click().run()
     assert not page.exception
     assert "finished" in page.markdown[0].value
@@ -93,7 +93,7 @@ def test_denoising_has_a_slider(birds: Path, open_page: Page) -> None:
     assert page.markdown[0].value.startswith("**timestep 49**: 100% of the variance")
     page.number_input(key="count").set_value(2).run()  # there is no example 3 any more
     assert not page.exception
-    assert page.number_input(key="number").value in (0, 1)
+    assert page.number_input(key="index").value in (0, 1)
 
 
 def test_without_models_the_page_says_what_to_do(tmp_path: Path, open_page: Page) -> None:
@@ -120,13 +120,13 @@ def test_audio_that_is_no_number_is_one_sentence(music: Path, tmp_path: Path, op
     save_file({name: value * torch.nan for name, value in load_file(ema).items()}, ema)
     write_text(ema.parent / "provenance.json", '{"stage": "train", "content_hash": "nan"}')
     page = open_page("--build", tmp_path / "build")
-    page.button(key="draw").click().run()
+    page.button(key="generate").click().run()
     assert not page.exception
     assert page.error[0].value.startswith("the model made infinite or undefined audio")
-    assert page.session_state["drawn"] == []
+    assert page.session_state["results"] == []
     page.button(key="denoise").click().run()
     assert len(page.error) == 1
-    assert "denoised" not in page.session_state
+    assert "denoising" not in page.session_state
 
 
 def test_wrong_arguments_are_one_sentence(open_page: Page) -> None:
@@ -137,6 +137,6 @@ def test_wrong_arguments_are_one_sentence(open_page: Page) -> None:
 
 def test_a_registry_without_models_says_so(birds: Path, workspace: Path, open_page: Page) -> None:
     page = open_page("--build", birds)
-    page.radio(key="place").set_value("registry").run()
+    page.radio(key="origin").set_value("registry").run()
     assert not page.exception
     assert "no champion and no challenger" in page.info[0].value

@@ -1,4 +1,4 @@
-"""What the page draws is what the command line draws, to the byte, on models trained for four steps."""
+"""What the page generates is what the command line generates, to the byte, on models trained for four steps."""
 
 import io
 from dataclasses import replace
@@ -9,36 +9,39 @@ import pytest
 import soundfile
 from PIL import Image
 
-from linnet.commands import generate as draw_stage
-from linnet.commands.generate import usual_seconds
+from linnet.commands import generate as command
+from linnet.inference.requests import GenerationRequest, default_seconds
 from linnet.modalities.conditions import Condition
 from linnet.modalities.statistics import ImageStatistics
 from linnet.ui import generation
-from linnet.ui.generation import Asked
-from linnet.ui.models import TrainedModel
 from support.statistics import audio_statistics
-from support.ui import CPU, asked, built, nothing
+from support.ui import CPU, built, nothing, request
 
 
 def test_images_are_those_of_the_command_line(birds: Path, tmp_path: Path) -> None:
     model = built(birds, "birds-tiny")
     fractions: list[float] = []
-    drawn = generation.draw(model, asked(model, 4), fractions.append)
+    result = generation.generate(model, request(model, 4), fractions.append)
     assert fractions == [0.2, 0.4, 0.6, 0.8, 1.0]
-    assert (drawn.title, drawn.settings) == (
+    assert (result.title, result.settings) == (
         "birds-tiny: 005.Violet_Swallow",
         f"seed 3, 5 steps of {model.section.sampler.kind}, guidance 1.5",
     )
-    wish = draw_stage.Wish(3, None, None, None, prompts=("4",), count=2)
-    draw_stage.run(
-        model.section, wish, model=birds / "birds-tiny" / "model", out=tmp_path / "drawn", device=CPU, batch_size=8
+    options = command.GenerateOptions(prompts=("4",), count=2, seed=3)
+    command.run(
+        model.section,
+        options,
+        model=birds / "birds-tiny" / "model",
+        out=tmp_path / "generated",
+        device=CPU,
+        batch_size=8,
     )
-    assert [shown.file_name for shown in drawn.examples] == ["seed3-00.png", "seed3-01.png"]
-    for number, shown in enumerate(drawn.examples):
-        assert shown.content == (tmp_path / "drawn" / f"{number:06d}.png").read_bytes()
-        image = np.asarray(Image.open(io.BytesIO(shown.content)))
-        assert shown.image.shape == (256, 256, 3)
-        assert np.array_equal(shown.image[8::16, 8::16], image)
+    assert [preview.file_name for preview in result.examples] == ["seed3-00.png", "seed3-01.png"]
+    for number, preview in enumerate(result.examples):
+        assert preview.content == (tmp_path / "generated" / f"{number:06d}.png").read_bytes()
+        image = np.asarray(Image.open(io.BytesIO(preview.content)))
+        assert preview.image.shape == (256, 256, 3)
+        assert np.array_equal(preview.image[8::16, 8::16], image)
 
 
 @pytest.mark.parametrize(
@@ -50,25 +53,27 @@ def test_audio_are_those_of_the_command_line(
 ) -> None:
     model = built(music, name)
     condition: Condition = prompt if name == "music-tiny" else (prompt,)
-    drawn = generation.draw(model, replace(asked(model, condition), seconds=seconds), nothing)
-    assert drawn.title == f"{name}: {prompt}"
-    assert drawn.settings == f"seed 3, 5 steps of {model.section.sampler.kind}, guidance 1.5, {seconds:g} s of audio"
-    wish = draw_stage.Wish(3, 5, 1.5, seconds, prompts=(prompt,), count=2)
-    draw_stage.run(model.section, wish, model=music / name / "model", out=tmp_path / "drawn", device=CPU, batch_size=8)
-    for number, shown in enumerate(drawn.examples):
-        assert shown.wav is not None
-        heard, kept = (soundfile.read(io.BytesIO(file), dtype="int16") for file in (shown.wav, shown.content))
+    result = generation.generate(model, replace(request(model, condition), duration_seconds=seconds), nothing)
+    assert result.title == f"{name}: {prompt}"
+    assert result.settings == f"seed 3, 5 steps of {model.section.sampler.kind}, guidance 1.5, {seconds:g} s of audio"
+    options = command.GenerateOptions((prompt,), 2, 3, 5, 1.5, seconds)
+    command.run(
+        model.section, options, model=music / name / "model", out=tmp_path / "generated", device=CPU, batch_size=8
+    )
+    for number, preview in enumerate(result.examples):
+        assert preview.wav is not None
+        heard, kept = (soundfile.read(io.BytesIO(file), dtype="int16") for file in (preview.wav, preview.content))
         assert np.array_equal(heard[0], kept[0])
         assert (len(heard[0]), heard[1], kept[1]) == (samples, 8000, 8000)
-        assert shown.content == (tmp_path / "drawn" / f"{number:06d}.flac").read_bytes()
+        assert preview.content == (tmp_path / "generated" / f"{number:06d}.flac").read_bytes()
 
 
-def test_many_examples_are_drawn_in_batches(birds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_examples_are_generated_in_batches(birds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = built(birds, "free")
-    whole = generation.draw(model, asked(model, count=3), nothing)
+    whole = generation.generate(model, request(model, count=3), nothing)
     fractions: list[float] = []
     monkeypatch.setattr(generation, "BATCH_SIZE", 2)
-    parts = generation.draw(model, asked(model, count=3), fractions.append)
+    parts = generation.generate(model, request(model, count=3), fractions.append)
     assert len(fractions) == 10
     assert fractions[-1] == 1
     for one, other in zip(whole.examples, parts.examples, strict=True):
@@ -80,8 +85,8 @@ def test_many_examples_are_drawn_in_batches(birds: Path, monkeypatch: pytest.Mon
 )
 def test_denoising_goes_from_noise_to_the_example(birds: Path, steps: int, timesteps: list[int]) -> None:
     model = built(birds, "birds-tiny")
-    wish = Asked(3, steps, 1.5, None, condition=2, count=4)
-    denoised = generation.denoise(model, wish, 1, nothing)
+    asked = GenerationRequest(conditions=(2,) * 4, seed=3, num_steps=steps, guidance_scale=1.5)
+    denoised = generation.denoise(model, asked, 1, nothing)
     snapshots = denoised.snapshots
     assert denoised.title == "birds-tiny: 003.Golden_Warbler"
     assert [snapshot.timestep for snapshot in snapshots] == timesteps
@@ -89,22 +94,22 @@ def test_denoising_goes_from_noise_to_the_example(birds: Path, steps: int, times
     assert noise == sorted(noise, reverse=True)
     assert noise[0] > 0.99
     assert noise[-1] == 0
-    finished = generation.draw(model, wish, nothing).examples[1]
-    assert np.abs(snapshots[-1].shown.image.astype(int) - finished.image).max() <= 1
+    finished = generation.generate(model, asked, nothing).examples[1]
+    assert np.abs(snapshots[-1].preview.image.astype(int) - finished.image).max() <= 1
     assert isinstance(model.statistics, ImageStatistics)
     start = np.random.default_rng([3, 1]).standard_normal((3, 16, 16), dtype=np.float32).transpose(1, 2, 0)
     pixels = np.clip(np.round(255 * (start * model.statistics.std + model.statistics.mean)), 0, 255)
-    assert np.abs(snapshots[0].shown.image[8::16, 8::16] - pixels).max() <= 1
+    assert np.abs(snapshots[0].preview.image[8::16, 8::16] - pixels).max() <= 1
     assert generation.strip(snapshots).shape == (256, 256 * len(snapshots) + 2 * (len(snapshots) - 1), 3)
 
 
 def test_long_audio_are_denoised_too(music: Path) -> None:
     model = built(music, "music-tiny")
-    snapshots = generation.denoise(model, asked(model, "bell"), 0, nothing).snapshots
-    finished = generation.draw(model, asked(model, "bell", count=1), nothing).examples[0]
+    snapshots = generation.denoise(model, request(model, "bell"), 0, nothing).snapshots
+    finished = generation.generate(model, request(model, "bell", count=1), nothing).examples[0]
     assert len(snapshots) == 6
-    assert snapshots[-1].shown.content == finished.content
-    assert snapshots[0].shown.content != finished.content
+    assert snapshots[-1].preview.content == finished.content
+    assert snapshots[0].preview.content != finished.content
 
 
 def test_suggestions_are_labels_of_the_training_data(birds: Path, music: Path) -> None:
@@ -115,7 +120,7 @@ def test_suggestions_are_labels_of_the_training_data(birds: Path, music: Path) -
         recordings=[{"name": "", "labels": each, "caption": ""} for each in labels],
         recording_counts=[1, 4, 0],
     )
-    known = TrainedModel(model.title, model.key, model.diffusion_model, model.section, statistics, "")
+    known = replace(model, diffusion_model=replace(model.diffusion_model, statistics=statistics))
     assert generation.suggestions(known) == ["b", "c", "a"]
     assert set(generation.suggestions(model)) <= set(model.statistics.label_names)
     images = built(birds, "birds-tiny")
@@ -125,4 +130,4 @@ def test_suggestions_are_labels_of_the_training_data(birds: Path, music: Path) -
 
 def test_seconds_start_at_the_recipe_s(birds: Path, music: Path) -> None:
     models = (built(birds, "free"), built(music, "music-tiny"), built(music, "album"))
-    assert [usual_seconds(model.diffusion_model.recipe, model.section) for model in models] == [None, 0.05, 0.03]
+    assert [default_seconds(model.diffusion_model.recipe, model.section) for model in models] == [None, 0.05, 0.03]

@@ -7,7 +7,7 @@ import pytest
 
 from linnet.artifacts import Model, Report, Samples
 from linnet.files import ArtifactError, write_json, write_text
-from linnet.stages import register
+from linnet.registry.pyfunc import log_model
 from linnet.tracking.client import TrackingError, connect
 from linnet.ui import generation
 from linnet.ui.models import (
@@ -23,7 +23,7 @@ from linnet.ui.models import (
     registered_models,
 )
 from support.tiny import tiny_recipe
-from support.ui import CPU, asked, built, nothing
+from support.ui import CPU, built, nothing, request
 
 pytestmark = [  # MLflow's own
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning"),
@@ -95,12 +95,12 @@ def test_a_registry_that_does_not_answer_is_one_sentence(monkeypatch: pytest.Mon
         registered_models()
 
 
-def test_a_registered_model_draws_as_the_built_one(birds: Path, workspace: Path) -> None:
+def test_a_registered_model_generates_as_the_built_one(birds: Path, workspace: Path) -> None:
     recipe, folder = tiny_recipe("sample.guidance_scale=1.5"), birds / "birds-tiny"
     client = connect()
     run_id = client.create_run(client.create_experiment("x", workspace.as_uri())).info.run_id
     write_json(workspace / Report.metrics, {})
-    uri, _ = register._log_model(recipe, run_id, folder / "model", workspace)
+    uri, _ = log_model(recipe, run_id, model=folder / "model", report=workspace)
     name = recipe.register_.model_name
     client.create_registered_model(name)
     client.create_registered_model("of-somebody-else")
@@ -117,7 +117,7 @@ def test_a_registered_model_draws_as_the_built_one(birds: Path, workspace: Path)
 
     model, same = load_model(found[0], CPU), built(birds, "birds-tiny")
     assert model.section == same.section
-    pair = [generation.draw(one, asked(one, 2), nothing) for one in (model, same)]
-    assert [shown.content for shown in pair[0].examples] == [shown.content for shown in pair[1].examples]
+    pair = [generation.generate(one, request(one, 2), nothing) for one in (model, same)]
+    assert [preview.content for preview in pair[0].examples] == [preview.content for preview in pair[1].examples]
     with pytest.raises(TrackingError, match="does not give its models"):
         load_model(Registered(name, 9, "champion", ""), CPU)

@@ -38,8 +38,8 @@ class SpectrogramMask(DegradationProcess[SectionT]):
             seconds = (shape[-1] - 1) * self.data.stft.hop_samples / self.data.sample_rate_hz
             raise RestorationError(
                 f"{given.file}: {self.section.kind} would restore {'all' if problem.mask.any() else 'nothing'} of it. "
-                f"It is {seconds:.3g} s long, and this model knows frequencies up to {self.data.sample_rate_hz / 2:g} "
-                "Hz: give a degradation that lies within"
+                f"Padded to whole frames it is {seconds:.3g} s long, and this model knows frequencies up to "
+                f"{self.data.sample_rate_hz / 2:g} Hz: give a degradation that lies within"
             )
         return problem
 

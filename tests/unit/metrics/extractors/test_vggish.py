@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from linnet.audio.mel import mel_filters
 from linnet.metrics.extractors import vggish
@@ -110,7 +110,7 @@ def found_weights(weights: Path) -> Weights:
 
 
 @pytest.fixture(scope="module")
-def network(weights: Path) -> VGGish:
+def network(weights: Path) -> nn.Module:
     return VGGishFeatures.load(weights).eval()
 
 
@@ -121,7 +121,7 @@ def test_only_published_weights_make_fad(found_weights: Weights) -> None:
     assert not any(parameter.requires_grad for parameter in extractor.network.parameters())
 
 
-def test_embedding_is_the_layers_one_by_one(weights: Path, network: VGGish) -> None:
+def test_embedding_is_the_layers_one_by_one(weights: Path, network: nn.Module) -> None:
     """With the loop over pooled places written out: row by row, column by column, channel last."""
     state = torch.load(weights, weights_only=True)
     audio = waveforms(1, PATCH_SAMPLES)
@@ -140,7 +140,7 @@ def test_embedding_is_the_layers_one_by_one(weights: Path, network: VGGish) -> N
     torch.testing.assert_close(found[0, 0], flat, rtol=1e-3, atol=1e-3)
 
 
-def test_each_patch_is_a_row(network: VGGish, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_patch_is_a_row(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two waveforms of two patches each, however many go through the network at once: as each patch alone."""
     both = waveforms(2, PATCH_SAMPLES + 15_360)
     with torch.no_grad():

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from linnet.modalities.preview import encode_example
 from numpy.typing import NDArray
 
+from linnet.modalities.write import encode_example
 from linnet.recipe import DataSection
 from support.audio_section import SOUND
 from support.tiny import tiny_recipe
@@ -23,7 +23,7 @@ from support.tiny import tiny_recipe
     ],
     ids=["audio", "image"],
 )
-def test_a_full_disk_is_told_as_such(example: NDArray[Any], data: DataSection) -> None:
+def test_a_full_disk_is_named_as_such(example: NDArray[Any], data: DataSection) -> None:
     """soundfile itself would turn the system's error into another one."""
     with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError, match="No space left") as caught:
         encode_example(full, example, data)

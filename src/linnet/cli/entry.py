@@ -1,0 +1,49 @@
+"""All commands together, and the one boundary at which errors become messages and exit statuses."""
+
+import typer
+
+from linnet.cli import commands, stages
+from linnet.errors import error_boundary
+from linnet.progress import log
+
+INTERRUPTED = 130  # the exit status after Ctrl-C
+PIPELINE, BESIDE = "The pipeline, in its order", "Beside the pipeline"
+COMMANDS = {
+    PIPELINE: (
+        *(stages.ingest, stages.preprocess, stages.train, stages.sample, stages.restore, stages.evaluate),
+        *(stages.register, stages.retrain, stages.train_shared),
+    ),
+    BESIDE: (
+        *(commands.check, commands.describe, commands.generate, commands.repair, commands.report, commands.results),
+        *(commands.promote, commands.ui),
+    ),
+}
+
+app = typer.Typer(
+    help="Train diffusion models on your own images and recordings: ingest, preprocess, train, sample, restore, "
+    "evaluate, register.\n\n"
+    "A recipe (TOML) says what to make; options say where. Every command can be stopped and repeated.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+for panel, functions in COMMANDS.items():
+    for function in functions:
+        app.command(rich_help_panel=panel)(function)
+
+
+def main() -> None:
+    """Run a command; mistakes and interruptions become one message and an exit status."""
+    with error_boundary(_complain):
+        try:
+            app()
+        except SystemExit as done:  # typer's way out, for good and for bad
+            if done.code == INTERRUPTED:
+                _complain("interrupted; repeat the command to go on")
+            raise
+
+
+def _complain(message: str) -> None:
+    for line in message.splitlines():
+        log(f"linnet: {line}")
