@@ -90,5 +90,9 @@ def test_only_what_a_change_concerns_is_made_again(project: Project) -> None:
     said = project.dvc("repro")
     assert not run_by(said) & {"preprocess", "train"}
     assert "sample: examples" in said
-    assert {name for name, value in project.hashes().items() if value != made[name]} >= {"samples", "restored", "report"}
+    assert {name for name, value in project.hashes().items() if value != made[name]} >= {
+        "samples",
+        "restored",
+        "report",
+    }
     assert "up to date" in project.dvc("status")
