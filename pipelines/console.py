@@ -1,15 +1,39 @@
-"""What kfp.local prints, without what only its authors want to read."""
+"""What the commands print: mistakes in a sentence, and kfp.local's output without its bookkeeping."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
+import typer
+
+from linnet.errors import LinnetError, Stopped, explain
+from linnet.progress import log
+from linnet.recipe.load import RecipeError
+
 EXECUTOR = "[KFP Executor "  # bookkeeping of every task, among it its whole input as JSON
+MISTAKE, INTERRUPTED = 2, 130  # exit statuses: of a recipe or an option, after Ctrl-C
 
 
-class Quiet:
-    """A stream that leaves out the executor's bookkeeping and empty lines."""
+def run_command(app: typer.Typer, arguments: Sequence[str] | None = None, *, if_interrupted: str = "") -> None:
+    """Run a command; failures become one message without a traceback, and an exit status as linnet's own."""
+    try:
+        app(arguments)
+    except SystemExit as done:  # typer's way out
+        if done.code == INTERRUPTED and if_interrupted:
+            log(f"linnet: {if_interrupted}")
+        raise
+    except (LinnetError, OSError, Stopped) as error:
+        message = explain(error)
+        if message is None:
+            raise
+        for line in message.splitlines():
+            log(f"linnet: {line}")
+        sys.exit(INTERRUPTED if isinstance(error, Stopped) else MISTAKE if isinstance(error, RecipeError) else 1)
+
+
+class WithoutBookkeeping:
+    """A stream that leaves out the lines of kfp's executor, and empty ones."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._line, self._in_json = stream, "", False
@@ -18,7 +42,7 @@ class Quiet:
         """Lines are judged whole, so they appear when they end."""
         *lines, self._line = (self._line + text).split("\n")
         for line in lines:
-            if self._wanted(line):
+            if self._is_for_people(line):
                 self._stream.write(line + "\n")
         self._stream.flush()
         return len(text)
@@ -27,7 +51,7 @@ class Quiet:
         """Nothing waits here but an unfinished line."""
         self._stream.flush()
 
-    def _wanted(self, line: str) -> bool:
+    def _is_for_people(self, line: str) -> bool:
         if self._in_json:
             self._in_json = line.strip(" ") != "}" or line.startswith("     ")
             return False
@@ -41,11 +65,11 @@ class Quiet:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Standard output without the noise, until the end."""
-    loud = sys.stdout
-    sys.stdout = Quiet(loud)
+def without_bookkeeping() -> Iterator[None]:
+    """Filter standard output until the end of the block."""
+    whole = sys.stdout
+    sys.stdout = WithoutBookkeeping(whole)
     try:
         yield
     finally:
-        sys.stdout = loud
+        sys.stdout = whole

@@ -178,10 +178,10 @@ def test_a_wrong_recipe_names_key_and_remedy(finished: Finished, tmp_path: Path)
 
 def test_a_report_that_was_touched_decides_nothing(finished: Finished, tmp_path: Path) -> None:
     call = (
-        "tasks.gate(recipe, model=at('model'), model_hash=hash_of(Model), report=at('part'), report_hash='0' * 64, "
+        "tasks.gate(recipe, model=at('model'), model_hash=hash_of(Model), report=at('shard'), report_hash='0' * 64, "
         "page=page)"
     )
-    assert "part is not what the task before it made" in run_task(finished, call, tmp_path / "out")
+    assert "shard is not what the task before it made" in run_task(finished, call, tmp_path / "out")
 
 
 def test_a_damaged_input_is_refused(finished: Finished, tmp_path: Path) -> None:
@@ -241,5 +241,5 @@ def test_a_full_work_place_stops_training_with_one_sentence(
 
 def test_what_was_made_is_whole(finished: Finished) -> None:
     """The fixture's tasks ran without MLflow: it is told of them, and they need it for nothing."""
-    assert folder_hash(finished.folder / "part")
+    assert folder_hash(finished.folder / "shard")
     assert not list(finished.folder.glob(".*.partial"))

@@ -2,7 +2,7 @@
 
 import io
 
-from pipelines.console import Quiet
+from pipelines.console import WithoutBookkeeping
 
 LOG = """Executing task 'check'
     [KFP Executor 2026-11-21 02:18:51,436 INFO]: Looking for component `check`
@@ -23,10 +23,10 @@ Task 'check' finished"""
 
 def test_the_executors_bookkeeping_is_left_out_and_nothing_else() -> None:
     out = io.StringIO()
-    quiet = Quiet(out)
+    stream = WithoutBookkeeping(out)
     for start in range(0, len(LOG), 7):  # lines arrive in segments
-        quiet.write(LOG[start : start + 7])
-    quiet.write("\n")
+        stream.write(LOG[start : start + 7])
+    stream.write("\n")
     assert out.getvalue().splitlines() == [
         "Executing task 'check'",
         "    birds-tiny: good",

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.local import _environment, _which_failed, for_one_machine
+from pipelines.local import _environment, _failed_task, for_one_machine
 
 ROOT = Path(__file__).parents[3]
 
@@ -16,8 +16,8 @@ def test_the_task_that_failed_is_named() -> None:
         "Pipeline \x1b[95m'linnet-training'\x1b[0m finished with status \x1b[91mFAILURE\x1b[0m. Inner task failed: "
         "\x1b[96m'check'\x1b[0m inside \x1b[96m'exit-handler-1'\x1b[0m."
     )
-    assert _which_failed(said) == "task 'check' failed"
-    assert _which_failed("something else.") == "something else"
+    assert _failed_task(said) == "task 'check' failed"
+    assert _failed_task("something else.") == "something else"
 
 
 def test_containers_get_what_sources_and_features_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
