@@ -1,8 +1,10 @@
 """Strict TOML files beside the recipes: schedules, sweeps, profiles of clusters. Mistakes are named as in recipes."""
 
+import json
+import re
 import tomllib
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -34,3 +36,8 @@ def read_toml(path: Path, schema: type[S], *, error: type[RecipeError], hint: st
         raise error("\n".join(f"{path}: {line}" for line in lines)) from None
     except ValueError as reason:
         raise error(f"{path}: is not valid TOML: {reason}") from None
+
+
+def literal(value: Any, between: str) -> str:
+    """JSON with bare keys and `between` after them: " = " makes it a value of TOML, ":" one of `dvc exp run -S`."""
+    return re.sub(r'"(\w+)": ', rf"\1{between}", json.dumps(value, ensure_ascii=False))

@@ -69,8 +69,10 @@ def copy_folder(source: Path, folder: Path, *, leave_out: Iterable[str] = ()) ->
 
 
 @contextlib.contextmanager
-def folder_lock(folder: Path, *, what: Path) -> Iterator[None]:
+def folder_lock(folder: Path, *, what: Path) -> Iterator[int]:
     """No other process works in `folder` at the same time; a lock that ends with the process, however it ends.
+
+    A child process that inherits the file descriptor that comes back holds the lock too.
 
     Raises:
         ArtifactError: another process does; the message names `what`.
@@ -82,7 +84,7 @@ def folder_lock(folder: Path, *, what: Path) -> Iterator[None]:
         os.close(descriptor)
         raise ArtifactError(f"{what}: another run is making it right now; wait for it, or stop it and repeat") from None
     try:
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
