@@ -1,35 +1,11 @@
-"""What the commands print: mistakes in a sentence, and kfp.local's output without its bookkeeping."""
+"""What kfp.local prints, without what only its authors want to read."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-import typer
-
-from linnet.errors import LinnetError, Stopped, explain
-from linnet.progress import log
-from linnet.recipe.load import RecipeError
-
 EXECUTOR = "[KFP Executor "  # bookkeeping of every task, among it its whole input as JSON
-MISTAKE, INTERRUPTED = 2, 130  # exit statuses: of a recipe or an option, after Ctrl-C
-
-
-def run_command(app: typer.Typer, arguments: Sequence[str] | None = None, *, if_interrupted: str = "") -> None:
-    """Run a command; failures become one message without a traceback, and an exit status as linnet's own."""
-    try:
-        app(arguments)
-    except SystemExit as done:  # typer's way out
-        if done.code == INTERRUPTED and if_interrupted:
-            log(f"linnet: {if_interrupted}")
-        raise
-    except (LinnetError, OSError, Stopped) as error:
-        message = explain(error)
-        if message is None:
-            raise
-        for line in message.splitlines():
-            log(f"linnet: {line}")
-        sys.exit(INTERRUPTED if isinstance(error, Stopped) else MISTAKE if isinstance(error, RecipeError) else 1)
 
 
 class WithoutBookkeeping:

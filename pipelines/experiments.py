@@ -1,7 +1,9 @@
 """DVC experiments of this project, run one at a time in a clone of it."""
 
 import contextlib
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,7 +21,6 @@ from linnet.progress import log
 from linnet.recipe import Recipe
 from linnet.recipe.load import RecipeError, parse_recipe
 from linnet.tasks.environment import WEIGHTS_VARIABLES
-from pipelines.toml_file import literal
 
 TRACKED = ("src", "recipes", "dvc.yaml", "params.yaml", "data.dvc")  # what an experiment is made of
 QUIET = {"DVC_NO_ANALYTICS": "1", "GIT_PYTHON_REFRESH": "quiet", "DVC_EXP_AUTO_PUSH": "false"}
@@ -72,6 +73,11 @@ def check_project(root: Path) -> None:
 def experiment_names(root: Path) -> set[str]:
     """Of all experiments, whichever commit they started from."""
     return {name.rpartition("/")[2] for name in git(root, "for-each-ref", "--format=%(refname)", "refs/exps").split()}
+
+
+def literal(value: Any, between: str) -> str:
+    """JSON with bare keys and `between` after them: " = " makes it a value of TOML, ":" one of `dvc exp run -S`."""
+    return re.sub(r'"(\w+)": ', rf"\1{between}", json.dumps(value, ensure_ascii=False))
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

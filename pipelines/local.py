@@ -18,12 +18,13 @@ import typer
 import yaml
 
 from linnet.artifacts import Registration, git_commit
+from linnet.cli import run_command
 from linnet.errors import LinnetError
 from linnet.files import read_json
 from linnet.progress import log
 from linnet.recipe.load import load_recipe
 from linnet.tasks.environment import HASH_VARIABLES, WEIGHTS_VARIABLES
-from pipelines.console import run_command, without_bookkeeping
+from pipelines.console import without_bookkeeping
 
 DEFAULT_ROOT = Path("build/kfp")
 FORWARDED_ENV = (  # to containers, where they are set; processes inherit them

@@ -21,13 +21,12 @@ from pydantic import AfterValidator, Field, PositiveInt
 from rich.console import Console
 from rich.table import Table
 
+from linnet.cli import run_command
 from linnet.progress import log
 from linnet.recipe import Section
-from linnet.recipe.load import RecipeError, load_recipe
+from linnet.recipe.load import RecipeError, load_recipe, read_toml
 from pipelines import connection as to
-from pipelines.console import run_command
 from pipelines.submit import recipe_text, run_arguments
-from pipelines.toml_file import read_toml
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 

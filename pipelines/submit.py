@@ -10,12 +10,12 @@ import kfp.client
 import tomlkit
 import typer
 
+from linnet.cli import INTERRUPTED, run_command
 from linnet.progress import log
 from linnet.recipe import Recipe
 from linnet.recipe.load import RecipeError, load_recipe, parse_recipe
 from pipelines import connection as to
 from pipelines.connection import ClusterError, Connection, NoAnswerError
-from pipelines.console import INTERRUPTED, run_command
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 

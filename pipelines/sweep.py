@@ -35,16 +35,15 @@ from scipy import stats
 
 from linnet import stages
 from linnet.artifacts import Raw
+from linnet.cli import run_command
 from linnet.errors import Stopped
 from linnet.files import folder_lock, write_text
 from linnet.hashes import result_code_hash
 from linnet.progress import ProgressBar, log
 from linnet.recipe import Recipe, Section, can_have_metric, metric_names
-from linnet.recipe.load import RecipeError, load_recipe
+from linnet.recipe.load import RecipeError, load_recipe, read_toml
 from linnet.tracking.client import check_server
-from pipelines.console import run_command
-from pipelines.experiments import ExperimentError, Workspace, changes, check_project, experiment_names
-from pipelines.toml_file import literal, read_toml
+from pipelines.experiments import ExperimentError, Workspace, changes, check_project, experiment_names, literal
 
 BUILD, WORK, DATA = Path("build/sweeps"), Path(".work/sweeps"), Path("data")
 SEEDED = ("train.seed", "sample.seed")  # every entry of `seeds` goes into both
@@ -314,8 +313,9 @@ def run_trials(sweep: Sweep, study: optuna.Study, measure: Callable[[Params, int
     Of a grid all is measured by the first seed before any by the second: a sweep that is stopped has seen everything.
     """
     search, space, failed = sweep.file.search, dict(sweep.space), set[int]()
-    for params in () if search else sweep.combinations():
-        if params not in [trial.params for trial in whole_trials(sweep, study)]:
+    planned = [] if search else [trial.params for trial in whole_trials(sweep, study)]
+    for params in [] if search else sweep.combinations():
+        if params not in planned:
             study.add_trial(create_trial(state=TrialState.RUNNING, params=params, distributions=space))
     while True:
         running = study.get_trials(states=(TrialState.RUNNING,))
@@ -353,46 +353,48 @@ def read_metrics(name: str, metric: str, text: str) -> Outcome:
 def known_outcomes(storage: str | None, experiments: set[str]) -> dict[str, Outcome]:
     """What earlier calls measured, in whichever study, as long as its experiment exists."""
     studies = optuna.get_all_study_summaries(storage, include_best_trial=False) if storage else []
-    found = {name: outcome for study in studies for name, outcome in study.user_attrs.items()}
-    return {name: outcome for name, outcome in found.items() if "reason" in outcome or name in experiments}
+    found = [outcome for study in studies for outcome in study.user_attrs.values()]
+    measured = [outcome for outcome in found if outcome["experiment"] in experiments and "score" in outcome]
+    failed = [outcome for outcome in found if "reason" in outcome]
+    return {outcome["experiment"]: outcome for outcome in failed + measured}
 
 
+@dataclass
 class Measurer:
     """Measures runs, one at a time, because a training uses all GPUs of the machine; the study remembers them."""
 
-    def __init__(
-        self,
-        sweep: Sweep,
-        study: optuna.Study,
-        outcomes: dict[str, Outcome],
-        open_workspace: Callable[[], Workspace],
-    ) -> None:
-        self._sweep, self._study, self._open_workspace = sweep, study, open_workspace
-        self.outcomes = outcomes  # by the names of runs
-        self.workspace: Workspace | None = None
+    sweep: Sweep
+    study: optuna.Study
+    outcomes: dict[str, Outcome]  # by the names of runs
+    open_workspace: Callable[[], Workspace]
+    workspace: Workspace | None = None
+
+    def planned(self) -> list[Run]:
+        """All runs that are known by now: of a grid all, of a search those that were proposed."""
+        searched = [trial.params for trial in whole_trials(self.sweep, self.study)]
+        combinations = searched if self.sweep.file.search else self.sweep.combinations()
+        return [self.sweep.run(params, seed) for params in combinations for seed in self.sweep.file.seeds]
 
     def run_all(self) -> None:
         """Whatever is missing. Raises KeyboardInterrupt."""
-        file = self._sweep.file
-        trials = whole_trials(self._sweep, self._study) if file.search else []
-        planned = [trial.params for trial in trials] if file.search else self._sweep.combinations()
-        names = {self._sweep.run(params, seed).name for params in planned for seed in file.seeds}
-        done = sum("score" in self.outcomes.get(name, {}) for name in names)
-        total = len(file.seeds) * (file.search.trials if file.search else len(planned))
-        log(f"{self._sweep.name}: {total} runs, {done} of them done already")
+        seeds, planned, search = self.sweep.file.seeds, self.planned(), self.sweep.file.search
+        total = len(seeds) * search.trials if search else len(planned)
+        done = {run.name for run in planned if "score" in self.outcomes.get(run.name, {})}
+        log(f"{self.sweep.name}: {total} runs, {len(done)} of them done already")
         with ProgressBar("sweep: runs", total) as bar:
-            run_trials(self._sweep, self._study, lambda params, seed: self._measure(params, seed, bar))
+            complete = self.study.get_trials(states=(TrialState.COMPLETE,))
+            for trial, seed in itertools.product(complete, seeds):
+                self.measure(trial.params, seed, bar)  # again after `dvc exp remove`
+            run_trials(self.sweep, self.study, functools.partial(self.measure, bar=bar))
 
-    def _measure(self, params: Params, seed: int, bar: ProgressBar) -> float | None:
-        run = self._sweep.run(params, seed)
+    def measure(self, params: Params, seed: int, bar: ProgressBar) -> float | None:
+        """The score of these settings; None if the run failed."""
+        run = self.sweep.run(params, seed)
         if "score" not in self.outcomes.get(run.name, {}):
             log(f"{run.name}: {describe(params)}, seed {seed}")
             self.outcomes[run.name] = outcome = self._execute(run, bar)
             failed = f"failed: {outcome.get('reason')}"
-            log(
-                f"{run.name}: "
-                + (f"{self._sweep.file.metric} {outcome['score']:.4g}" if "score" in outcome else failed)
-            )
+            log(f"{run.name}: {outcome['score']:.4g}" if "score" in outcome else f"{run.name}: {failed}")
         bar.advance()
         return self.outcomes[run.name].get("score")
 
@@ -401,17 +403,17 @@ class Measurer:
             if line.partition(":")[0] in stages.NAMES:  # DVC says much more
                 bar.advance(0, note=line[:70])
 
-        self.workspace = self.workspace or self._open_workspace()
-        log_file = WORK / self._sweep.name / "logs" / f"{run.name}.log"
+        self.workspace = self.workspace or self.open_workspace()
+        log_file = WORK / self.sweep.name / "logs" / f"{run.name}.log"
         try:
             text = self.workspace.run(run.name, run.recipe, log_file=log_file, on_line=on_line)
         except ExperimentError as reason:
             outcome = {"experiment": run.name, "reason": f"{reason} (its whole output: {log_file})"}
-            self._study.set_user_attr(run.name, outcome)
-        else:
-            outcome = read_metrics(run.name, self._sweep.file.metric, text)
-            self._study.set_user_attr(run.name, outcome)
-            self.workspace.hand_over()  # the last: a run is done if its experiment exists
+            self.study.set_user_attr(run.name, outcome)
+            return outcome
+        outcome = read_metrics(run.name, self.sweep.file.metric, text)
+        self.study.set_user_attr(run.name, outcome)
+        self.workspace.hand_over()  # after it was noted: a run is done if its experiment exists
         return outcome
 
 
@@ -510,10 +512,7 @@ def notes(sweep: Sweep, runs: pd.DataFrame, table: pd.DataFrame) -> Iterator[str
     for run in runs[runs["status"] == "failed"].to_dict("records"):
         yield f"failed: {run['experiment']} ({describe({name: run[name] for name in sweep.space})}): {run['reason']}"
     if table["measured"].iloc[0]:
-        path, best = (
-            sweep.recipe_path,
-            sweep.overrides({str(name): value for name, value in table[list(sweep.space)].iloc[0].items()}),
-        )
+        path, best = sweep.recipe_path, sweep.overrides(table[list(sweep.space)].to_dict("records")[0])  # type: ignore[arg-type]
         before, after = (load_recipe(path, given).model_dump(mode="json", by_alias=True) for given in ((), best))
         yield f"best settings for linnet: {' '.join(f'--set {shlex.quote(override)}' for override in best)}"
         options = " ".join(f"-S {shlex.quote(f'{path}:{change}')}" for change in changes(before, after))
@@ -571,8 +570,10 @@ def write_results(sweep: Sweep, runs: pd.DataFrame, study: optuna.Study, out: Pa
     write_text(out / "table.csv", table.to_csv(index=False))
     ordered = runs.set_index("trial").loc[table.index]
     write_text(out / "runs.csv", ordered[ordered["status"] != "missing"].drop(columns="score").to_csv(index=False))
+    with pd.option_context("display.max_colwidth", None):
+        html_table = texts.to_html(index=False, border=0)
     images = figures(sweep, runs, table, study) if table["measured"].any() else ()
-    body = [*(f'<p><img alt="" src="{image}"></p>' for image in images), texts.to_html(index=False, border=0)]
+    body = [*(f'<p><img alt="" src="{image}"></p>' for image in images), html_table]
     body += [f"<p>{html.escape(remark)}</p>" for remark in remarks]
     write_text(out / "report.html", PAGE.format(title=html.escape(title), body="\n".join(body)))
 
@@ -610,20 +611,18 @@ def sweep(
                 measurer.run_all()
         except KeyboardInterrupt:
             stopped = True
-        trials = [trial.params for trial in whole_trials(plan, study)] if plan.file.search else plan.combinations()
-        planned = [plan.run(params, seed) for params in trials for seed in plan.file.seeds]
-        runs = tabulate_runs(plan, planned, measurer.outcomes)
-        if planned:
+        runs = tabulate_runs(plan, measurer.planned(), measurer.outcomes)
+        if len(runs):
             table = tabulate_trials(plan, runs)
             print(for_people(plan, table).to_string(index=False), *notes(plan, runs, table), sep="\n")
-        if planned and not dry_run:
+        if len(runs) and not dry_run:
             write_results(plan, runs, study, out)
             log(f"{out}: look at {out / 'report.html'}; the runs: `dvc exp show`, one of them: `dvc exp apply NAME`")
-        if not dry_run and measurer.workspace and (runs["status"] == "measured").all():
-            measurer.workspace.remove()
+            if measurer.workspace and (runs["status"] == "measured").all():
+                measurer.workspace.remove()
     if stopped:
         raise Stopped("stopped; finished runs are kept, a training that began keeps its checkpoint", signal.SIGINT)
-    if planned and (runs["status"] == "failed").any():
+    if len(runs) and (runs["status"] == "failed").any():
         raise typer.Exit(1)
 
 

@@ -9,8 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from components.image import IMAGE
 from linnet.launch.manifest import SecretEnv, Toleration, TrainJobSettings
 from linnet.recipe import Section
-from linnet.recipe.load import RecipeError
-from pipelines.toml_file import read_toml
+from linnet.recipe.load import RecipeError, read_toml
 
 PROFILE_VARIABLE = "LINNET_CLUSTER"  # the name of a profile beside this file, or the path of one elsewhere
 PodSize = Literal["cpu-small", "cpu-large", "gpu", "train"]

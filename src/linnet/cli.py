@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -451,29 +452,23 @@ def _device(name: str) -> "torch.device":
 
 
 def main() -> None:
-    """Run a command; mistakes and interruptions become one message and an exit status."""
-    status = 0
+    """The command `linnet`."""
+    run_command(app, if_interrupted="interrupted; repeat the command to go on")
+
+
+def run_command(command: typer.Typer, arguments: Sequence[str] | None = None, *, if_interrupted: str = "") -> None:
+    """Run a command line; mistakes and interruptions become one message, without a traceback, and an exit status."""
     try:
-        app()
+        command(arguments)
     except SystemExit as done:  # typer's way out, for good and for bad
-        if done.code == INTERRUPTED:
-            _complain("interrupted; repeat the command to go on")
+        if done.code == INTERRUPTED and if_interrupted:
+            log(f"linnet: {if_interrupted}")
         raise
     except (LinnetError, OSError, Stopped) as error:
         sentence = explain(error)
         if sentence is None:
             raise
-        _complain(sentence)
-        status = _status(error)
-    sys.exit(status)
-
-
-def _status(error: Exception) -> int:
-    if isinstance(error, Stopped):
-        return 128 + error.signal_number
-    return 2 if isinstance(error, RecipeError) else 1
-
-
-def _complain(message: object) -> None:
-    for line in str(message).splitlines():
-        log(f"linnet: {line}")
+        for line in sentence.splitlines():
+            log(f"linnet: {line}")
+        is_mistake = isinstance(error, RecipeError)
+        sys.exit(128 + error.signal_number if isinstance(error, Stopped) else 2 if is_mistake else 1)

@@ -21,7 +21,7 @@ import kfp.client
 import pytest
 import typer
 
-from pipelines.console import run_command
+from linnet.cli import run_command
 from support.tiny import ROOT
 
 IMAGE = f"registry.example/linnet@sha256:{'a' * 64}"

@@ -104,7 +104,8 @@ class TrainJobSettings(Section):
         text = os.environ.get(VARIABLE)
         if not text:
             raise TrainJobError(
-                f"training on several nodes needs {VARIABLE}, which pipelines/clusters/default.toml sets; or train on one node"
+                f"training on several nodes needs {VARIABLE}, which pipelines/clusters/default.toml sets; or train "
+                "on one node"
             )
         try:
             return cls.model_validate_json(text)

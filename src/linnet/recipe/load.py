@@ -4,7 +4,7 @@ import difflib
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import tomlkit
 from pydantic import TypeAdapter, ValidationError
@@ -14,6 +14,8 @@ from linnet.errors import LinnetError
 from linnet.recipe import Recipe, RestorationTask, Section, check_task
 
 EXAMPLE_TASK = "{kind='denoise', noise_std=0.01}"
+
+S = TypeVar("S", bound=Section)
 
 
 class RecipeError(LinnetError):
@@ -41,6 +43,30 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     return recipe
 
 
+def read_toml(path: Path, schema: type[S], *, error: type[RecipeError], hint: str, what: str) -> S:
+    """A strict TOML file that is no recipe: a schedule, a sweep, the profile of a cluster.
+
+    Args:
+        path: The file.
+        schema: What it may hold.
+        error: What to raise.
+        hint: What to do if the file cannot be read.
+        what: What the file is called in messages.
+
+    Raises:
+        RecipeError: of the type `error`, naming every mistake in a line of its own.
+    """
+    try:
+        return schema.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as reason:
+        raise error(f"{path}: cannot be read ({reason.strerror}); {hint}") from None
+    except ValidationError as mistakes:
+        lines = _explain(mistakes, schema, what=what)
+        raise error("\n".join(f"{path}: {line}" for line in lines)) from None
+    except ValueError as reason:
+        raise error(f"{path}: is not valid TOML: {reason}") from None
+
+
 def parse_recipe(text: str, *, where: str, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe in `text`; `where` names it in errors. Raises RecipeError."""
     try:
@@ -52,7 +78,7 @@ def parse_recipe(text: str, *, where: str, overrides: Sequence[str] = ()) -> Rec
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise RecipeError("\n".join(f"{where}: {line}" for line in explain_mistakes(error))) from None
+        raise RecipeError("\n".join(f"{where}: {line}" for line in _explain(error))) from None
 
 
 def parse_task(text: str, recipe: Recipe) -> RestorationTask:
@@ -122,7 +148,7 @@ def _toml_value(text: str, *, option: str) -> Any:
         return text
 
 
-def explain_mistakes(error: ValidationError, schema: type[Section] = Recipe, *, what: str = "recipe") -> Iterator[str]:
+def _explain(error: ValidationError, schema: type[Section] = Recipe, *, what: str = "recipe") -> Iterator[str]:
     """One line per mistake in a strict TOML file: key, value, nearest valid key, remedy."""
     for detail in error.errors():
         location = [str(part) for part in detail["loc"]]

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from linnet.recipe.load import load_recipe
-from pipelines.experiments import changes, environment, failure_reason
-from pipelines.toml_file import literal
+from pipelines.experiments import changes, environment, failure_reason, literal
 from support.tiny import ROOT, tiny_recipe, write_tiny_recipe
 
 

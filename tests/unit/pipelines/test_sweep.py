@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 import yaml
 
@@ -108,6 +108,8 @@ def test_what_a_study_remembers_is_forgotten_with_its_experiment(project: Path) 
     study = open_study(sweep, storage, "x")
     for name in ("tiny-1-seed0", "tiny-2-seed0"):
         study.set_user_attr(name, {"experiment": name, "score": 1.0})
+    other = open_study(sweep, storage, "other code")
+    other.set_user_attr("tiny-2-seed0", {"experiment": "tiny-2-seed0", "reason": "failed at first"})
     assert known_outcomes(storage, {"tiny-2-seed0"}) == {"tiny-2-seed0": {"experiment": "tiny-2-seed0", "score": 1.0}}
     assert known_outcomes(None, {"tiny-2-seed0"}) == {}
 
