@@ -1,6 +1,6 @@
 """How the commands reach Kubeflow Pipelines: options, credentials, a limit on waiting, and failures in a sentence.
 
-`kfp.client.Client` asks a wrong address for half a minute, waits for ever for a server that does not answer, and takes
+`kfp.client.Client` tries a wrong address for half a minute, waits for ever for a server that does not answer, and takes
 the HTML of a login page for an empty answer. So the server is asked once, in limited time, before a client is made.
 """
 
@@ -197,11 +197,11 @@ def failures_explained(connection: Connection, remedy: str) -> Iterator[None]:
 
 
 def _refusal(connection: Connection, error: ApiException) -> ClusterError:
-    told = ""
+    message = ""
     with contextlib.suppress(ValueError, TypeError, KeyError):  # a gateway's page in place of KFP's JSON
-        told = f": {' '.join(json.loads(error.body)['message'].split())[:300]}"
+        message = f": {' '.join(json.loads(error.body)['message'].split())[:300]}"
     if connection.token:  # servers do repeat what they were sent
-        told = told.replace(connection.token, "***")
+        message = message.replace(connection.token, "***")
     kind: type[ClusterError] = ClusterError
     match error.status:
         case 401 if connection.token or connection.credentials:
@@ -210,7 +210,7 @@ def _refusal(connection: Connection, error: ApiException) -> ClusterError:
             text = f"asks for a token (HTTP 401); {TOKEN_REMEDY}"
         case 403:
             text = (
-                f"you may not do this in {connection.namespace or 'its only namespace'} (HTTP 403{told}); check "
+                f"you may not do this in {connection.namespace or 'its only namespace'} (HTTP 403{message}); check "
                 "--namespace, and ask its owner for the role kubeflow-edit"
             )
         case status if 300 <= status < 400:
@@ -219,9 +219,9 @@ def _refusal(connection: Connection, error: ApiException) -> ClusterError:
                 f"in {connection.token_variable}"
             )
         case status if status >= 500:
-            kind, text = NoAnswerError, f"the server failed (HTTP {status}{told}); try again, then read its log"
+            kind, text = NoAnswerError, f"the server failed (HTTP {status}{message}); try again, then read its log"
         case status:
-            text = f"refuses this (HTTP {status}{told}); change what the server names"
+            text = f"refuses this (HTTP {status}{message}); change what the server names"
     return kind(f"{connection.host}: {text}")
 
 

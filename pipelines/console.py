@@ -1,8 +1,5 @@
 """What kfp.local prints, without what only its authors want to read."""
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TextIO
 
 EXECUTOR = "[KFP Executor "  # bookkeeping of every task, among it its whole input as JSON
@@ -38,14 +35,3 @@ class WithoutBookkeeping:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
-
-
-@contextmanager
-def without_bookkeeping() -> Iterator[None]:
-    """Filter standard output until the end of the block."""
-    whole = sys.stdout
-    sys.stdout = WithoutBookkeeping(whole)
-    try:
-        yield
-    finally:
-        sys.stdout = whole

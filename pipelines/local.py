@@ -7,9 +7,10 @@ the other (two of them would fight for the same cores), and a task that fails is
 import os
 import re
 import shutil
+import sys
 import uuid
 import warnings
-from contextlib import nullcontext
+from contextlib import redirect_stdout
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,7 +25,7 @@ from linnet.files import read_json
 from linnet.progress import log
 from linnet.recipe.load import load_recipe
 from linnet.tasks.environment import HASH_VARIABLES, WEIGHTS_VARIABLES
-from pipelines.console import without_bookkeeping
+from pipelines.console import WithoutBookkeeping
 
 DEFAULT_ROOT = Path("build/kfp")
 FORWARDED_ENV = (  # to containers, where they are set; processes inherit them
@@ -86,7 +87,7 @@ def run(
     pipeline = _load(root)
     log(f"pipeline run {environment['LINNET_PIPELINE_RUN']}: artifacts go to {root}")
     try:
-        with nullcontext() if verbose else without_bookkeeping():
+        with redirect_stdout(sys.stdout if verbose else WithoutBookkeeping(sys.stdout)):
             pipeline(
                 recipe=recipe.read_text(encoding="utf-8"),
                 source=source,

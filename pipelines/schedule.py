@@ -233,7 +233,7 @@ def find_experiment(client: kfp.client.Client, name: str) -> str | None:
     """Its identifier; None where it does not exist yet. Raises ClusterError."""
     try:
         identifier: str = client.get_experiment(experiment_name=name).experiment_id
-    except ValueError as reason:  # kfp's, told apart by its words only
+    except ValueError as reason:  # kfp's, which only its words distinguish
         if "No experiment is found" in str(reason):
             return None
         raise to.ClusterError(f"experiment {name}: {reason}; choose another with --experiment") from None

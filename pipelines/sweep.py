@@ -140,11 +140,7 @@ class Sweep:
         """The run of these settings, named by all that decides its result. Raises RecipeError."""
         recipe = self.read_recipe(params, seed)
         values = recipe.model_dump(mode="json", by_alias=True)
-        del (
-            values["register"],
-            values["train"]["seed"],
-            values["sample"]["seed"],
-        )  # a trial's runs have a name in common
+        del values["register"], values["train"]["seed"], values["sample"]["seed"]  # a trial's runs differ by seeds only
         decides = [values, raw_hash(DATA / recipe.data.folder, self.recipe_path), result_code_hash()]
         digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:8]
         return Run(f"{self.name}-{digest}-seed{seed}", params, seed, recipe)
@@ -537,14 +533,14 @@ def figures(sweep: Sweep, runs: pd.DataFrame, table: pd.DataFrame, study: optuna
     axes.errorbar(table["mean"], height, xerr=margin, fmt="|", markersize=14, label="mean and its 95 % interval")
     axes.set(xlim=limits, xlabel=sweep.file.metric)
     axes.set_yticks(height, [describe(params) for params in table[list(sweep.space)].to_dict("records")])
-    axes.legend()
-    drawn = [figure]
+    figure.legend(loc="outside upper right", ncols=2)
+    plotted = [figure]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) > 1:
             for plot in (plots.plot_slice, plots.plot_optimization_history):
-                drawn.append(np.array(plot(study, target_name=sweep.file.metric)).flat[0].figure)
-    for each in drawn:
+                plotted.append(np.array(plot(study, target_name=sweep.file.metric)).flat[0].figure)
+    for each in plotted:
         stream = io.BytesIO()
         each.savefig(stream, format="png", dpi=100)
         plt.close(each)

@@ -126,9 +126,7 @@ def _check_place(recipe: Recipe, num_nodes: int, gpus: int) -> None:
     if batch_size % processes:
         fitting = [count for count in range(1, per_node) if batch_size % (num_nodes * count) == 0]
         fewer = (
-            f"gpus = {fitting[-1]} in [sizes.train] of the cluster's profile in pipelines/clusters/"
-            if fitting
-            else "fewer nodes"
+            f"gpus = {fitting[-1]} in [sizes.train] of pipelines/clusters/default.toml" if fitting else "fewer nodes"
         )
         raise ArtifactError(
             f"[train] batch_size = {batch_size} cannot be shared out evenly to {processes} processes ({num_nodes} "

@@ -26,15 +26,15 @@ def test_weights_stay_those_of_the_project(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(
-    ("said", "reason"),
+    ("message", "reason"),
     [
         ("> linnet train\nlinnet: step 2: loss nan\nERROR: failed to reproduce\n", "step 2: loss nan"),
         ("WARNING: x\nERROR: failed to run: exited with -11\n", "failed to run: exited with -11"),
         ("Killed\n", "exit status 3"),
     ],
 )
-def test_the_reason_of_a_failure_is_linnets_own_sentence_where_there_is_one(said: str, reason: str) -> None:
-    assert failure_reason(said, 3) == reason
+def test_the_reason_of_a_failure_is_linnets_own_sentence_where_there_is_one(message: str, reason: str) -> None:
+    assert failure_reason(message, 3) == reason
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what DVC imports

@@ -12,11 +12,11 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_the_task_that_failed_is_named() -> None:
-    said = (
+    message = (
         "Pipeline \x1b[95m'linnet-training'\x1b[0m finished with status \x1b[91mFAILURE\x1b[0m. Inner task failed: "
         "\x1b[96m'check'\x1b[0m inside \x1b[96m'exit-handler-1'\x1b[0m."
     )
-    assert _failed_task(said) == "task 'check' failed"
+    assert _failed_task(message) == "task 'check' failed"
     assert _failed_task("something else.") == "something else"
 
 

@@ -217,7 +217,7 @@ def test_a_creation_that_died_in_between_converges(
     printed = capsys.readouterr()
     assert "the server failed (HTTP 503" in printed.err
     if when > 0:
-        assert actions(printed.out) == {"weekly": "created"}  # what was done is said
+        assert actions(printed.out) == {"weekly": "created"}  # what was done is printed
     cluster.api.changes_until_failure = -1
     assert cluster.run() == 0
     assert [run["display_name"] for run in cluster.api.recurring_runs] == ["weekly", "second"]
@@ -280,7 +280,7 @@ def without(key: str) -> Json:
 
 
 @pytest.mark.parametrize(
-    ("entry", "said"),
+    ("entry", "message"),
     [
         ({**ENTRY, "cron": "0 3 * * 0"}, "[schedule[1].cron] cron = '0 3 * * 0': KFP's cron has six fields"),
         ({**ENTRY, "recipe": "recipes/nothing.toml"}, "recipes/nothing.toml: cannot be read"),
@@ -295,11 +295,11 @@ def without(key: str) -> Json:
     ],
 )
 def test_mistakes_never_reach_the_cluster(
-    cluster: Cluster, entry: Json, said: str, capsys: pytest.CaptureFixture[str]
+    cluster: Cluster, entry: Json, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cluster.write({**ENTRY, "name": "good"}, entry)
     assert cluster.run() == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert cluster.api.requests == []
 
 
@@ -338,7 +338,7 @@ def test_cron_is_checked_by_the_server(cluster: Cluster, capsys: pytest.CaptureF
 def test_cron_that_kfp_would_misread_never_reaches_it(
     cluster: Cluster, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """KFP takes five fields too, seconds first, and starts several runs a minute where it is told so."""
+    """KFP takes five fields too, seconds first, and starts several runs a minute if the seconds are a star."""
     cluster.write({**ENTRY, "cron": text})
     assert cluster.run() == 2
     assert f"cron = '{text}': KFP's cron has six fields, and the first is one second" in capsys.readouterr().err

@@ -137,7 +137,7 @@ def test_two_at_once_are_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def repository(tmp_path: Path, empty_mlflow_database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project under git and DVC, by somebody who has told git no name."""
+    """A project under git and DVC, by somebody whose git has no user name."""
     folder = tmp_path / "project"
     (folder / "recipes").mkdir(parents=True)
     write_tiny_recipe(folder / "recipes")
@@ -176,9 +176,9 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 def finish(process: subprocess.Popen[str], status: int) -> str:
     with process:
-        said = process.communicate()[0]
-    assert process.returncode == status, said
-    return said
+        printed = process.communicate()[0]
+    assert process.returncode == status, printed
+    return printed
 
 
 def experiments(folder: Path) -> list[str]:
@@ -204,11 +204,11 @@ def test_a_sweep_is_stopped_goes_on_and_is_remembered(repository: Path) -> None:
     unknown = repository / "src" / "linnet" / "models" / "new.py"
     unknown.write_text("")
     for arguments in ((), ("--dry-run",)):
-        said = finish(start(repository, "sweeps/tiny.toml", *arguments), status=2)
-        assert "git does not know src/linnet/models/new.py: an experiment would run without" in said
+        printed = finish(start(repository, "sweeps/tiny.toml", *arguments), status=2)
+        assert "git does not know src/linnet/models/new.py: an experiment would run without" in printed
     unknown.unlink()
-    said = finish(start(repository, "sweeps/tiny.toml", "--dry-run"), status=0)
-    assert "Runs that are still missing: 4." in said
+    printed = finish(start(repository, "sweeps/tiny.toml", "--dry-run"), status=0)
+    assert "Runs that are still missing: 4." in printed
     assert not (repository / "build").exists()
 
     learning = repository / "src" / "linnet" / "errors.py"
@@ -216,18 +216,18 @@ def test_a_sweep_is_stopped_goes_on_and_is_remembered(repository: Path) -> None:
     process = start_until(repository, experiments_made=1)
     for each in [*psutil.Process(process.pid).children(recursive=True), process]:  # as when the power fails
         each.send_signal(signal.SIGKILL)
-    said = finish(process, status=-signal.SIGKILL)
-    assert "4 runs, 0 of them done already" in said
+    printed = finish(process, status=-signal.SIGKILL)
+    assert "4 runs, 0 of them done already" in printed
 
     process = start_until(repository, experiments_made=2)
     process.send_signal(signal.SIGINT)
-    said = finish(process, status=130)
-    assert "4 runs, 1 of them done already" in said
-    assert "repeat the command to go on" in said
+    printed = finish(process, status=130)
+    assert "4 runs, 1 of them done already" in printed
+    assert "repeat the command to go on" in printed
 
-    said = finish(start(repository, "sweeps/tiny.toml"), status=0)
-    assert "4 runs, 2 of them done already" in said
-    assert "best settings for linnet: --set train.learning_rate=0.00" in said
+    printed = finish(start(repository, "sweeps/tiny.toml"), status=0)
+    assert "4 runs, 2 of them done already" in printed
+    assert "best settings for linnet: --set train.learning_rate=0.00" in printed
     made = experiments(repository)
     assert len(made) == 4
     found = sorted(scores(repository))
@@ -253,10 +253,10 @@ def test_a_sweep_is_stopped_goes_on_and_is_remembered(repository: Path) -> None:
         assert not data["outs"]["build/birds-tiny/registration"]["hash"], "a sweep registers nothing"
 
     subprocess.run(["git", "update-ref", "-d", made[0]], cwd=repository, check=True)
-    said = finish(start(repository, "sweeps/tiny.toml"), status=0)
-    assert "4 runs, 3 of them done already" in said
+    printed = finish(start(repository, "sweeps/tiny.toml"), status=0)
+    assert "4 runs, 3 of them done already" in printed
     assert sorted(scores(repository)) == found, "DVC's run cache gives the same bytes"
 
-    said = finish(start(repository, "sweeps/search/tiny.toml"), status=0)  # of the same name, so of the same runs
-    assert ": train.learning_rate = " not in said, "nothing was left to run"
+    printed = finish(start(repository, "sweeps/search/tiny.toml"), status=0)  # of the same name, so of the same runs
+    assert ": train.learning_rate = " not in printed, "nothing was left to run"
     assert set(scores(repository)) <= set(found)

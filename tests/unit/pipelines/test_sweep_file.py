@@ -21,7 +21,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("recipe = ", "is not valid TOML"),
         (
@@ -50,10 +50,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (START + SPACE + RATE.replace('"train.learning_rate"', "rate"), "rate: a range is for a recipe's key"),
     ],
 )
-def test_a_wrong_file_is_named_in_a_sentence(text: str, said: str, tmp_path: Path) -> None:
+def test_a_wrong_file_is_named_in_a_sentence(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(SweepError) as error:
         sweep_of(text, tmp_path)
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert all(line.startswith(str(tmp_path / "tiny.toml: ").rstrip()) for line in str(error.value).splitlines())
 
 
