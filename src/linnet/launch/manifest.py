@@ -49,7 +49,7 @@ class SecretEnv(Section):
 class TrainJobSettings(Section):
     """Where training on several nodes runs; nothing here changes what comes out.
 
-    pipelines/cluster.toml says it all, but for `environment`, which the train task adds, and for `runtime` and
+    pipelines/clusters/default.toml says it all, but for `environment`, which the train task adds, and for `runtime` and
     `service_account`, which are what is said here unless somebody writes LINNET_TRAINJOB by hand.
     """
 
@@ -104,7 +104,8 @@ class TrainJobSettings(Section):
         text = os.environ.get(VARIABLE)
         if not text:
             raise TrainJobError(
-                f"training on several nodes needs {VARIABLE}, which pipelines/cluster.toml sets; or train on one node"
+                f"training on several nodes needs {VARIABLE}, which pipelines/clusters/default.toml sets; or train "
+                "on one node"
             )
         try:
             return cls.model_validate_json(text)
@@ -113,7 +114,7 @@ class TrainJobSettings(Section):
             where = ".".join(str(part) for part in mistake["loc"])
             raise TrainJobError(
                 f"{VARIABLE}: {where + ': ' if where else ''}{mistake['msg'].removeprefix('Value error, ')}; correct "
-                "it in pipelines/cluster.toml"
+                "it in pipelines/clusters/default.toml"
             ) from None
 
 

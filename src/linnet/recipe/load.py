@@ -4,7 +4,7 @@ import difflib
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import tomlkit
 from pydantic import TypeAdapter, ValidationError
@@ -15,6 +15,8 @@ from linnet.recipe import DegradationSection, Recipe, Section
 from linnet.recipe.restore import FILE_DEFAULTS, degradation_classes
 
 EXAMPLE_DEGRADATION = "{kind='denoise', noise_std=0.01}"
+
+S = TypeVar("S", bound=Section)
 
 
 class RecipeError(LinnetError):
@@ -42,6 +44,30 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
             f'overwrite each other\'s results. Write name = "{path.stem}" or rename the file.'
         )
     return recipe
+
+
+def read_toml(path: Path, schema: type[S], *, error: type[RecipeError], hint: str, what: str) -> S:
+    """A strict TOML file that is no recipe: a schedule, a sweep, the profile of a cluster.
+
+    Args:
+        path: The file.
+        schema: What it may hold.
+        error: What to raise.
+        hint: What to do if the file cannot be read.
+        what: What the file is called in messages.
+
+    Raises:
+        RecipeError: of the type `error`, naming every mistake in a line of its own.
+    """
+    try:
+        return schema.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as reason:
+        raise error(f"{path}: cannot be read ({reason.strerror}); {hint}") from None
+    except ValidationError as mistakes:
+        lines = _explain(mistakes, schema, what=what)
+        raise error("\n".join(f"{path}: {line}" for line in lines)) from None
+    except ValueError as reason:
+        raise error(f"{path}: is not valid TOML: {reason}") from None
 
 
 def parse_recipe(text: str, *, where: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -127,12 +153,12 @@ def _toml_value(text: str, *, option: str) -> Any:
         return text
 
 
-def _explain(error: ValidationError) -> Iterator[str]:
-    """One line per mistake: key, value, nearest valid key, remedy."""
+def _explain(error: ValidationError, schema: type[Section] = Recipe, *, what: str = "recipe") -> Iterator[str]:
+    """One line per mistake in a strict TOML file: key, value, nearest valid key, remedy."""
     for detail in error.errors():
         location = [str(part) for part in detail["loc"]]
-        valid_keys = _valid_keys(location[:-1])
-        tags = _union_tags()
+        valid_keys = _valid_keys(schema, location[:-1])
+        tags = _union_tags(schema)
         path = [part for index, part in enumerate(location) if not (part in tags and index > 0)]
         for entry in [index for index, part in enumerate(path) if part.isdecimal() and index > 0][::-1]:  # of a list
             path[entry - 1 : entry + 1] = [f"{path[entry - 1]}[{path[entry]}]"]
@@ -145,14 +171,16 @@ def _explain(error: ValidationError) -> Iterator[str]:
                 hint = f"did you mean '{close[0]}'?" if close else f"valid keys: {', '.join(valid_keys)}"
                 yield f"unknown key '{key}' {place}; {hint}"
             case "missing":
-                yield f"key '{key}' is missing {place}; add it (a recipe has no defaults)"
+                yield f"key '{key}' is missing {place}; add it (a {what} has no defaults)"
             case "union_tag_invalid" | "union_tag_not_found":
                 expected = detail.get("ctx", {}).get("expected_tags", "")
                 given = repr(detail["input"].get("kind")) if isinstance(detail["input"], dict) else given
                 problem = f"kind = {given} is unknown" if detail["type"] == "union_tag_invalid" else "has no 'kind'"
                 name = ".".join(path)
                 close = difflib.get_close_matches(given.strip("'"), expected.replace("'", "").split(", "), n=1)
-                hint = f"did you mean '{close[0]}'?" if close else f"choose one of {expected or _kinds(location)}"
+                hint = (
+                    f"did you mean '{close[0]}'?" if close else f"choose one of {expected or _kinds(schema, location)}"
+                )
                 yield f"[{name}] {problem}; {hint}"
             case "value_error":
                 message = str(detail["ctx"]["error"])
@@ -162,11 +190,11 @@ def _explain(error: ValidationError) -> Iterator[str]:
                 yield f"{key} = {given} {place}: {message.replace('input should', 'it should')}"
 
 
-def _union_tags() -> set[str]:
+def _union_tags(schema: type[Section]) -> set[str]:
     """Values of `kind`: pydantic puts them into error locations, people do not look for them there."""
     return {
         tag
-        for section in _all_sections(Recipe)
+        for section in _all_sections(schema)
         if "kind" in section.model_fields
         for tag in get_args(section.model_fields["kind"].annotation)
     }
@@ -189,8 +217,8 @@ def _tags_of(section: type[Section]) -> tuple[Any, ...]:
     return get_args(section.model_fields["kind"].annotation) if "kind" in section.model_fields else ()
 
 
-def _sections_at(path: Sequence[str]) -> list[type[Section]]:
-    sections: list[type[Section]] = [Recipe]
+def _sections_at(schema: type[Section], path: Sequence[str]) -> list[type[Section]]:
+    sections = [schema]
     for name in path:
         if name.isdecimal():  # the place in a list
             continue
@@ -200,13 +228,15 @@ def _sections_at(path: Sequence[str]) -> list[type[Section]]:
         fields = [
             field for section in sections for key, field in section.model_fields.items() if (field.alias or key) == name
         ]
-        sections = [inner for field in fields for inner in _sections_in(field.annotation)]
+        sections = [inner for field in fields for inner in _sections_in(field.annotation)] or sections  # a dict's key
     return sections
 
 
-def _valid_keys(path: Sequence[str]) -> list[str]:
-    return sorted({field.alias or key for section in _sections_at(path) for key, field in section.model_fields.items()})
+def _valid_keys(schema: type[Section], path: Sequence[str]) -> list[str]:
+    return sorted(
+        {field.alias or key for section in _sections_at(schema, path) for key, field in section.model_fields.items()}
+    )
 
 
-def _kinds(path: Sequence[str]) -> str:
-    return ", ".join(repr(get_args(s.model_fields["kind"].annotation)[0]) for s in _sections_at(path))
+def _kinds(schema: type[Section], path: Sequence[str]) -> str:
+    return ", ".join(repr(get_args(s.model_fields["kind"].annotation)[0]) for s in _sections_at(schema, path))

@@ -36,7 +36,7 @@ def require_shared(work: str, settings: TrainJobSettings) -> None:
     )
     raise PlaceError(
         f"{given}: set it in the ConfigMap linnet (deploy/kubernetes/config.yaml) to an s3:// address, or to a folder "
-        "of the volume that [volume] in pipelines/cluster.toml mounts"
+        "of the volume that [volume] in pipelines/clusters/default.toml mounts"
     )
 
 

@@ -44,7 +44,7 @@ def check_gpus(promised: int) -> None:
     if (seen := torch.cuda.device_count()) < promised:
         raise DeviceError(
             f"this pod asked for {promised} GPUs and torch sees {seen}; check the node's driver and device plugin, or "
-            "set gpus in pipelines/cluster.toml"
+            "set gpus in pipelines/clusters/default.toml"
         )
 
 

@@ -102,7 +102,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 )
 def test_wrong_settings_are_named(monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], said: str) -> None:
     monkeypatch.setenv("LINNET_TRAINJOB", json.dumps(PLAIN | change))
-    with pytest.raises(TrainJobError, match=r"^LINNET_TRAINJOB: .*pipelines/cluster\.toml$") as caught:
+    with pytest.raises(TrainJobError, match=r"^LINNET_TRAINJOB: .*pipelines/clusters/default\.toml$") as caught:
         TrainJobSettings.from_environment()
     assert said in str(caught.value)
 
@@ -112,7 +112,7 @@ def test_missing_settings_say_what_to_set(monkeypatch: pytest.MonkeyPatch, text:
     monkeypatch.delenv("LINNET_TRAINJOB", raising=False)
     if text is not None:
         monkeypatch.setenv("LINNET_TRAINJOB", text)
-    with pytest.raises(TrainJobError, match=r"LINNET_TRAINJOB.*pipelines/cluster\.toml"):
+    with pytest.raises(TrainJobError, match=r"LINNET_TRAINJOB.*pipelines/clusters/default\.toml"):
         TrainJobSettings.from_environment()
 
 
