@@ -1,7 +1,7 @@
-"""A training step of the same network (Ho et al.'s 35,746,307-parameter U-Net) in linnet and the way diffusers trains.
+"""A training step of the same network (Ho et al.'s 35,746,307-parameter U-Net) in linnet and in diffusers.
 
-The peer is diffusers' UNet2DModel in the steps of its unconditional training example: bf16 autocast, AdamW, gradient
-clipping, EMAModel. Both see the same batch shape on the same threads.
+The baseline is diffusers' UNet2DModel in the steps of its unconditional training example: bf16 autocast, AdamW,
+gradient clipping, EMAModel. Both see the same batch shape on the same threads.
 
     python benchmarks/bench_train_step.py
 """
@@ -67,25 +67,25 @@ def _diffusers_step(images: NDArray[np.uint8]) -> Callable[[], object]:
         norm_num_groups=8,
     )
     network.train()
-    print(f"peer: {sum(p.numel() for p in network.parameters()):,} parameters")
+    print(f"diffusers: {sum(p.numel() for p in network.parameters()):,} parameters")
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
-    average = EMAModel(network.parameters(), decay=0.999)
+    ema = EMAModel(network.parameters(), decay=0.999)
     scheduler: Any = DDPMScheduler(num_train_timesteps=1000)  # type: ignore[no-untyped-call]
-    standardised = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+    normalized = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
 
     def step() -> None:
-        clean = standardised[torch.randperm(len(standardised))[:BATCH]]
+        clean = normalized[torch.randperm(len(normalized))[:BATCH]]
         noise = torch.randn_like(clean)
         timesteps = torch.randint(0, 1000, (BATCH,))
         noisy = scheduler.add_noise(clean, noise, timesteps)
         with torch.autocast("cpu", torch.bfloat16):
-            answer = network(noisy, timesteps).sample
-        loss = torch.nn.functional.mse_loss(answer.float(), noise)
+            output = network(noisy, timesteps).sample
+        loss = torch.nn.functional.mse_loss(output.float(), noise)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        average.step(network.parameters())
+        ema.step(network.parameters())
 
     return step
 

@@ -1,4 +1,4 @@
-"""Alternating runs of two contenders, medians and their ratio."""
+"""Alternating runs of several implementations: median rates and their ratio."""
 
 import platform
 import statistics
@@ -8,15 +8,17 @@ from collections.abc import Callable
 import torch
 
 
-def compare(title: str, contenders: dict[str, Callable[[], object]], *, units: int, unit: str, rounds: int) -> None:
-    """Print each contender's median rate in `unit` per second; every round runs all of them, one after the other."""
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for work in contenders.values():
-        work()  # warm-up
+def compare(
+    title: str, implementations: dict[str, Callable[[], object]], *, units: int, unit: str, rounds: int
+) -> None:
+    """Print each implementation's median rate in `unit` per second; every round runs all in turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in implementations}
+    for run in implementations.values():
+        run()  # warm-up
     for _ in range(rounds):
-        for name, work in contenders.items():
+        for name, run in implementations.items():
             started = time.perf_counter()
-            work()
+            run()
             seconds[name].append(time.perf_counter() - started)
     print(f"{title} ({platform.machine()}, {torch.get_num_threads()} threads, {rounds} alternating rounds)")
     medians = {name: statistics.median(values) for name, values in seconds.items()}

@@ -61,8 +61,8 @@ def by_kubeflow(folder: Path, raw: Path) -> dict[str, Path]:
     assert "linnet-birds-tiny version 1 is champion" in said
     assert "1 MLflow run(s) closed" in said
     assert said.count("sample: examples of part") >= 2
-    (made,) = (folder / "build" / "kfp").iterdir()
-    places = (
+    (run_folder,) = (folder / "build" / "kfp").iterdir()
+    artifacts = (
         "preprocess/dataset",
         "train/model",
         "collect/samples",
@@ -70,7 +70,7 @@ def by_kubeflow(folder: Path, raw: Path) -> dict[str, Path]:
         "evaluate/report",
         "register/registration",
     )
-    return {Path(place).name: made / place for place in places}
+    return {Path(artifact).name: run_folder / artifact for artifact in artifacts}
 
 
 def test_shell_dvc_and_kubeflow_make_the_same_bytes(tmp_path: Path, empty_mlflow_database: Path) -> None:

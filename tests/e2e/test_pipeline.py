@@ -143,7 +143,7 @@ def test_sigkill_and_repeat_ends_in_the_same_bytes(
 
 
 @pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")  # MLflow's own, when it is imported
-def test_the_champion_loads_and_draws(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_champion_loads_and_samples(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
 
     monkeypatch.chdir(finished.folder)
@@ -161,14 +161,14 @@ def test_the_champion_loads_and_draws(finished: Finished, monkeypatch: pytest.Mo
     assert run.inputs.dataset_inputs[0].dataset.name == "birds"
 
     model = mlflow.pyfunc.load_model("models:/linnet-birds-tiny@champion")
-    asked = pd.DataFrame([{"num_samples": 3, "seed": 7, "steps": 4, "label": 2, "guidance": 2.0}])
-    first, again = model.predict(asked), model.predict(asked)
+    request = pd.DataFrame([{"num_samples": 3, "seed": 7, "steps": 4, "label": 2, "guidance": 2.0}])
+    first, again = model.predict(request), model.predict(request)
     assert list(first["number"]) == [0, 1, 2]
     assert list(first["png"]) == list(again["png"])
     images = [Image.open(io.BytesIO(base64.b64decode(png))) for png in first["png"]]
     assert {image.size for image in images} == {(16, 16)}
     assert len(set(first["png"])) == 3
-    fewer = model.predict(asked.assign(num_samples=1))
+    fewer = model.predict(request.assign(num_samples=1))
     assert fewer["png"][0] == first["png"][0]
     plain = model.predict(pd.DataFrame([{"num_samples": 2}]))
     assert list(plain["label"]) == [-1, -1]

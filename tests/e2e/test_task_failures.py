@@ -24,7 +24,7 @@ VOLUME = f"{tempfile.gettempdir()}/linnet-volume"  # mounted, as far as the sett
 
 @dataclass(frozen=True)
 class Finished:
-    """What each task made undisturbed."""
+    """A folder with what each task made when nothing disturbed it."""
 
     folder: Path
     recipe: str
@@ -60,7 +60,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
 
 
 def run_task(finished: Finished, call: str, out: Path, **environment: str) -> str:
-    """What a task says that must fail, run as an engine runs it: in a process of its own."""
+    """The last line that a failing task prints when it runs as in an engine: in a process of its own."""
     code = f"""
 import sys
 from pathlib import Path
@@ -176,7 +176,7 @@ def test_a_wrong_recipe_names_key_and_remedy(finished: Finished, tmp_path: Path)
     assert "did you mean 'batch_size'?" in run_task(finished, call, tmp_path / "out")
 
 
-def test_a_report_that_was_touched_decides_nothing(finished: Finished, tmp_path: Path) -> None:
+def test_a_report_that_was_changed_decides_nothing(finished: Finished, tmp_path: Path) -> None:
     call = (
         "tasks.gate(recipe, model=at('model'), model_hash=hash_of(Model), report=at('shard'), report_hash='0' * 64, "
         "page=page)"
@@ -221,7 +221,7 @@ def full_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         "tasks.collect(recipe, model=at('model'), model_hash=hash_of(Model), shards=[Shard], out=out, page=page)",
         RESTORE,
     ],
-    ids=["ingest a folder", "draw birds", "preprocess", "train", "sample", "collect", "restore"],
+    ids=["ingest a folder", "make synthetic birds", "preprocess", "train", "sample", "collect", "restore"],
 )
 def test_a_full_disk_is_one_sentence(finished: Finished, full_disk: Path, call: str) -> None:
     said = run_task(finished, call, full_disk / "out")
@@ -231,7 +231,7 @@ def test_a_full_disk_is_one_sentence(finished: Finished, full_disk: Path, call: 
     assert list(full_disk.iterdir()) == []
 
 
-def test_a_full_work_place_stops_training_with_one_sentence(
+def test_a_full_work_folder_stops_training_with_one_sentence(
     finished: Finished, full_disk: Path, tmp_path: Path
 ) -> None:
     call = TRAIN

@@ -70,9 +70,9 @@ def test_pipeline_registry_and_serving(tmp_path: Path, monkeypatch: pytest.Monke
         port = free_port()
         serve = [MLFLOW, "models", "serve", "-m", "models:/linnet-birds-tiny@champion", "--env-manager", "local"]
         with running([*serve, "--port", str(port)], f"http://127.0.0.1:{port}/ping", tmp_path):
-            asked = {"dataframe_records": [{"num_samples": 2, "seed": 3, "steps": 4, "label": 1, "guidance": 1.5}]}
-            answer = requests.post(f"http://127.0.0.1:{port}/invocations", json=asked, timeout=60)
-            rows = answer.json()["predictions"]
+            request = {"dataframe_records": [{"num_samples": 2, "seed": 3, "steps": 4, "label": 1, "guidance": 1.5}]}
+            response = requests.post(f"http://127.0.0.1:{port}/invocations", json=request, timeout=60)
+            rows = response.json()["predictions"]
             assert [row["number"] for row in rows] == [0, 1]
             assert all(base64.b64decode(row["png"]).startswith(b"\x89PNG") for row in rows)
             bad = requests.post(

@@ -121,7 +121,7 @@ def test_uploading_makes_the_prefix_equal_and_sends_only_what_changed(client: An
     client.put_object(Bucket=bucket, Key="model-2/keep", Body=b"a neighbour")
     storage.upload_folder(made, url)
     before = {entry["Key"]: entry["LastModified"] for entry in entries(client, bucket)}
-    time.sleep(1.1)  # S3 tells seconds
+    time.sleep(1.1)  # S3's times are whole seconds
     (made / "grids" / "0.txt").write_text("1")  # same size, other content
     (made / "grids" / "1.txt").unlink()
     (made / "grids" / "new.txt").write_text("new")
@@ -287,9 +287,9 @@ def test_ctrl_c_leaves_nothing_half(bucket: str, tmp_path: Path, what: str) -> N
             time.sleep(0.001)
         process.send_signal(signal.SIGINT)
         started = time.monotonic()
-        _, said = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=60)
     assert time.monotonic() - started < 10
-    assert "KeyboardInterrupt" in said
+    assert "KeyboardInterrupt" in stderr
     assert process.returncode != 0
     assert list(new.iterdir()) == []
 
@@ -516,16 +516,16 @@ def test_two_nodes_train_through_s3_and_leave_no_checkpoint(bucket: str, client:
 
     recipe = tiny_recipe()
     preprocess.run(recipe.data, raw=tiny_raw_data(tmp_path / "raw"), out=tmp_path / "dataset", workers=1)
-    place = f"s3://{bucket}/work/nodes-0"
-    training.publish(recipe, tmp_path / "dataset", place)
-    start_nodes(place, tmp_path, count=2)
-    training.fetch(place, tmp_path / "model", job="linnet-train-0")
+    url = f"s3://{bucket}/work/nodes-0"
+    training.publish(recipe, tmp_path / "dataset", url)
+    start_nodes(url, tmp_path, count=2)
+    training.fetch(url, tmp_path / "model", job="linnet-train-0")
     left = keys(client, bucket)
     assert f"work/nodes-0/model/{PROVENANCE}" in left
     assert not [key for key in left if "checkpoint" in key]
     again = tmp_path / "again"
     again.mkdir()
-    start_nodes(place, again, count=2)  # a task that is repeated finds the model there
+    start_nodes(url, again, count=2)  # a task that is repeated finds the model there
 
 
 def test_a_checkpoint_in_s3_outlives_the_machine(bucket: str, client: Any, tmp_path: Path) -> None:
@@ -557,9 +557,9 @@ def test_a_checkpoint_in_s3_outlives_the_machine(bucket: str, client: Any, tmp_p
     first.communicate()
     assert not (tmp_path / "model-first").exists()
     second = start("second")
-    said = second.communicate(timeout=120)[1]
-    assert second.returncode == 0, said
-    assert "train: going on after step" in said
+    stderr = second.communicate(timeout=120)[1]
+    assert second.returncode == 0, stderr
+    assert "train: going on after step" in stderr
     assert keys(client, bucket) == []
     import torch
 

@@ -1,4 +1,4 @@
-"""Tiny datasets and models of audio, made once for all tests of a run."""
+"""Tiny audio datasets and models, made once for all tests of a run."""
 
 import shutil
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ QUICK = ("train.duration_kexamples=0.032", "train.grid_every_kexamples=1000.0", 
 
 @dataclass(frozen=True)
 class Made:
-    """A recipe, and what its first stages left; not to be changed by a test."""
+    """A recipe and the outputs of its first stages; no test may change them."""
 
     recipe: Recipe
     raw: Path
@@ -71,7 +71,7 @@ def made(kind: Literal["voices", "music"], factory: pytest.TempPathFactory) -> M
 
 
 def train_on(recipe: Recipe, dataset: Path, out: Path) -> None:
-    """The train stage with everything around it left out."""
+    """Run the train stage without tracking and checkpoints."""
     train.run(
         recipe,
         dataset=dataset,

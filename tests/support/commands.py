@@ -12,7 +12,7 @@ COMMAND = str(Path(sys.executable).parent / "linnet")
 
 
 def linnet(workspace: Path, *arguments: str, status: int = 0) -> str:
-    """Run to the end, check the exit status, return what was printed (both streams)."""
+    """Run a command to its end, check the exit status, and return what it printed (both streams)."""
     done = subprocess.run(
         [COMMAND, *arguments], cwd=workspace, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )
@@ -21,7 +21,7 @@ def linnet(workspace: Path, *arguments: str, status: int = 0) -> str:
 
 
 def linnet_killed(workspace: Path, *arguments: str, when: Callable[[float], bool]) -> bool:
-    """Start, SIGKILL the whole process group as soon as `when(seconds since start)`; whether it was still running."""
+    """Run a command and SIGKILL its process group once `when(seconds since start)`; whether it still ran then."""
     with subprocess.Popen(
         [COMMAND, *arguments],
         cwd=workspace,

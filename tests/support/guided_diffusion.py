@@ -80,8 +80,8 @@ def random_weights(net: Published, *, seed: int) -> Weights:
     if net.num_classes:
         weights["label_emb.weight"] = torch.randn(net.num_classes, dims, generator=generator, dtype=torch.float64)
     for entry, layers in net.layout().items():
-        for place, (kind, into, out) in enumerate(layers):
-            name = f"{entry}.{place}"
+        for index, (kind, into, out) in enumerate(layers):
+            name = f"{entry}.{index}"
             match kind:
                 case "stem":
                     add(name, out, into, 3, 3)
@@ -106,7 +106,7 @@ def random_weights(net: Published, *, seed: int) -> Weights:
 
 
 def run(net: Published, weights: Weights, x: Tensor, timesteps: Tensor, labels: Tensor | None = None) -> Tensor:
-    """The published network's answer, in the precision of `weights`."""
+    """The output of the published network, in the precision of `weights`."""
     half = net.model_channels // 2
     speeds = torch.exp(-math.log(10_000) * torch.arange(half, dtype=torch.float32) / half)
     angles = timesteps[:, None].double() * speeds.float().double()  # speeds have single precision in both networks
@@ -118,8 +118,8 @@ def run(net: Published, weights: Weights, x: Tensor, timesteps: Tensor, labels: 
     for entry, layers in net.layout().items():
         if entry.startswith("output"):
             x = torch.cat([x, saved.pop()], dim=1)
-        for place, (kind, _, _) in enumerate(layers):
-            x = _layer(net, weights, f"{entry}.{place}", kind, x, embedding)
+        for index, (kind, _, _) in enumerate(layers):
+            x = _layer(net, weights, f"{entry}.{index}", kind, x, embedding)
         if entry.startswith("input"):
             saved.append(x)
     return _conv(weights, "out.2", F.silu(_norm(weights, "out.0", x)))
@@ -146,12 +146,12 @@ def _res(net: Published, weights: Weights, name: str, kind: str, x: Tensor, embe
     if kind == "res_up":
         h, x = _twice(h), _twice(x)
     h = _conv(weights, f"{name}.in_layers.2", h)
-    told = _linear(weights, f"{name}.emb_layers.1", F.silu(embedding))[:, :, None, None]
+    scale_shift = _linear(weights, f"{name}.emb_layers.1", F.silu(embedding))[:, :, None, None]
     if net.use_scale_shift_norm:
         width = h.shape[1]
-        h = _norm(weights, f"{name}.out_layers.0", h) * (1 + told[:, :width]) + told[:, width:]
+        h = _norm(weights, f"{name}.out_layers.0", h) * (1 + scale_shift[:, :width]) + scale_shift[:, width:]
     else:
-        h = _norm(weights, f"{name}.out_layers.0", h + told)
+        h = _norm(weights, f"{name}.out_layers.0", h + scale_shift)
     h = _conv(weights, f"{name}.out_layers.3", F.silu(h))
     if f"{name}.skip_connection.weight" in weights:
         x = F.conv2d(x, weights[f"{name}.skip_connection.weight"], weights[f"{name}.skip_connection.bias"])

@@ -40,7 +40,7 @@ BIRDS = (
     "conditioning.num_classes=8",
     "register.model_name=linnet-birds-tiny",
 )
-SOUND = (  # windows of 30 ms: 32 frequencies, 16 frames
+AUDIO = (  # windows of 30 ms: 32 frequencies, 16 frames
     "data.sample_rate_hz=8000",
     "data.stft={ window_samples = 64, hop_samples = 16, keep_dc = false }",
     "data.num_frames=16",
@@ -83,12 +83,12 @@ def tiny_recipe(*overrides: str) -> Recipe:
 
 def tiny_audio_recipe(*overrides: str) -> Recipe:
     """Vocals: complex spectrograms, an unconditional U-Net."""
-    return _tiny("vocals-demo", (*SHORT, *SOUND, *VOCALS, *overrides))
+    return _tiny("vocals-demo", (*SHORT, *AUDIO, *VOCALS, *overrides))
 
 
 def tiny_music_recipe(*overrides: str) -> Recipe:
     """Music: magnitudes, a DiT that reads text, samples longer than a training example."""
-    return _tiny("music-demo", (*SHORT, *SOUND, *MUSIC, *overrides))
+    return _tiny("music-demo", (*SHORT, *AUDIO, *MUSIC, *overrides))
 
 
 def _tiny(demo: str, overrides: tuple[str, ...]) -> Recipe:
@@ -107,18 +107,18 @@ def write_recipe(folder: Path, recipe: Recipe) -> Path:
 
 
 def write_tiny_recipe(folder: Path, *overrides: str) -> Path:
-    """The birds' as a file."""
+    """The recipe of `tiny_recipe` as a file."""
     return write_recipe(folder, tiny_recipe(*overrides))
 
 
 def tiny_raw_data(folder: Path) -> Path:
-    """40 drawn birds."""
+    """Make 40 images of synthetic birds."""
     make_birds(folder, per_species=5)
     return folder
 
 
 def tiny_audio_data(folder: Path, kind: Literal["voices", "music"]) -> Path:
-    """Eight audio of a second or so: some 100 windows."""
+    """Make eight recordings of about a second: some 100 windows."""
     match kind:
         case "voices":
             make_voices(folder, num_utterances=8)

@@ -12,7 +12,7 @@ from linnet.errors import LinnetError, first_line
 from linnet.recipe import GateSection, Recipe, section_hash
 from linnet.registry.gate import Candidate, Decision, decide
 from linnet.registry.pyfunc import log_model
-from linnet.tracking.client import GIT_COMMIT, RUN_KEY, connect, experiment_id, find_run, shown_uri
+from linnet.tracking.client import GIT_COMMIT, RUN_KEY, connect, display_uri, experiment_id, find_run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -47,7 +47,7 @@ def open_registry(name: str) -> "Iterator[MlflowClient]":
         yield connect()
     except (MlflowException, OSError) as reason:
         raise RegistryError(
-            f"the MLflow registry at {shown_uri()} did not take {name}: {first_line(reason)}. Nothing is lost: "
+            f"the MLflow registry at {display_uri()} did not take {name}: {first_line(reason)}. Nothing is lost: "
             "check MLFLOW_TRACKING_URI and the server, then repeat the command."
         ) from None
 

@@ -233,5 +233,5 @@ def _track(folder: Path, metrics: Metrics, model_key: str, run_name: str | None)
         for metric, scores in found.items()
     }
     with tracker:
-        tracker.metrics(metrics.scores | restoration, step=0)
-        tracker.file(folder / Report.metrics, "report")
+        tracker.log_metrics(metrics.scores | restoration, step=0)
+        tracker.log_artifact(folder / Report.metrics, "report")

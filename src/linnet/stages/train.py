@@ -102,7 +102,7 @@ def run(
                 stack.enter_context(folder_lock(folder, what=out))
             tracker = stack.enter_context(_tracker(recipe, key, inputs["dataset"], track=track and ranks.is_first))
             profile = json.dumps({"num_rows": statistics.train_count})
-            tracker.dataset(training.data.folder, inputs["dataset"], str(dataset), profile)
+            tracker.log_dataset(training.data.folder, inputs["dataset"], str(dataset), profile)
             state = _fit(training, statistics, dataset, ranks, checkpoints, tracker)
             if ranks.is_first:
                 if keep_checkpoint:
@@ -223,13 +223,13 @@ def _fit(
 
     def on_log(row: HistoryRow, examples_per_second: float) -> None:
         values = {"loss": row.loss, "learning_rate": row.learning_rate, "gradient_norm": row.gradient_norm}
-        tracker.metrics(values | {"examples_per_second": examples_per_second}, row.step)
+        tracker.log_metrics(values | {"examples_per_second": examples_per_second}, row.step)
 
     def on_grid(step: int, network: nn.Module) -> None:
         assert isinstance(network, DenoisingNetwork)
         image = sample_grid(DiffusionModel.of(network, recipe, statistics, device), statistics)
         state.grids[step] = torch.frombuffer(bytearray(html.png(image)), dtype=torch.uint8)
-        tracker.image("samples", image, step)
+        tracker.log_image("samples", image, step)
 
     with stop_on_signals() as stop, ExitStack() as stack:
         bar = None

@@ -1,1 +1,1 @@
-"""MLflow: finding runs and the server (`client`), feeding the run of a training from the side (`run`)."""
+"""MLflow: finding runs and the server (`client`), and logging to the run of a training (`run`)."""

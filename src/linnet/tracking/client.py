@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "linnet"
-STATUS = {  # Kubeflow Pipelines' words for how a task ended, of its backends and of kfp.local
+RUN_STATUS = {  # MLflow's status of a run by Kubeflow Pipelines' state of a task, of its backends and of kfp.local
     "SUCCEEDED": "FINISHED",
     "COMPLETE": "FINISHED",
     "CACHED": "FINISHED",
@@ -34,13 +34,13 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
 
 
-def shown_uri() -> str:
-    """The same for people: without a user and a password."""
+def display_uri() -> str:
+    """The tracking URI as it may be printed: without user and password."""
     return redact_credentials(tracking_uri())
 
 
 def connect() -> "MlflowClient":
-    """A client that gives up soon. Importing MLflow takes seconds, so nothing else in linnet does it."""
+    """A client that gives up soon. Importing MLflow takes seconds, so that it is imported only where it is used."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
@@ -56,13 +56,12 @@ def connect() -> "MlflowClient":
 
 
 def experiment_id(client: "MlflowClient") -> str:
-    """The experiment of this project, made on first use (with a local artifact folder for the embedded default)."""
+    """The id of this project's experiment, created on first use (for a SQLite store with a local artifact folder)."""
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
     if found := client.get_experiment_by_name(name):
         return str(found.experiment_id)
-    local = tracking_uri().startswith("sqlite:")
     folder = Path(os.environ.get("LINNET_MLFLOW_ARTIFACTS") or Path.cwd() / "mlartifacts")
-    location = folder.as_uri() if local else None
+    location = folder.as_uri() if tracking_uri().startswith("sqlite:") else None
     return str(client.create_experiment(name, artifact_location=location))
 
 
@@ -73,10 +72,10 @@ def find_run(client: "MlflowClient", run_key: str) -> str | None:
 
 
 def check_server(*, outlives_pods: bool) -> None:
-    """Ask the server something harmless.
+    """Send the server a request that changes nothing.
 
     Args:
-        outlives_pods: it must be a server, not a file that is gone with this machine.
+        outlives_pods: whether it must be a server: a file would be gone with the pod.
 
     Raises:
         TrackingError: with the cause and what to do.
@@ -85,59 +84,59 @@ def check_server(*, outlives_pods: bool) -> None:
 
     if outlives_pods and not tracking_uri().startswith(("http://", "https://")):
         raise TrackingError(
-            f"MLFLOW_TRACKING_URI names no server ({shown_uri()}): what is logged there would be gone with the pod; "
+            f"MLFLOW_TRACKING_URI names no server ({display_uri()}): what is logged there would be gone with the pod; "
             "set it in the ConfigMap linnet (deploy/kubernetes/config.yaml)"
         )
-    if outlives_pods and shown_uri() != tracking_uri():
+    if outlives_pods and display_uri() != tracking_uri():
         raise TrackingError(
-            f"MLFLOW_TRACKING_URI ({shown_uri()}) holds a user; put user and password into the secret linnet-mlflow"
+            f"MLFLOW_TRACKING_URI ({display_uri()}) holds a user; put user and password into the secret linnet-mlflow"
         )
     try:
         connect().search_experiments(max_results=1)
-    except (MlflowException, OSError) as reason:
-        raise TrackingError(f"MLflow at {shown_uri()}: {_cause(reason)}") from None
+    except (MlflowException, OSError) as error:
+        raise _unavailable(error) from None
 
 
-def _cause(reason: Exception) -> str:
-    said = first_line(reason)
-    if re.search(r"error code 40[13]\b", said):
-        return (
-            f"refuses us ({said}); set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, on a cluster by the "
+def _unavailable(error: Exception) -> TrackingError:
+    message = first_line(error)
+    if re.search(r"error code 40[13]\b", message):
+        cause = (
+            f"refuses us ({message}); set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, on a cluster by the "
             "secret linnet-mlflow"
         )
-    return f"does not answer ({said}); check MLFLOW_TRACKING_URI and that the server runs, then repeat"
+    else:
+        cause = f"does not answer ({message}); check MLFLOW_TRACKING_URI and that the server runs, then repeat"
+    return TrackingError(f"MLflow at {display_uri()}: {cause}")
 
 
 def pipeline_run() -> str | None:
-    """The pipeline run this process belongs to, if any."""
+    """The id of the pipeline run that this process belongs to, if any."""
     return os.environ.get("LINNET_PIPELINE_RUN")
 
 
-def close_pipeline_runs(state: str, error: str) -> list[str]:
-    """Give the MLflow runs of this pipeline run their final status; their ids.
+def close_pipeline_runs(state: str, error_message: str) -> list[str]:
+    """Give the MLflow runs of this pipeline run their final status, and return their ids.
 
     Args:
-        state: SUCCEEDED, or what else Kubeflow Pipelines calls a task's end.
-        error: what it says went wrong.
+        state: SUCCEEDED, or how else Kubeflow Pipelines calls the end of a task.
+        error_message: what it says went wrong; may be empty.
 
     Raises:
         TrackingError: the server does not answer.
     """
-    from mlflow.entities import RunTag
     from mlflow.exceptions import MlflowException
 
-    status = STATUS.get(state, "FAILED")
-    run_ids = []
+    tags = {"linnet.pipeline_state": state} | ({"linnet.pipeline_error": error_message} if error_message else {})
     try:
         client = connect()
-        found = client.search_runs([experiment_id(client)], f"tags.`{PIPELINE_RUN_TAG}` = '{pipeline_run()}'")
-        for run_id in [run.info.run_id for run in found]:
-            tags = {"linnet.pipeline_state": state} | ({"linnet.pipeline_error": error} if error else {})
-            client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
-            client.set_terminated(run_id, status)
-            run_ids.append(run_id)
-    except (MlflowException, OSError) as reason:
-        raise TrackingError(f"MLflow at {shown_uri()}: {_cause(reason)}") from None
+        query = f"tags.`{PIPELINE_RUN_TAG}` = '{pipeline_run()}'"
+        run_ids = [run.info.run_id for run in client.search_runs([experiment_id(client)], query)]
+        for run_id in run_ids:
+            for key, value in tags.items():
+                client.set_tag(run_id, key, value)
+            client.set_terminated(run_id, RUN_STATUS.get(state, "FAILED"))
+    except (MlflowException, OSError) as error:
+        raise _unavailable(error) from None
     return run_ids
 
 
@@ -160,4 +159,4 @@ def log_text(run_key: str, text: str, path: str) -> None:
         if run_id := find_run(client, run_key):
             client.log_text(run_id, text, path)
     except (MlflowException, OSError) as reason:
-        log(f"MLflow at {shown_uri()} did not take {path} ({first_line(reason)}); it is only on this machine")
+        log(f"MLflow at {display_uri()} did not take {path} ({first_line(reason)}); it is only on this machine")

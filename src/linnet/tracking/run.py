@@ -1,18 +1,21 @@
-"""The run of one training, fed from the side.
+"""The MLflow run of one training, logged to without ever delaying it.
 
-All talk with the server happens in one background thread behind a bounded queue. A server that is slow or gone costs
-training nothing: what it did not take is counted and said at the end, and the files in the model folder hold it all.
+One background thread behind a bounded queue sends everything to the server. A server that is slow or gone costs
+training nothing: what it did not take is counted and reported at the end, and the model folder holds the history.
 """
 
+import contextlib
 import importlib
+import itertools
 import os
 import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +26,10 @@ from linnet.tracking.client import (
     PIPELINE_RUN_TAG,
     RUN_KEY,
     connect,
+    display_uri,
     experiment_id,
     find_run,
     pipeline_run,
-    shown_uri,
 )
 
 if TYPE_CHECKING:
@@ -34,21 +37,33 @@ if TYPE_CHECKING:
 
 QUEUE_LENGTH = 10_000
 CLOSING_SECONDS = 30.0
-UNREACHED_SECONDS = 3.0  # a server that never answered is not waited for longer
-TRIES = 3  # for an entry that an answering server refuses
+UNREACHED_SECONDS = 3.0  # how long closing waits for a server that never answered
+MAX_TRIES = 3  # for an entry that an answering server refuses
 RETRY_SECONDS = 5.0
+
+T = TypeVar("T")
 
 
 class Tracker(Protocol):
-    """What a stage may tell about itself."""
+    """Where a stage logs what it does, as a context around its work; no call blocks or fails."""
 
-    def metrics(self, values: Mapping[str, float], step: int) -> None: ...
+    def log_metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Log numbers at a training step."""
 
-    def image(self, key: str, image: NDArray[np.uint8], step: int) -> None: ...
+    def log_image(self, key: str, image: NDArray[np.uint8], step: int) -> None:
+        """Log an image [height, width, 3], which MLflow shows along a slider of steps."""
 
-    def file(self, path: Path, folder: str) -> None: ...
+    def log_artifact(self, path: Path, folder: str) -> None:
+        """Log a file into a folder of the run's artifacts."""
 
-    def dataset(self, name: str, digest: str, source: str, profile: str) -> None: ...
+    def log_dataset(self, name: str, digest: str, source: str, profile: str) -> None:
+        """Log the data that a model is trained on as an input of the run.
+
+        Args:
+            digest: the content hash of the dataset.
+            source: where it lies.
+            profile: facts about it, as JSON.
+        """
 
     def __enter__(self) -> Self: ...
 
@@ -58,15 +73,15 @@ class Tracker(Protocol):
 
 
 class NoTracker:
-    """Tracks nothing."""
+    """A tracker that logs nothing."""
 
-    def metrics(self, values: Mapping[str, float], step: int) -> None: ...
+    def log_metrics(self, values: Mapping[str, float], step: int) -> None: ...
 
-    def image(self, key: str, image: NDArray[np.uint8], step: int) -> None: ...
+    def log_image(self, key: str, image: NDArray[np.uint8], step: int) -> None: ...
 
-    def file(self, path: Path, folder: str) -> None: ...
+    def log_artifact(self, path: Path, folder: str) -> None: ...
 
-    def dataset(self, name: str, digest: str, source: str, profile: str) -> None: ...
+    def log_dataset(self, name: str, digest: str, source: str, profile: str) -> None: ...
 
     def __enter__(self) -> Self:
         return self
@@ -74,8 +89,19 @@ class NoTracker:
     def __exit__(self, *_: object) -> None: ...
 
 
+class _GivenUpError(Exception):
+    """The server took an entry in no try."""
+
+
 class RunTracker:
-    """The run of one training, opened (or taken up again) and fed by a background thread."""
+    """The MLflow run of one training, created or resumed by its key.
+
+    Args:
+        run_key: what ties the run to the inputs of its training; a training with the same key resumes the run.
+        params: hyperparameters; those that the run has already are left alone.
+        system_metrics: whether MLflow also logs the use of CPU, GPU and memory.
+        closing_seconds: how long the end of the block waits for the server.
+    """
 
     def __init__(
         self,
@@ -90,11 +116,11 @@ class RunTracker:
         self._run_key, self._run_name = run_key, run_name
         self._params, self._tags = dict(params), dict(tags)
         self._system_metrics, self._closing_seconds = system_metrics, closing_seconds
-        self._tasks: queue.Queue[Callable[[MlflowClient, str], None]] = queue.Queue(QUEUE_LENGTH)
+        self._entries: queue.Queue[Callable[[MlflowClient, str], None]] = queue.Queue(QUEUE_LENGTH)
         self._lost = 0
         self._closing = threading.Event()
         self._opened = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name="linnet-tracking", daemon=True)
+        self._thread = threading.Thread(target=self._send_all, name="linnet-tracking", daemon=True)
         self._deadline = float("inf")
         self._status = "FINISHED"
 
@@ -107,78 +133,72 @@ class RunTracker:
     ) -> None:
         if kind is not None:
             self._status = "KILLED" if issubclass(kind, (KeyboardInterrupt, Stopped)) else "FAILED"
-        patience = self._closing_seconds
-        if not self._opened.is_set() and shown_uri().startswith("http"):  # a new local store takes seconds to make
+        wait_seconds = self._closing_seconds
+        if not self._opened.is_set() and display_uri().startswith("http"):  # a local store takes seconds to create
             importlib.import_module("mlflow")  # on a busy machine that alone takes longer than a dead server deserves
-            patience = min(patience, UNREACHED_SECONDS)
-        self._deadline = time.monotonic() + patience
+            wait_seconds = min(wait_seconds, UNREACHED_SECONDS)
+        self._deadline = time.monotonic() + wait_seconds
         self._closing.set()
-        self._thread.join(patience)
-        if missing := self._lost + self._tasks.qsize():
+        self._thread.join(wait_seconds)
+        if missing := self._lost + self._entries.qsize():
             log(
-                f"MLflow at {shown_uri()} did not take {missing} entries of this run; the results are complete, "
+                f"MLflow at {display_uri()} did not take {missing} entries of this run; the results are complete, "
                 "their history is in the model folder. Check the server and MLFLOW_TRACKING_URI."
             )
 
-    def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Numbers at a step."""
+    def log_metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Log numbers at a training step, with the time of this call."""
         now = int(time.time() * 1000)
-        copy = dict(values)
+        values = dict(values)  # the caller may go on to change its own
 
-        def log(client: "MlflowClient", run_id: str) -> None:
+        def send(client: "MlflowClient", run_id: str) -> None:
             from mlflow.entities import Metric
 
-            client.log_batch(run_id, metrics=[Metric(key, value, now, step) for key, value in copy.items()])
+            client.log_batch(run_id, metrics=[Metric(key, value, now, step) for key, value in values.items()])
 
-        self._put(log)
+        self._put(send)
 
-    def image(self, key: str, image: NDArray[np.uint8], step: int) -> None:
-        """An image that MLflow shows along a slider of steps."""
+    def log_image(self, key: str, image: NDArray[np.uint8], step: int) -> None:
+        """Log an image [height, width, 3], which MLflow shows along a slider of steps."""
         self._put(lambda client, run_id: client.log_image(run_id, image, key=key, step=step))
 
-    def file(self, path: Path, folder: str) -> None:
-        """A file as an artifact."""
+    def log_artifact(self, path: Path, folder: str) -> None:
+        """Log a file into a folder of the run's artifacts."""
         self._put(lambda client, run_id: client.log_artifact(run_id, str(path), folder))
 
-    def dataset(self, name: str, digest: str, source: str, profile: str) -> None:
-        """The data the run was trained on, as a logged input with its digest."""
+    def log_dataset(self, name: str, digest: str, source: str, profile: str) -> None:
+        """Log the data that a model is trained on as an input of the run."""
 
-        def log(client: "MlflowClient", run_id: str) -> None:
+        def send(client: "MlflowClient", run_id: str) -> None:
             from mlflow.entities import Dataset, DatasetInput, InputTag
 
             entity = Dataset(name, digest[:36], source_type="local", source=source, profile=profile)
             client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
 
-        self._put(log)
+        self._put(send)
 
-    def _put(self, task: Callable[["MlflowClient", str], None]) -> None:
+    def _put(self, send: Callable[["MlflowClient", str], None]) -> None:
         try:
-            self._tasks.put_nowait(task)
+            self._entries.put_nowait(send)
         except queue.Full:
             self._lost += 1
 
-    def _serve(self) -> None:
-        opened = self._until_it_works(self._open)
-        if opened is None:
-            return
-        client, run_id = opened
-        self._opened.set()
-        monitor = self._start_system_metrics(run_id)
-        while not (self._closing.is_set() and self._tasks.empty()):
-            try:
-                task = self._tasks.get(timeout=0.2)
-            except queue.Empty:
-                continue
-
-            def attempt(task: Callable[["MlflowClient", str], None] = task) -> bool:
-                task(client, run_id)
-                return True
-
-            if self._until_it_works(attempt, tries=TRIES) is None:
-                self._lost += 1
-        if monitor is not None:
-            monitor.finish()
-        self._until_it_works(lambda: client.set_terminated(run_id, self._status) or True, tries=TRIES)
+    def _send_all(self) -> None:
+        with contextlib.suppress(_GivenUpError):
+            client, run_id = self._retry(self._open)
+            self._opened.set()
+            monitor = self._start_system_metrics(run_id)
+            while not (self._closing.is_set() and self._entries.empty()):
+                try:
+                    send = self._entries.get(timeout=0.2)
+                    self._retry(partial(send, client, run_id), max_tries=MAX_TRIES)
+                except queue.Empty:
+                    continue
+                except _GivenUpError:
+                    self._lost += 1
+            if monitor is not None:
+                monitor.finish()
+            self._retry(partial(client.set_terminated, run_id, self._status), max_tries=MAX_TRIES)
 
     def _open(self) -> tuple["MlflowClient", str]:
         from mlflow.entities import Param, RunTag
@@ -206,20 +226,22 @@ class RunTracker:
         monitor.start()
         return monitor
 
-    def _until_it_works(self, attempt: Callable[[], Any], *, tries: float = float("inf")) -> Any:
-        """What `attempt` returns; None after `tries`, or once the run is closing and no time is left for another."""
-        warned = False
-        while True:
+    def _retry(self, attempt: Callable[[], T], *, max_tries: float = float("inf")) -> T:
+        """What `attempt` returns when it does not fail.
+
+        Raises:
+            _GivenUpError: it failed `max_tries` times, or the run is closing and no time is left for another try.
+        """
+        for tries in itertools.count(1):
             try:
                 return attempt()
-            except Exception as reason:  # noqa: BLE001  the server's troubles, whatever they are, must not reach training
-                if not warned:
-                    log(f"MLflow at {shown_uri()} does not answer ({first_line(reason)}); training goes on")
-                    warned = True
-            tries -= 1
-            if tries <= 0:
-                return None
+            except Exception as error:  # noqa: BLE001  the server's errors, whatever they are, must not reach training
+                if tries == 1:
+                    log(f"MLflow at {display_uri()} does not answer ({first_line(error)}); training goes on")
+            if tries >= max_tries:
+                break
             if self._closing.wait(RETRY_SECONDS):
                 if time.monotonic() + RETRY_SECONDS >= self._deadline:
-                    return None
+                    break
                 time.sleep(RETRY_SECONDS)
+        raise _GivenUpError

@@ -18,7 +18,7 @@ from linnet.inference.diffusion_model import DiffusionModel, load_training_recip
 from linnet.modalities.statistics import Statistics
 from linnet.recipe import DDIM, AsTrained, SampleSection, TrainingRecipe, section_hash
 from linnet.registry.versions import CHALLENGER, CHAMPION
-from linnet.tracking.client import TrackingError, connect, shown_uri
+from linnet.tracking.client import TrackingError, connect, display_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -236,6 +236,6 @@ def _registry_errors() -> Iterator[None]:
         yield
     except (MlflowException, OSError) as reason:
         raise TrackingError(
-            f"MLflow at {shown_uri()} does not give its models ({first_line(reason)}); check MLFLOW_TRACKING_URI and "
+            f"MLflow at {display_uri()} does not give its models ({first_line(reason)}); check MLFLOW_TRACKING_URI and "
             "that the server runs, then repeat"
         ) from None

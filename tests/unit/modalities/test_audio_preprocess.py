@@ -14,7 +14,7 @@ from linnet.audio.stft import Transform, as_channels
 from linnet.data.raw import RawDataError
 from linnet.hashes import folder_hash
 from linnet.recipe import OfficialSplit, SeededSplit
-from support.audio_folders import DATA, GOOD, RATE, good_recordings, prepare, tone
+from support.raw_audio import DATA, GOOD, RATE, good_recordings, prepare, tone
 
 
 def test_windows_of_one_recording_are_never_in_both_splits(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from linnet.artifacts import Dataset
 from linnet.data.raw import RawDataError
 from linnet.hashes import folder_hash
 from linnet.reports.dataset import dataset_page
-from support.audio_folders import DATA, GOOD, RATE, Folder, good_recordings, prepare, table, tone
+from support.raw_audio import DATA, GOOD, RATE, Folder, good_recordings, prepare, table, tone
 
 REJECTED = {  # what its reason begins with
     "words.wav": "not an audio file",

@@ -1,4 +1,4 @@
-"""What is asked of MLflow outside of a training, from a real store (SQLite)."""
+"""MLflow outside of a training, with a real store (SQLite): which server, what is printed of it, and what it is asked."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +12,11 @@ from linnet.tracking.client import (
     check_server,
     close_pipeline_runs,
     connect,
+    display_uri,
     experiment_id,
     known_run,
     log_text,
+    tracking_uri,
 )
 
 if TYPE_CHECKING:
@@ -74,3 +76,18 @@ def test_a_page_goes_to_the_run_of_its_model(client: "MlflowClient", tmp_path: P
     log_text("another", "a page", "report/another.html")  # there is no such run
     assert [file.path for file in client.list_artifacts(run_id, "report")] == ["report/evaluation.html"]
     assert Path(client.download_artifacts(run_id, "report/evaluation.html", str(tmp_path))).read_text() == "a page"
+
+
+def test_the_default_is_a_store_in_the_working_folder(workspace: Path) -> None:
+    assert tracking_uri() == f"sqlite:///{workspace / 'mlflow.db'}"
+    check_server(outlives_pods=False)
+    with pytest.raises(TrackingError, match=r"names no server \(sqlite:.*\): what is logged there would be gone with"):
+        check_server(outlives_pods=True)
+
+
+def test_a_password_is_used_and_never_printed(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:1")
+    assert tracking_uri() == "http://user:secret@127.0.0.1:1"
+    assert display_uri() == "http://127.0.0.1:1"
+    with pytest.raises(TrackingError, match=r"\(http://127\.0\.0\.1:1\) holds a user; put user and password into"):
+        check_server(outlives_pods=True)

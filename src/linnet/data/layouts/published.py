@@ -1,4 +1,4 @@
-"""Which files of a published data set make up which split: the rules of Hugging Face's `datasets` library."""
+"""Which files of a published data set belong to which split, by the rules of Hugging Face's `datasets` library."""
 
 import tempfile
 from collections.abc import Mapping
@@ -13,27 +13,27 @@ PARQUET, AUDIOFOLDER = "parquet", "audiofolder"  # the library's names
 
 @dataclass(frozen=True)
 class Published:
-    """What is in a data set's folder, without having looked into the files."""
+    """What a data set consists of, as far as its file names and its card tell."""
 
     layout: str  # PARQUET or AUDIOFOLDER
     splits: Mapping[str, tuple[str, ...]]  # relative names, with /
     features: Any  # datasets.Features from README.md, None where it says nothing
 
     def only(self, split: str) -> "Published":
-        """One split of it, all with "". Raises RawDataError naming the splits there are."""
+        """One of its splits, or all with "". Raises RawDataError, which names the splits there are."""
         if split and split not in self.splits:
             raise RawDataError(f"no split {split!r}; there is {', '.join(self.splits)}. Correct it, or leave it out")
         return Published(self.layout, {split: self.splits[split]} if split else self.splits, self.features)
 
 
 def read_published(folder: Path, *, config: str) -> Published:
-    """Splits, files and features of the data set in `folder`; only names and README.md are looked at.
+    """The splits, files and features of the data set in `folder`; only file names and README.md are read.
 
     Args:
         config: one of the configurations of README.md, "" for the only one or the default.
 
     Raises:
-        RawDataError: no such configuration, no data, or data that is neither parquet nor audio files.
+        RawDataError: there is no such configuration or no data, or it is neither parquet nor audio files.
     """
     import datasets
 
@@ -41,8 +41,8 @@ def read_published(folder: Path, *, config: str) -> Published:
     try:
         with tempfile.TemporaryDirectory() as locks:  # all that the library keeps there; `folder` may be read-only
             builder = datasets.load_dataset_builder(str(base), name=config or None, cache_dir=locks)
-    except (FileNotFoundError, ValueError) as reason:  # how the library says it; more lines than one
-        raise RawDataError(f"{folder}: {' '.join(str(reason).split())[:400]}") from None
+    except (FileNotFoundError, ValueError) as error:  # the library's message has several lines
+        raise RawDataError(f"{folder}: {' '.join(str(error).split())[:400]}") from None
     layout = type(builder).__module__.rpartition(".")[2]
     if layout not in (PARQUET, AUDIOFOLDER):
         raise RawDataError(

@@ -101,24 +101,24 @@ def test_results_are_summed_up(finished: Finished) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")  # MLflow's own, when it is imported
-def test_the_champion_makes_audio_from_words(music: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_champion_makes_audio_from_a_prompt(music: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
 
     monkeypatch.chdir(music.folder)
     monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     mlflow.set_tracking_uri(f"sqlite:///{music.folder / 'mlflow.db'}")
     model = mlflow.pyfunc.load_model("models:/linnet-music-tiny@champion")
-    asked = pd.DataFrame(
+    request = pd.DataFrame(
         [{"num_samples": 2, "seed": 7, "steps": 4, "prompt": "slow bell", "guidance": 2.0, "seconds": 0.1}]
     )
-    first, again = model.predict(asked), model.predict(asked)
+    first, again = model.predict(request), model.predict(request)
     assert list(first["prompt"]) == ["slow bell"] * 2
     assert list(first["flac"]) == list(again["flac"])
     assert len(set(first["flac"])) == 2
     for flac in first["flac"]:
         samples, rate = soundfile.read(io.BytesIO(base64.b64decode(flac)))
         assert (rate, len(samples)) == (8000, 800)
-    other = model.predict(asked.assign(prompt="fast flute"))
+    other = model.predict(request.assign(prompt="fast flute"))
     assert other["flac"][0] != first["flac"][0]
     with pytest.raises(mlflow.exceptions.MlflowException, match="needs a label or a prompt"):
         model.predict(pd.DataFrame([{"num_samples": 1, "guidance": 3.0}]))
@@ -126,7 +126,7 @@ def test_the_champion_makes_audio_from_words(music: Finished, monkeypatch: pytes
         model.predict(pd.DataFrame([{"num_samples": 1, "seconds": 1e9}]))
 
 
-def test_words_are_drawn_on_request(music: Finished) -> None:
+def test_audio_is_generated_from_a_prompt(music: Finished) -> None:
     linnet(music.folder, "draw", music.file, "a slow bell", "--count", "1", "--seconds", "0.2", "--steps", "3")
     samples, rate = soundfile.read(music.build / "drawn" / "000000.flac")
     assert (rate, len(samples)) == (8000, 1600)
@@ -149,7 +149,7 @@ def test_a_recording_of_ones_own_is_repaired(vocals: Finished) -> None:
     assert "no task of the recipe (missing_band, noisy)" in said
 
 
-def test_a_killed_training_goes_on_to_the_same_bytes(vocals: Finished, tmp_path: Path) -> None:
+def test_a_killed_training_resumes_to_the_same_bytes(vocals: Finished, tmp_path: Path) -> None:
     shutil.copytree(vocals.build / "dataset", tmp_path / "build" / vocals.recipe.name / "dataset")
     write_recipe(tmp_path, vocals.recipe)
     arguments = ("train", vocals.file, "--checkpoint-seconds", "0", "--no-track")

@@ -1,4 +1,4 @@
-"""Raw folders of audio written file by file, and what preprocess makes of them."""
+"""Raw folders of audio, written file by file, and the preprocess stage on them."""
 
 import csv
 import json

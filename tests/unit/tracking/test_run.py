@@ -1,3 +1,5 @@
+"""The run of a training in a real store, and with a server that is gone or silent."""
+
 import socket
 import threading
 import time
@@ -23,16 +25,16 @@ def tracker(key: str, *, closing_seconds: float = 60.0) -> RunTracker:
     )
 
 
-def test_a_run_holds_what_was_logged_and_is_taken_up_again(workspace: Path) -> None:
+def test_a_run_holds_what_was_logged_and_is_resumed_by_its_key(workspace: Path) -> None:
     with tracker("key-1") as first:
-        first.dataset("birds", "d" * 64, "data/birds", '{"num_rows": 3}')
-        first.metrics({"loss": 2.0}, step=1)
-        first.metrics({"loss": 1.0}, step=2)
-        first.image("samples", np.zeros((8, 8, 3), dtype=np.uint8), step=2)
+        first.log_dataset("birds", "d" * 64, "data/birds", '{"num_rows": 3}')
+        first.log_metrics({"loss": 2.0}, step=1)
+        first.log_metrics({"loss": 1.0}, step=2)
+        first.log_image("samples", np.zeros((8, 8, 3), dtype=np.uint8), step=2)
     with tracker("key-1") as second:
-        second.metrics({"loss": 0.5}, step=3)
+        second.log_metrics({"loss": 0.5}, step=3)
     with tracker("key-2") as other:
-        other.metrics({"loss": 9.0}, step=1)
+        other.log_metrics({"loss": 9.0}, step=1)
 
     client = connect()
     run_id = find_run(client, "key-1")
@@ -86,7 +88,7 @@ def test_a_server_that_is_gone_or_silent_delays_nothing(
     started = time.monotonic()
     with tracker("key", closing_seconds=1.0) as run:
         for step in range(20_000):
-            run.metrics({"loss": 1.0}, step)
+            run.log_metrics({"loss": 1.0}, step)
         logging_seconds = time.monotonic() - started
     assert logging_seconds < 3  # a call must not wait; importing MLflow in the thread may cost a second or two
     assert time.monotonic() - started < logging_seconds + 3
