@@ -100,7 +100,7 @@ describe: $(READY) ## What RECIPE is and what it will cost here
 	@linnet describe $(RECIPE)
 
 .PHONY: sweep
-sweep: $(READY) ## A grid of experiments over values and seeds, or an Optuna search, as SWEEP says; one table
+sweep: $(READY) ## A grid of settings and seeds, or an Optuna search, as SWEEP says, as DVC experiments in one table
 	@python -m pipelines.sweep $(SWEEP) $(ARGS)
 
 .PHONY: ui

@@ -20,15 +20,33 @@ def check(
 ) -> NamedTuple(  # type: ignore[valid-type]
     "Plan",
     [
-        ("numbers", list[int]),
-        ("parts", int),
+        ("shard_indices", list[int]),
+        ("num_shards", int),
         ("pod_gpus", str),
         ("pod_cpu", str),
         ("pod_memory", str),
         ("weights_hash", str),
     ],
 ):
-    """Check recipe, source, storage, MLflow and weights; return what the tasks after it need to know."""
+    """Check recipe, source, storage, MLflow and weights before anything is computed.
+
+    Args:
+        recipe: The text of the recipe (TOML).
+        source: Where the raw data comes from; empty for the built-in set.
+        num_nodes: Nodes to train on.
+        sample_tasks: The largest number of tasks that may share the sampling.
+        training_pod: GPUs, CPUs and memory of a pod that trains.
+        waiting_pod: The same of a pod that only waits for a TrainJob.
+
+    Returns:
+        plan: What the run is going to do, for people.
+        shard_indices: One number for each task that samples.
+        num_shards: How many tasks sample.
+        pod_gpus: GPUs for the pod of the training task.
+        pod_cpu: CPUs for the pod of the training task.
+        pod_memory: Memory for the pod of the training task.
+        weights_hash: SHA-256 of the weights that evaluate has to use; empty where the recipe needs none.
+    """
     from linnet import tasks
 
     return tasks.check(

@@ -22,7 +22,26 @@ def evaluate(
     metrics: Output[Metrics],
     page: Output[HTML],
 ) -> str:
-    """Compare samples with held-out examples; the scores are on the run's page. Return the report's content hash."""
+    """Compare samples and restorations with held-out examples; the scores are on the run's page.
+
+    Args:
+        recipe: The text of the recipe (TOML).
+        dataset: The training arrays and the held-out ones.
+        dataset_hash: Content hash of the data set.
+        model: The trained model.
+        model_hash: Content hash of the model.
+        samples: What the model generated.
+        samples_hash: Content hash of the samples.
+        restored: What the model restored.
+        restored_hash: Content hash of the restorations.
+        weights_hash: SHA-256 of the weights of the feature network; empty where the recipe needs none.
+
+    Returns:
+        report: metrics.json with all scores, their intervals and protocols.
+        metrics: The scores, lower is better.
+        page: The scores and what they were computed from, to look at.
+        Output: Content hash of the report.
+    """
     from linnet import tasks
 
     scores, facts = tasks.evaluate(

@@ -15,7 +15,19 @@ def gate(
     report_hash: str,
     reason: Output[Markdown],
 ) -> str:
-    """Ask the recipe's gate and show its reason; return `promote` or `keep`."""
+    """Apply the recipe's gate to the scores and show its reason; nothing is registered yet.
+
+    Args:
+        recipe: The text of the recipe (TOML).
+        model: The trained model.
+        model_hash: Content hash of the model.
+        report: The model's scores.
+        report_hash: Content hash of the report.
+
+    Returns:
+        reason: Why the gate decided so, for people.
+        Output: `promote` if the model would become the champion, `keep` if not.
+    """
     from linnet import tasks
 
     return tasks.gate(

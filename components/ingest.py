@@ -8,7 +8,16 @@ from components.image import IMAGE
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def ingest(recipe: str, source: str, raw: Output[Artifact]) -> str:
-    """Bring the raw data in; return its content hash."""
+    """Download or copy the raw data and verify it.
+
+    Args:
+        recipe: The text of the recipe (TOML).
+        source: Where the raw data comes from; empty for the built-in set.
+
+    Returns:
+        raw: The raw data, and where it came from.
+        Output: Content hash of the raw data.
+    """
     from linnet import tasks
 
     facts = tasks.ingest(recipe, source=source, out=raw.path)

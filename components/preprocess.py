@@ -7,10 +7,21 @@ from components.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def preprocess(recipe: str, raw: Input[Artifact], raw_hash: str, dataset: Output[Dataset], report: Output[HTML]) -> str:
-    """Make training arrays and a page about the data; return the data set's content hash."""
+def preprocess(recipe: str, raw: Input[Artifact], raw_hash: str, dataset: Output[Dataset], page: Output[HTML]) -> str:
+    """Make training arrays and a page about the data.
+
+    Args:
+        recipe: The text of the recipe (TOML).
+        raw: The raw data.
+        raw_hash: Content hash of the raw data.
+
+    Returns:
+        dataset: Arrays of the training and the test split, their statistics, and a list of rejected files.
+        page: The data to look at or to listen to.
+        Output: Content hash of the data set.
+    """
     from linnet import tasks
 
-    facts = tasks.preprocess(recipe, raw=raw.path, raw_hash=raw_hash, out=dataset.path, page=report.path)
+    facts = tasks.preprocess(recipe, raw=raw.path, raw_hash=raw_hash, out=dataset.path, page=page.path)
     dataset.metadata.update(facts)
     return facts["content_hash"]

@@ -16,7 +16,19 @@ def register(
     registration: Output[Artifact],
     decision: Output[Markdown],
 ) -> None:
-    """Make the model a version; the same gate moves the aliases `champion` and `challenger`."""
+    """Make the model a version in MLflow's registry; the same gate moves the aliases `champion` and `challenger`.
+
+    Args:
+        recipe: The text of the recipe (TOML).
+        model: The trained model.
+        model_hash: Content hash of the model.
+        report: The model's scores.
+        report_hash: Content hash of the report.
+
+    Returns:
+        registration: The version, its aliases and the reason.
+        decision: The same, for people.
+    """
     from linnet import tasks
 
     facts = tasks.register(

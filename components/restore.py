@@ -1,4 +1,4 @@
-"""restore: held-out examples and a model in, what the model brings back of them out."""
+"""restore: held-out examples and a model in, their degraded copies restored by the model out."""
 
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, Dataset, Input, Model, Output
@@ -16,7 +16,20 @@ def restore(
     restored: Output[Artifact],
     page: Output[HTML],
 ) -> str:
-    """Try the recipe's restoration tasks. Return the folder's content hash."""
+    """Degrade held-out examples as the recipe says and restore them with the model as prior.
+
+    Args:
+        recipe: The text of the recipe (TOML).
+        dataset: The data set with the held-out examples.
+        dataset_hash: Content hash of the data set.
+        model: The trained model.
+        model_hash: Content hash of the model.
+
+    Returns:
+        restored: For each degradation the clean, the observed and the restored examples.
+        page: The same to look at or to listen to.
+        Output: Content hash of the restorations.
+    """
     from linnet import tasks
 
     facts = tasks.restore(

@@ -1,4 +1,4 @@
-"""sample: a model in, one part of the images out."""
+"""sample: a model in, one shard of the samples out."""
 
 from kfp import dsl
 from kfp.dsl import Artifact, Input, Model, Output
@@ -7,9 +7,29 @@ from components.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def sample(recipe: str, model: Input[Model], model_hash: str, part: int, parts: int, images: Output[Artifact]) -> None:
-    """Draw the images of one part, each from its own seed."""
+def sample(
+    recipe: str, model: Input[Model], model_hash: str, shard_index: int, num_shards: int, shard: Output[Artifact]
+) -> None:
+    """Generate the samples of one shard, each from its own seed.
+
+    Args:
+        recipe: The text of the recipe (TOML).
+        model: The trained model.
+        model_hash: Content hash of the model.
+        shard_index: Which shard, from 0.
+        num_shards: How many shards there are; their number changes no sample.
+
+    Returns:
+        shard: The samples of this shard and their indices.
+    """
     from linnet import tasks
 
-    facts = tasks.sample(recipe, model=model.path, model_hash=model_hash, out=images.path, part=part, parts=parts)
-    images.metadata.update(facts)
+    facts = tasks.sample(
+        recipe,
+        model=model.path,
+        model_hash=model_hash,
+        out=shard.path,
+        shard_index=shard_index,
+        num_shards=num_shards,
+    )
+    shard.metadata.update(facts)

@@ -17,7 +17,21 @@ def train(
     pod_memory: str,
     model: Output[Model],
 ) -> str:
-    """Train, here or on many nodes; return the model's content hash."""
+    """Train the diffusion model, in this pod or on many nodes.
+
+    Args:
+        recipe: The text of the recipe (TOML).
+        dataset: The training arrays.
+        dataset_hash: Content hash of the data set.
+        num_nodes: Nodes to train on: 1 trains in this pod, more make a Kubeflow TrainJob.
+        pod_gpus: GPUs of this pod.
+        pod_cpu: CPUs of this pod.
+        pod_memory: Memory of this pod.
+
+    Returns:
+        model: Weights and their exponential moving average, the recipe and the training history.
+        Output: Content hash of the model.
+    """
     from linnet import tasks
 
     facts = tasks.train(

@@ -1,1 +1,1 @@
-"""What runs on a cluster: the training pipeline, and the commands that submit and schedule it."""
+"""The training pipeline, and the commands that run it here, submit it, schedule it, and sweep over its recipes."""

@@ -10,7 +10,7 @@ COMPILED = Path(__file__).parent / "compiled" / "training.yaml"
 
 
 def compile_pipeline(path: Path) -> None:
-    """Write the DAG, and what it asks of Kubernetes as a second document, for the image in LINNET_IMAGE."""
+    """Write the DAG, and what it requests from Kubernetes as a second document, for the image in LINNET_IMAGE."""
     Compiler().compile(training_pipeline, str(path))
 
 

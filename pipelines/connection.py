@@ -1,8 +1,7 @@
-"""How the commands reach Kubeflow Pipelines: options, credentials, limits on waiting, and errors said for people.
+"""How the commands reach Kubeflow Pipelines: options, credentials, a limit on waiting, and failures in a sentence.
 
-kfp's own client tries for half a minute with a traceback each time, waits for ever for a server that does not answer,
-and follows redirects to login pages, whose HTML it takes for empty answers. Here every request is made once, in limited
-time, and whatever goes wrong becomes one sentence with a remedy.
+`kfp.client.Client` tries a wrong address for half a minute, waits for ever for a server that does not answer, and takes
+the HTML of a login page for an empty answer. So the server is asked once, in limited time, before a client is made.
 """
 
 import contextlib
@@ -10,10 +9,9 @@ import io
 import json
 import os
 import re
-import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,10 +21,9 @@ import typer
 import urllib3
 from kfp_server_api import ApiException
 from kfp_server_api.rest import RESTClientObject
+from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError, SSLError
 
-from linnet.errors import LinnetError, explain
-from linnet.progress import log
-from linnet.recipe.load import RecipeError
+from linnet.errors import LinnetError
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 10.0
@@ -50,10 +47,13 @@ TokenEnv = Annotated[
 Image = Annotated[
     str, typer.Option(envvar="LINNET_IMAGE", metavar="REF", help="Image of all tasks, as NAME@sha256:DIGEST.")
 ]
+ClusterProfile = Annotated[
+    str, typer.Option("--cluster", envvar="LINNET_CLUSTER", metavar="NAME", help="A profile of pipelines/clusters/.")
+]
 
 
 class ClusterError(LinnetError):
-    """The cluster cannot be used as asked; the message names cause and remedy."""
+    """The cluster refuses or cannot be used; the message names cause and remedy."""
 
 
 class NoAnswerError(ClusterError):
@@ -69,6 +69,13 @@ class Connection:
     experiment: str
     token_variable: str
     token: str = field(repr=False)
+
+    @property
+    def credentials(self) -> kfp.client.ServiceAccountTokenVolumeCredentials | None:
+        """The ServiceAccount's token that Kubernetes keeps fresh in a file of the pod, where no other is given."""
+        path = os.environ.get(kfp.client.KF_PIPELINES_SA_TOKEN_ENV) or kfp.client.KF_PIPELINES_SA_TOKEN_PATH
+        usable = not self.token and Path(path).is_file()
+        return kfp.client.ServiceAccountTokenVolumeCredentials(path) if usable else None
 
 
 def read_connection(host: str, namespace: str, experiment: str, token_env: str) -> Connection:
@@ -96,141 +103,126 @@ def read_connection(host: str, namespace: str, experiment: str, token_env: str) 
 
 @contextlib.contextmanager
 def connected(connection: Connection) -> Iterator[kfp.client.Client]:
-    """A client that has been answered once, so that a wrong address or token shows before anything is changed."""
+    """A client for a server that has answered, so that a wrong address or token shows before anything is changed.
+
+    Raises:
+        ClusterError: in place of whatever goes wrong with a request.
+    """
+    with failures_explained(connection, "is it the KFP API (port 8888), and does a firewall let you through?"):
+        namespace = _check_server(connection)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # "only works with KFP 2.0.0-beta.2 and later"
-        client = _Client(connection)
-    try:
-        if client.get_kfp_healthz().multi_user and not client.get_user_namespace():
-            raise ClusterError(
-                f"{connection.host}: serves several users, each in a namespace; give yours with --namespace or "
-                "KFP_NAMESPACE"
-            )
-        yield client
-    finally:
-        client.close()
-
-
-class _Client(kfp.client.Client):  # type: ignore[misc]
-    """kfp's client, with every request through `_Requests` and nothing written to the home folder."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._requests: _Requests | None = None
-        super().__init__(
+        client = kfp.client.Client(
             host=connection.host,
-            namespace=connection.namespace or "kubeflow",  # kfp's word for "not given"
+            namespace=namespace or "kubeflow",  # kfp's word for "not given"
             existing_token=connection.token or None,
-            credentials=None if connection.token else _pod_credentials(),
+            credentials=connection.credentials,
         )
-        if connection.namespace:
-            self.set_user_namespace(connection.namespace)  # also where it is called kubeflow
-
-    def get_kfp_healthz(self, sleep_duration: int = 5) -> Any:
-        """Asked once, not five times. The first request of all, so requests are limited from here on."""
-        del sleep_duration
-        if self._requests is None:
-            self._requests = _Requests(self._existing_config, self._connection)
-            self._healthz_api.api_client.rest_client = self._requests
-        return self._healthz_api.healthz_service_get_healthz()
-
-    def set_user_namespace(self, namespace: str) -> None:
-        """Only for this process: kfp would write ~/.config, which a pod may not."""
-        self._context_setting["namespace"] = namespace
-
-    def close(self) -> None:
-        if self._requests is not None:
-            self._requests.pool_manager.clear()
+    requests = _LimitedRequests(client._existing_config)
+    client._healthz_api.api_client.rest_client = requests  # one for all of kfp's services
+    try:
+        with failures_explained(connection, "look in the UI whether the change was made before you repeat it"):
+            yield client
+    finally:
+        requests.pool_manager.clear()
 
 
-def _pod_credentials() -> kfp.client.ServiceAccountTokenVolumeCredentials | None:
-    """The ServiceAccount's token that Kubernetes keeps fresh in a file, where there is one."""
-    path = os.environ.get(kfp.client.KF_PIPELINES_SA_TOKEN_ENV) or kfp.client.KF_PIPELINES_SA_TOKEN_PATH
-    return kfp.client.ServiceAccountTokenVolumeCredentials(path) if Path(path).is_file() else None
+def _check_server(connection: Connection) -> str:
+    """Ask the server whether it is well, and return the namespace to work in; empty where it has only one."""
+    credentials = connection.credentials
+    token = credentials._get_token() if credentials else connection.token
+    answer = urllib3.request(
+        "GET",
+        f"{connection.host}/apis/v2beta1/healthz",
+        headers={"Authorization": f"Bearer {token}"} if token else {},
+        timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS),
+        retries=False,
+    )
+    if answer.status == 404:
+        raise ClusterError(f"{connection.host}: is no KFP API; give the address where /apis/v2beta1/healthz answers")
+    if answer.status != 200:
+        error = ApiException(answer.status)
+        error.body = answer.data
+        raise error
+    try:
+        multi_user = answer.json().get("multi_user", False)
+    except ValueError:
+        raise ClusterError(
+            f"{connection.host}: answers, but not as the KFP API does (a login page?); give the API's own address, and "
+            f"a token in {connection.token_variable}"
+        ) from None
+    namespace, of_pod = connection.namespace, Path(kfp.client.Client._NAMESPACE_PATH)
+    if multi_user and not namespace and of_pod.is_file():
+        namespace = of_pod.read_text(encoding="utf-8").strip()
+    if multi_user and not namespace:
+        raise ClusterError(
+            f"{connection.host}: serves several users, each in a namespace; give yours with --namespace or "
+            "KFP_NAMESPACE"
+        )
+    return namespace
 
 
-class _Requests(RESTClientObject):  # type: ignore[misc]
-    """One attempt in limited time, no redirects, errors as sentences. The only place where requests leave."""
+class _LimitedRequests(RESTClientObject):  # type: ignore[misc]
+    """kfp's transport, but in limited time, without redirects, and only once: a repeated POST would train twice."""
 
-    def __init__(self, configuration: Any, connection: Connection) -> None:
-        configuration.retries = urllib3.Retry(total=0, raise_on_redirect=False)  # a repeated POST would train twice
+    def __init__(self, configuration: Any) -> None:
+        configuration.retries = False
         super().__init__(configuration)
-        self._configuration = configuration
-        self._connection = connection
 
     def request(self, method: str, url: str, **options: Any) -> Any:
-        """As the parent's, with the parent's keywords. Raises ClusterError."""
-        options["_request_timeout"] = (CONNECT_SECONDS, ANSWER_SECONDS if method == "GET" else CHANGE_SECONDS)
-        try:
-            response = super().request(method, url, **options)
-            json.loads(response.data)
-        except ApiException as error:
-            raise self._refusal(error, url) from None
-        except urllib3.exceptions.HTTPError as error:
-            raise NoAnswerError(self._silence(error, method)) from None
-        except ValueError:
-            raise ClusterError(
-                f"{self._connection.host}: answers, but not as the KFP API does (a login page?); give the API's own "
-                f"address, and a token in {self._connection.token_variable}"
-            ) from None
-        return response
+        """As the parent's, with the parent's keywords."""
+        seconds = ANSWER_SECONDS if method == "GET" else CHANGE_SECONDS
+        return super().request(method, url, **options | {"_request_timeout": (CONNECT_SECONDS, seconds)})
 
-    def _silence(self, error: urllib3.exceptions.HTTPError, method: str) -> str:
-        reason = error.reason if isinstance(error, urllib3.exceptions.MaxRetryError) else error
-        host = self._connection.host
-        match reason:
-            case urllib3.exceptions.SSLError():
-                return (
-                    f"{host}: the TLS certificate is not trusted ({self._tidy(reason)}); give the name it is made for"
-                )
-            case urllib3.exceptions.NameResolutionError():
-                return f"{host}: no such name; check --host and KFP_HOST, and whether you need the cluster's network"
-            case urllib3.exceptions.ReadTimeoutError() | urllib3.exceptions.ProtocolError() if method != "GET":
-                return f"{host}: no answer to a change; look in the UI whether it was made before you repeat it"
-            case urllib3.exceptions.NewConnectionError():  # itself a kind of ConnectTimeoutError
-                return f"{host}: nothing listens there; check --host and KFP_HOST, and that the port-forward runs"
+
+@contextlib.contextmanager
+def failures_explained(connection: Connection, remedy: str) -> Iterator[None]:
+    """Whatever goes wrong with a request becomes a ClusterError of one sentence; `remedy`: if no answer came."""
+    try:
+        yield
+    except ApiException as error:
+        raise _refusal(connection, error) from None
+    except HTTPError as error:
+        match error:
+            case SSLError():
+                reason = " ".join(str(error).split())[:200]
+                text = f"the TLS certificate is not trusted ({reason}); give the name it is made for"
+            case NameResolutionError():
+                text = "no such name; check --host and KFP_HOST, and whether you need the cluster's network"
+            case NewConnectionError():
+                text = "nothing listens there; check --host and KFP_HOST, and that the port-forward runs"
             case _:
-                return f"{host}: no answer; is it the KFP API (port 8888), and does a firewall let you through?"
+                text = f"no answer; {remedy}"
+        raise NoAnswerError(f"{connection.host}: {text}") from None
 
-    def _refusal(self, error: ApiException, url: str) -> ClusterError:
-        said, status = self._message(error), error.status
-        kind: type[ClusterError] = ClusterError
-        match status:
-            case 401 if self._configuration.api_key.get("authorization"):
-                text = f"does not accept the token (HTTP 401), it may have expired; {TOKEN_REMEDY}"
-            case 401:
-                text = f"asks for a token (HTTP 401); {TOKEN_REMEDY}"
-            case 403:
-                place = self._connection.namespace or "its only namespace"
-                text = (
-                    f"you may not do this in {place} (HTTP 403{said}); check --namespace, and ask its owner for the "
-                    "role kubeflow-edit"
-                )
-            case status if 300 <= status < 400:
-                text = (
-                    f"sends you elsewhere (HTTP {status}), likely to a login page; give the API's own address, and a "
-                    f"token in {self._connection.token_variable}"
-                )
-            case 404 if url.endswith("/healthz"):
-                text = "is no KFP API; give the address where /apis/v2beta1/healthz answers"
-            case status if status >= 500:
-                kind, text = NoAnswerError, f"the server failed (HTTP {status}{said}); try again, then read its log"
-            case _:
-                text = f"refuses this (HTTP {status}{said}); change what the server names"
-        return kind(f"{self._connection.host}: {text}")
 
-    def _message(self, error: ApiException) -> str:
-        """What the server says of a refusal: the `message` of its JSON."""
-        try:
-            return f": {self._tidy(json.loads(error.body)['message'])}"
-        except (ValueError, TypeError, KeyError):
-            return ""
-
-    def _tidy(self, text: object) -> str:
-        """One short line, without the token, should the other side repeat it."""
-        line = " ".join(str(text).split())
-        token = self._configuration.api_key.get("authorization")
-        return (line.replace(token, "***") if token else line)[:300]
+def _refusal(connection: Connection, error: ApiException) -> ClusterError:
+    message = ""
+    with contextlib.suppress(ValueError, TypeError, KeyError):  # a gateway's page in place of KFP's JSON
+        message = f": {' '.join(json.loads(error.body)['message'].split())[:300]}"
+    if connection.token:  # servers do repeat what they were sent
+        message = message.replace(connection.token, "***")
+    kind: type[ClusterError] = ClusterError
+    match error.status:
+        case 401 if connection.token or connection.credentials:
+            text = f"does not accept the token (HTTP 401), it may have expired; {TOKEN_REMEDY}"
+        case 401:
+            text = f"asks for a token (HTTP 401); {TOKEN_REMEDY}"
+        case 403:
+            text = (
+                f"you may not do this in {connection.namespace or 'its only namespace'} (HTTP 403{message}); check "
+                "--namespace, and ask its owner for the role kubeflow-edit"
+            )
+        case status if 300 <= status < 400:
+            text = (
+                f"sends you elsewhere (HTTP {status}), likely to a login page; give the API's own address, and a token "
+                f"in {connection.token_variable}"
+            )
+        case status if status >= 500:
+            kind, text = NoAnswerError, f"the server failed (HTTP {status}{message}); try again, then read its log"
+        case status:
+            text = f"refuses this (HTTP {status}{message}); change what the server names"
+    return kind(f"{connection.host}: {text}")
 
 
 def ui_link(connection: Connection, kind: str, identifier: str) -> str:
@@ -239,8 +231,8 @@ def ui_link(connection: Connection, kind: str, identifier: str) -> str:
 
 
 @contextlib.contextmanager
-def compiled(image: str) -> Iterator[Path]:
-    """The training pipeline compiled for `image`, as a file that is gone afterwards.
+def compiled(image: str, cluster: str) -> Iterator[Path]:
+    """The training pipeline compiled for `image` and a cluster's profile, as a file that is gone afterwards.
 
     Raises:
         ClusterError: the image is not named by its digest. KFP's cache compares names, so a moved tag would bring
@@ -251,31 +243,17 @@ def compiled(image: str) -> Iterator[Path]:
             f"{f'image {image!r}' if image else 'no image'}: give --image or LINNET_IMAGE as NAME@sha256:DIGEST, by "
             "digest so that the cache is truthful; `make image PUSH=registry/linnet` prints it"
         )
-    os.environ["LINNET_IMAGE"] = image  # the components read it when they are imported
+    os.environ |= {"LINNET_IMAGE": image, "LINNET_CLUSTER": cluster}  # read when the components are imported
     from pipelines.compile import compile_pipeline
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "linnet-training.yaml"
-        with contextlib.redirect_stdout(io.StringIO()):
+        with without_kfps_links():
             compile_pipeline(path)
-        if image not in path.read_text(encoding="utf-8"):
-            raise AssertionError("components were imported earlier, for another image")
+        assert image in path.read_text(encoding="utf-8"), "components were imported earlier, for another image"
         yield path
 
 
-def quiet() -> contextlib.redirect_stdout[io.StringIO]:
-    """For calls in which kfp prints links it goes; ours are printed once, at the end."""
+def without_kfps_links() -> contextlib.redirect_stdout[io.StringIO]:
+    """For calls in which kfp prints links; ours are printed once, at the end."""
     return contextlib.redirect_stdout(io.StringIO())
-
-
-def run_command(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
-    """Run a command; mistakes become one message without a traceback, and an exit status as linnet's own."""
-    try:
-        app(arguments)
-    except (LinnetError, OSError) as error:
-        message = explain(error)
-        if message is None:
-            raise
-        for line in message.splitlines():
-            log(f"linnet: {line}")
-        sys.exit(2 if isinstance(error, RecipeError) else 1)

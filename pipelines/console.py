@@ -1,15 +1,12 @@
 """What kfp.local prints, without what only its authors want to read."""
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TextIO
 
 EXECUTOR = "[KFP Executor "  # bookkeeping of every task, among it its whole input as JSON
 
 
-class Quiet:
-    """A stream that leaves out the executor's bookkeeping and empty lines."""
+class WithoutBookkeeping:
+    """A stream that leaves out the lines of kfp's executor, and empty ones."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._line, self._in_json = stream, "", False
@@ -18,7 +15,7 @@ class Quiet:
         """Lines are judged whole, so they appear when they end."""
         *lines, self._line = (self._line + text).split("\n")
         for line in lines:
-            if self._wanted(line):
+            if self._is_for_people(line):
                 self._stream.write(line + "\n")
         self._stream.flush()
         return len(text)
@@ -27,7 +24,7 @@ class Quiet:
         """Nothing waits here but an unfinished line."""
         self._stream.flush()
 
-    def _wanted(self, line: str) -> bool:
+    def _is_for_people(self, line: str) -> bool:
         if self._in_json:
             self._in_json = line.strip(" ") != "}" or line.startswith("     ")
             return False
@@ -38,14 +35,3 @@ class Quiet:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Standard output without the noise, until the end."""
-    loud = sys.stdout
-    sys.stdout = Quiet(loud)
-    try:
-        yield
-    finally:
-        sys.stdout = loud

@@ -1,4 +1,4 @@
-"""kfp.local's DockerRunner, made to tell the truth: over docker, or over podman's socket (DOCKER_HOST).
+"""kfp.local's DockerRunner, made to report failures: over docker, or over podman's socket (DOCKER_HOST).
 
 kfp 2.17 starts task containers with auto_remove and takes "already gone" for exit status 0, so that a failed task can
 be reported as a success (kubeflow/pipelines#13332), and it pulls whatever is not one of the engine's tags letter for
@@ -15,7 +15,7 @@ from linnet.errors import LinnetError, first_line
 SHARED_MEMORY = "2g"
 
 
-class EngineError(LinnetError):
+class ContainerEngineError(LinnetError):
     """There is no container engine, or it has not the image."""
 
 
@@ -23,7 +23,7 @@ def prepare(environment: dict[str, str], *, mounts: Sequence[Path], network: str
     """Have kfp run every task's container with `environment` and `mounts`, as this user.
 
     Raises:
-        EngineError: no engine answers.
+        ContainerEngineError: no engine answers.
     """
     import docker
     from kfp.local import docker_task_handler
@@ -31,7 +31,7 @@ def prepare(environment: dict[str, str], *, mounts: Sequence[Path], network: str
     try:
         docker.from_env().ping()
     except docker.errors.DockerException as reason:
-        raise EngineError(
+        raise ContainerEngineError(
             f"no container engine answers ({first_line(reason)}); start docker, or point DOCKER_HOST at "
             "podman's socket (systemctl --user start podman.socket)"
         ) from None
@@ -56,7 +56,9 @@ def _local_image(client: Any, image: str) -> str:
         try:
             client.images.pull(image)
         except docker.errors.APIError as reason:
-            raise EngineError(f"image {image} is not here ({first_line(reason)}); build it with `make image`") from None
+            raise ContainerEngineError(
+                f"image {image} is not here ({first_line(reason)}); build it with `make image`"
+            ) from None
     return image
 
 
@@ -73,4 +75,4 @@ def _run(client: Any, image: str, command: list[str], volumes: dict[str, Any], m
         finally:
             container.remove(force=True, v=True)
     except docker.errors.APIError as reason:
-        raise EngineError(f"the container engine did not run a task ({first_line(reason)})") from None
+        raise ContainerEngineError(f"the container engine did not run a task ({first_line(reason)})") from None

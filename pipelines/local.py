@@ -6,10 +6,11 @@ the other (two of them would fight for the same cores), and a task that fails is
 
 import os
 import re
+import shutil
 import sys
 import uuid
 import warnings
-from contextlib import nullcontext
+from contextlib import redirect_stdout
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,14 +19,31 @@ import typer
 import yaml
 
 from linnet.artifacts import Registration, git_commit
-from linnet.errors import LinnetError, explain
+from linnet.cli import run_command
+from linnet.errors import LinnetError
 from linnet.files import read_json
 from linnet.progress import log
-from linnet.recipe.load import RecipeError, load_recipe
-from pipelines.console import quiet
+from linnet.recipe.load import load_recipe
+from linnet.tasks.environment import HASH_VARIABLES, WEIGHTS_VARIABLES
+from pipelines.console import WithoutBookkeeping
 
 DEFAULT_ROOT = Path("build/kfp")
-INTERRUPTED = 130  # the exit status after Ctrl-C
+FORWARDED_ENV = (  # to containers, where they are set; processes inherit them
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_DEFAULT_REGION",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL",
+    "HF_TOKEN",
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_EXPERIMENT_NAME",
+    "LINNET_DEVICE",
+    *HASH_VARIABLES,
+)
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
 
 class Runner(StrEnum):
@@ -39,11 +57,12 @@ class LocalRunError(LinnetError):
     """The pipeline did not reach its end."""
 
 
+@app.command()
 def run(
     recipe: Path,
     runner: Annotated[Runner, typer.Option(help="Processes of this environment, or containers of the image.")],
     source: Annotated[str, typer.Option(help="As of `linnet ingest`; empty: the built-in set.")] = "",
-    sample_tasks: Annotated[int, typer.Option(min=1, help="Tasks that share the drawing of samples.")] = 2,
+    sample_tasks: Annotated[int, typer.Option(min=1, help="Tasks that may share the sampling.")] = 2,
     only_if_changed: Annotated[
         bool, typer.Option(help="Stop early if a registered version was made of the same.")
     ] = False,
@@ -55,7 +74,7 @@ def run(
     verbose: Annotated[bool, typer.Option("--verbose", help="Show kfp's bookkeeping too.")] = False,
 ) -> None:
     """Run the whole DAG, check to register, on RECIPE, here and now."""
-    load_recipe(recipe)
+    load_recipe(recipe)  # mistakes show before anything starts
     if source and Path(source).exists():
         source = str(Path(source).resolve())
     os.environ["LINNET_IMAGE"] = image  # before the components are imported
@@ -68,7 +87,7 @@ def run(
     pipeline = _load(root)
     log(f"pipeline run {environment['LINNET_PIPELINE_RUN']}: artifacts go to {root}")
     try:
-        with nullcontext() if verbose else quiet():
+        with redirect_stdout(sys.stdout if verbose else WithoutBookkeeping(sys.stdout)):
             pipeline(
                 recipe=recipe.read_text(encoding="utf-8"),
                 source=source,
@@ -76,15 +95,15 @@ def run(
                 sample_tasks=sample_tasks,
                 only_if_changed=only_if_changed,
             )
-    except RuntimeError as reason:  # kfp names the task; what the task said is above
-        raise LocalRunError(f"{_which_failed(str(reason))}; its own message is above") from None
+    except RuntimeError as reason:  # kfp names the task, whose own message is above
+        raise LocalRunError(f"{_failed_task(str(reason))}; its own message is above") from None
     for folder in sorted(set(root.iterdir()) - before):
         _summarise(folder)
 
 
-def _which_failed(said: str) -> str:
+def _failed_task(message: str) -> str:
     """The innermost task of kfp's "Inner task failed: 'check' inside 'exit-handler-1' ...", without its colours."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", said)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", message)
     found = re.search(r"Inner task failed: '([^']+)'", plain)
     return f"task '{found[1]}' failed" if found else plain.rstrip(".")
 
@@ -99,30 +118,13 @@ def for_one_machine(spec: dict[str, Any]) -> dict[str, Any]:
     return spec
 
 
-HANDED_OVER = (  # to containers, where they are set; processes inherit them
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_DEFAULT_REGION",
-    "AWS_ENDPOINT_URL_S3",
-    "AWS_ENDPOINT_URL",
-    "HF_TOKEN",
-    "MLFLOW_TRACKING_USERNAME",
-    "MLFLOW_TRACKING_PASSWORD",
-    "MLFLOW_EXPERIMENT_NAME",
-    "LINNET_DEVICE",
-    "LINNET_INCEPTION_SHA256",
-    "LINNET_EMBEDDING_SHA256",
-)
-WEIGHTS = ("LINNET_INCEPTION_WEIGHTS", "LINNET_EMBEDDING_WEIGHTS")  # files: containers get them at the same place
-
-
 def _environment() -> dict[str, str]:
+    """Files of weights by their absolute paths, under which containers get them too."""
     here = Path.cwd()
-    weights = {name: str(Path(os.environ[name]).resolve()) for name in WEIGHTS if os.environ.get(name)}
+    weights = {name: str(Path(os.environ[name]).resolve()) for name in WEIGHTS_VARIABLES if os.environ.get(name)}
     return (
         weights
-        | {name: os.environ[name] for name in HANDED_OVER if name in os.environ}
+        | {name: os.environ[name] for name in FORWARDED_ENV if name in os.environ}
         | {
             "LINNET_PIPELINE_RUN": f"local-{uuid.uuid4()}",
             "LINNET_WORK": os.environ.get("LINNET_WORK") or str(here / ".work"),
@@ -144,7 +146,7 @@ def _start(runner: Runner, root: Path, environment: dict[str, str], network: str
         case Runner.CONTAINERS:
             from pipelines import containers
 
-            weights = [environment[name] for name in WEIGHTS if name in environment]
+            weights = [environment[name] for name in WEIGHTS_VARIABLES if name in environment]
             mounts = [Path.cwd(), *(Path(path) for path in (source, *weights) if Path(path).is_absolute())]
             containers.prepare(environment, mounts=mounts, network=network)
             local.init(local.DockerRunner(), pipeline_root=str(root))
@@ -168,28 +170,15 @@ def _summarise(folder: Path) -> None:
         title = "champion" if entry["promoted"] else "challenger"
         print(f"{entry['model_name']} version {entry['version']} is {title}: {entry['reason']}")
         print(f"  model   models:/{entry['model_name']}@{title}")
-    for name in ("evaluate/page", "collect/page", "preprocess/report"):
-        for path in sorted(folder.glob(name)):
-            print(f"  look at {path}")
-
-
-def main() -> None:
-    """One sentence for mistakes, as the command line does."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-    app.command()(run)
-    try:
-        app()
-    except SystemExit as done:  # typer's way out
-        if done.code == INTERRUPTED:
-            log("linnet: interrupted; nothing half-written was kept, and a repeated run trains on from its checkpoint")
-        raise
-    except (LinnetError, OSError) as error:
-        sentence = explain(error)
-        if sentence is None:
-            raise
-        log(f"linnet: {sentence}")
-        sys.exit(2 if isinstance(error, RecipeError) else 1)
+    for task in ("preprocess", "collect", "restore", "evaluate"):
+        for path in sorted(folder.glob(f"{task}/page")):
+            page = path.with_suffix(".html")  # browsers go by the name
+            shutil.copy(path, page)
+            print(f"  look at {page}")
 
 
 if __name__ == "__main__":
-    main()
+    run_command(
+        app,
+        if_interrupted="interrupted; nothing half-written was kept, and a repeated run trains on from its checkpoint",
+    )

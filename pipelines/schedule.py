@@ -1,80 +1,52 @@
 """`python -m pipelines.schedule`: recurring runs on a cluster, kept as a file says.
 
 KFP cannot change a recurring run, so a changed entry means a new one in its place. The order (create the new one
-switched off, switch the old one off, switch the new one on, delete the old one) never has two at work at once, keeps
-the old one if the server refuses the new one, and can end anywhere: the next call starts from what it finds.
-A recurring run that was off is never switched on again: KFP would at once make up for the last time it missed.
+disabled, disable the old one, enable the new one, delete the old one) never has two enabled at once, keeps the old one
+if the server refuses the new one, and can end anywhere: the next call starts from what it finds.
+A recurring run that was disabled is never enabled again: KFP would at once make up for the last time it missed.
 """
 
 import contextlib
 import hashlib
 import json
 import re
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import kfp.client
 import typer
-from pydantic import AfterValidator, Field, PositiveInt, ValidationError
+from pydantic import AfterValidator, Field, PositiveInt
 from rich.console import Console
 from rich.table import Table
 
-from linnet.errors import LinnetError
+from linnet.cli import run_command
 from linnet.progress import log
 from linnet.recipe import Section
-from linnet.recipe.load import RecipeError, load_recipe
+from linnet.recipe.load import RecipeError, load_recipe, read_toml
 from pipelines import connection as to
 from pipelines.submit import recipe_text, run_arguments
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
-MARKER = "linnet-schedule"
-AT_WORK = "ENABLE"
+MARKER = "linnet-schedule"  # what the description of a recurring run begins with
+ENABLED = "ENABLE"
 CONCURRENCY, NO_CATCHUP = 1, True
-MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-CRON_FIELDS = (  # name, lowest, highest, names from the lowest on
-    ("second", 0, 59, ()),
-    ("minute", 0, 59, ()),
-    ("hour", 0, 23, ()),
-    ("day of month", 1, 31, ()),
-    ("month", 1, 12, MONTHS),
-    ("day of week", 0, 6, DAYS),
-)
 
 
 class ScheduleError(RecipeError):
     """The schedule file cannot be used; treated like a mistake in a recipe."""
 
 
-def check_cron(text: str) -> str:
-    """`text`, if it is what KFP's cron (github.com/robfig/cron) understands, with all six fields."""
-    values = text.split()
-    if len(values) != len(CRON_FIELDS):
-        raise ValueError(f"has {len(values)} fields, KFP's cron has six, seconds first; Sundays at 3 are '0 0 3 * * 0'")
-    for (name, low, high, names), value in zip(CRON_FIELDS, values, strict=True):
-        if not all(_is_cron_range(part, low, high, names) for part in value.split(",")):
-            raise ValueError(f"{name} '{value}': give *, a number from {low} to {high}, a range, a list or a step")
-    if not values[0].isdecimal():
-        raise ValueError(f"second '{values[0]}' starts several runs a minute: give one number, such as 0")
-    return text
-
-
-def _is_cron_range(part: str, low: int, high: int, names: Sequence[str]) -> bool:
-    match = re.fullmatch(r"([*?]|\w+)(?:-(\w+))?(?:/0*[1-9]\d*)?", part, re.ASCII)
-    if match is None:
-        return False
-    first, last = match.groups()
-    if first in "*?":
-        return last is None
-    numbers = [
-        low + names.index(end.lower()) if end.lower() in names else int(end) if end.isdecimal() else -1
-        for end in (first, last or first)
-    ]
-    return low <= numbers[0] <= numbers[1] <= high
+def _has_six_fields(cron: str) -> str:
+    """The server checks the rest. It would also take five fields, and read the minute as a second."""
+    if not re.fullmatch(r"\d+( \S+){5}", cron):
+        raise ValueError(
+            f"cron = '{cron}': KFP's cron has six fields, and the first is one second, such as 0; Sundays at 3 are "
+            "'0 0 3 * * 0'"
+        )
+    return cron
 
 
 class Entry(Section):
@@ -83,7 +55,7 @@ class Entry(Section):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
     recipe: str
     source: str
-    cron: Annotated[str, AfterValidator(check_cron)]
+    cron: Annotated[str, AfterValidator(_has_six_fields)]
     num_nodes: PositiveInt
     sample_tasks: PositiveInt
     only_if_changed: bool
@@ -97,8 +69,8 @@ class ScheduleFile(Section):
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """An entry with all that its runs are made of."""
+class ScheduledRun:
+    """An entry with the parameters of its runs."""
 
     entry: Entry
     arguments: Mapping[str, str | int | bool]
@@ -117,52 +89,27 @@ class Change:
     name: str
     action: Literal["created", "replaced", "unchanged", "disabled", "enabled"]
     cron: str
-    create: Wanted | None = None
+    create: ScheduledRun | None = None
     description: str = ""
     disable: tuple[str, ...] = ()
     delete: tuple[str, ...] = ()
 
 
-def read_schedule(path: Path) -> list[Wanted]:
+def read_schedule(path: Path) -> list[ScheduledRun]:
     """All entries of `path`, checked with their recipes. Raises RecipeError."""
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-        entries = ScheduleFile.model_validate(values).schedule
-    except OSError as reason:
-        raise ScheduleError(f"{path}: cannot be read ({reason.strerror}); give the schedule with --file") from None
-    except ValidationError as error:
-        raise ScheduleError("\n".join(f"{path}: {line}" for line in _explain(error, values))) from None
-    except ValueError as reason:
-        raise ScheduleError(f"{path}: is not valid TOML: {reason}") from None
+    hint = "give the schedule with --file"
+    entries = read_toml(path, ScheduleFile, error=ScheduleError, hint=hint, what="schedule").schedule
     names = [entry.name for entry in entries]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ScheduleError(f"{path}: the name '{twice[0]}' is given twice; names tell recurring runs apart")
-    return [_wanted(entry) for entry in entries]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise ScheduleError(f"{path}: the name '{repeated[0]}' is given twice; names tell recurring runs apart")
+    return [_with_arguments(entry) for entry in entries]
 
 
-def _wanted(entry: Entry) -> Wanted:
+def _with_arguments(entry: Entry) -> ScheduledRun:
     path = Path(entry.recipe)
     text = recipe_text(path, load_recipe(path), changed=False)
-    return Wanted(entry, run_arguments(text, entry.source, entry.num_nodes, entry.sample_tasks, entry.only_if_changed))
-
-
-def _explain(error: ValidationError, values: dict[str, Any]) -> Iterator[str]:
-    for detail in error.errors():
-        match detail["loc"]:
-            case (_, int(index), key, *_):
-                entry = values["schedule"][index]
-                place = f"[[schedule]] {entry.get('name', index + 1)}: {key}"
-            case location:
-                place = ".".join(str(part) for part in location)
-        match detail["type"]:
-            case "missing":
-                yield f"{place} is missing; add it (a schedule has no defaults)"
-            case "extra_forbidden":
-                yield f"{place} is unknown; valid keys: {', '.join(Entry.model_fields)}"
-            case "value_error":
-                yield f"{place} = {detail['input']!r}: {detail['ctx']['error']}"
-            case _:
-                yield f"{place} = {detail['input']!r}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
+    arguments = run_arguments(text, entry.source, entry.num_nodes, entry.sample_tasks, entry.only_if_changed)
+    return ScheduledRun(entry, arguments)
 
 
 @app.command()
@@ -170,6 +117,7 @@ def schedule(
     file: Annotated[Path, typer.Option(help="What should run, and when.")] = Path("pipelines/schedule.toml"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, change nothing.")] = False,
     image: to.Image = "",
+    cluster: to.ClusterProfile = "default",
     host: to.Host = "",
     namespace: to.Namespace = "",
     experiment: to.Experiment = "linnet",
@@ -180,16 +128,16 @@ def schedule(
     The token comes from the environment variable KFP_TOKEN, never from the command line. One experiment belongs to one
     schedule file. Recurring runs that this command did not make are never touched.
     """
-    wanted = read_schedule(file)
+    scheduled = read_schedule(file)
     connection = to.read_connection(host, namespace, experiment, token_env)
     with contextlib.ExitStack() as stack:
-        needed = any(each.entry.enabled for each in wanted)
-        package = stack.enter_context(to.compiled(image)) if needed else None
+        any_enabled = any(each.entry.enabled for each in scheduled)
+        package = stack.enter_context(to.compiled(image, cluster)) if any_enabled else None
         client = stack.enter_context(to.connected(connection))
         here = find_experiment(client, experiment)
         found = find_recurring_runs(client)
         text = package.read_text(encoding="utf-8") if package else ""
-        changes = plan(wanted, [run for run in found if run.experiment_id == here], text)
+        changes = plan(scheduled, [run for run in found if run.experiment_id == here], text)
         done = []
         try:
             for change in changes:
@@ -197,11 +145,11 @@ def schedule(
                     apply(client, change, experiment, package)
                 done.append(change)
         finally:
-            _show(done, "would be" if dry_run else "action")
+            _print(done, "would be" if dry_run else "action")
         _mention_others([run for run in found if run.experiment_id != here])
 
 
-def _show(changes: Sequence[Change], title: str) -> None:
+def _print(changes: Sequence[Change], title: str) -> None:
     table = Table("name", title, "cron")
     for change in changes:
         table.add_row(change.name, change.action, change.cron)
@@ -209,19 +157,19 @@ def _show(changes: Sequence[Change], title: str) -> None:
 
 
 def _mention_others(runs: Sequence[Any]) -> None:
-    """Schedules left at work in an experiment that was used before would otherwise train unnoticed."""
-    if names := sorted(run.display_name for run in runs if is_ours(run) and run.mode == AT_WORK):
-        log(f"linnet: also at work, in other experiments of this namespace: {', '.join(names)}")
+    """Recurring runs left enabled in an experiment that was used before would otherwise train unnoticed."""
+    if names := sorted(run.display_name for run in runs if is_ours(run) and run.mode == ENABLED):
+        log(f"linnet: also enabled, in other experiments of this namespace: {', '.join(names)}")
 
 
-def plan(wanted: Sequence[Wanted], found: Sequence[Any], package: str) -> list[Change]:
-    """What brings `found` (recurring runs of the experiment, whosever) in line with `wanted`; changes nothing."""
+def plan(scheduled: Sequence[ScheduledRun], found: Sequence[Any], package: str) -> list[Change]:
+    """What brings `found` (recurring runs of the experiment, whosever) in line with `scheduled`; changes nothing."""
     ours: dict[str, list[Any]] = {}
     for run in found:
         if is_ours(run):
             ours.setdefault(run.display_name, []).append(run)
-    changes = [_change(each, ours.pop(each.entry.name, []), package) for each in wanted]
-    return changes + [_switch_off(name, runs[0].trigger.cron_schedule.cron, runs) for name, runs in ours.items()]
+    changes = [_change(each, ours.pop(each.entry.name, []), package) for each in scheduled]
+    return changes + [_disable(name, runs[0].trigger.cron_schedule.cron, runs) for name, runs in ours.items()]
 
 
 def is_ours(run: Any) -> bool:
@@ -229,38 +177,38 @@ def is_ours(run: Any) -> bool:
     return bool(re.fullmatch(rf"{MARKER} {re.escape(run.display_name or '')} [0-9a-f]{{64}}", run.description or ""))
 
 
-def _change(wanted: Wanted, runs: Sequence[Any], package: str) -> Change:
-    entry, description = wanted.entry, wanted.description(package)
+def _change(scheduled: ScheduledRun, runs: Sequence[Any], package: str) -> Change:
+    entry, description = scheduled.entry, scheduled.description(package)
     if not entry.enabled:
-        return _switch_off(entry.name, entry.cron, runs)
-    working = [run for run in runs if run.mode == AT_WORK]
-    kept = next((run for run in working if run.description == description), None)
+        return _disable(entry.name, entry.cron, runs)
+    kept = next((run for run in runs if run.mode == ENABLED and run.description == description), None)
+    rest = [run for run in runs if run is not kept]
+    enabled = tuple(run.recurring_run_id for run in rest if run.mode == ENABLED)
+    everything = tuple(run.recurring_run_id for run in rest)
     if kept is not None:
-        rest = [run for run in runs if run is not kept]
-        stopped = tuple(run.recurring_run_id for run in rest if run.mode == AT_WORK)
-        gone = tuple(run.recurring_run_id for run in rest)
-        return Change(entry.name, "replaced" if rest else "unchanged", entry.cron, disable=stopped, delete=gone)
+        action: Literal["replaced", "unchanged"] = "replaced" if rest else "unchanged"
+        return Change(entry.name, action, entry.cron, disable=enabled, delete=everything)
     return Change(
         entry.name,
-        "replaced" if working else "enabled" if runs else "created",
+        "replaced" if enabled else "enabled" if runs else "created",
         entry.cron,
-        create=wanted,
+        create=scheduled,
         description=description,
-        disable=tuple(run.recurring_run_id for run in working),
-        delete=tuple(run.recurring_run_id for run in runs),
+        disable=enabled,
+        delete=everything,
     )
 
 
-def _switch_off(name: str, cron: str, runs: Sequence[Any]) -> Change:
-    working = tuple(run.recurring_run_id for run in runs if run.mode == AT_WORK)
-    return Change(name, "disabled" if working else "unchanged", cron, disable=working)
+def _disable(name: str, cron: str, runs: Sequence[Any]) -> Change:
+    enabled = tuple(run.recurring_run_id for run in runs if run.mode == ENABLED)
+    return Change(name, "disabled" if enabled else "unchanged", cron, disable=enabled)
 
 
 def apply(client: kfp.client.Client, change: Change, experiment: str, package: Path | None) -> None:
-    """Do it, in the order that this page's first lines explain."""
+    """Make the change, in the order that the docstring of this module explains."""
     new = None
     if change.create is not None:
-        with to.quiet():
+        with to.without_kfps_links():
             experiment_id = client.create_experiment(experiment).experiment_id
         new = client.create_recurring_run(
             experiment_id=experiment_id,
@@ -285,9 +233,7 @@ def find_experiment(client: kfp.client.Client, name: str) -> str | None:
     """Its identifier; None where it does not exist yet. Raises ClusterError."""
     try:
         identifier: str = client.get_experiment(experiment_name=name).experiment_id
-    except LinnetError:
-        raise
-    except ValueError as reason:  # kfp's, told apart by its words only
+    except ValueError as reason:  # kfp's, which only its words distinguish
         if "No experiment is found" in str(reason):
             return None
         raise to.ClusterError(f"experiment {name}: {reason}; choose another with --experiment") from None
@@ -297,11 +243,9 @@ def find_experiment(client: kfp.client.Client, name: str) -> str | None:
 def find_recurring_runs(client: kfp.client.Client) -> list[Any]:
     """All recurring runs of the namespace, whosever they are."""
     found: list[Any] = []
-    token = ""
+    token, namespace = "", client.get_user_namespace() or None
     while True:
-        page = client.list_recurring_runs(
-            page_token=token, page_size=100, namespace=client.get_user_namespace() or None
-        )
+        page = client.list_recurring_runs(page_token=token, page_size=100, namespace=namespace)
         found += page.recurring_runs or []
         token = page.next_page_token
         if not token:
@@ -309,4 +253,4 @@ def find_recurring_runs(client: kfp.client.Client) -> list[Any]:
 
 
 if __name__ == "__main__":
-    to.run_command(app)
+    run_command(app)

@@ -10,6 +10,7 @@ import kfp.client
 import tomlkit
 import typer
 
+from linnet.cli import INTERRUPTED, run_command
 from linnet.progress import log
 from linnet.recipe import Recipe
 from linnet.recipe.load import RecipeError, load_recipe, parse_recipe
@@ -18,7 +19,6 @@ from pipelines.connection import ClusterError, Connection, NoAnswerError
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
-INTERRUPTED = 130  # the exit status after Ctrl-C
 SECONDS_BETWEEN_LOOKS = 10.0
 PATIENCE_SECONDS = 300.0  # a run takes hours: a server that restarts meanwhile is no reason to stop looking
 ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")  # kfp's own wait never ends for CANCELED
@@ -34,7 +34,7 @@ def submit(
         ),
     ] = "",
     num_nodes: Annotated[int | None, typer.Option(min=1, help="Nodes that train together.")] = None,
-    sample_tasks: Annotated[int | None, typer.Option(min=1, help="Tasks that share the drawing of samples.")] = None,
+    sample_tasks: Annotated[int | None, typer.Option(min=1, help="Tasks that may share the sampling.")] = None,
     only_if_changed: Annotated[
         bool,
         typer.Option(
@@ -47,6 +47,7 @@ def submit(
         typer.Option("--set", metavar="KEY=VALUE", help="Change one recipe value; repeatable."),
     ] = None,
     image: to.Image = "",
+    cluster: to.ClusterProfile = "default",
     host: to.Host = "",
     namespace: to.Namespace = "",
     experiment: to.Experiment = "linnet",
@@ -61,9 +62,9 @@ def submit(
     text = recipe_text(recipe, loaded, changed=bool(overrides))
     arguments = run_arguments(text, source, num_nodes, sample_tasks, only_if_changed)
     connection = to.read_connection(host, namespace, experiment, token_env)
-    with to.compiled(image) as package, to.connected(connection) as client:
+    with to.compiled(image, cluster) as package, to.connected(connection) as client:
         name = f"{loaded.name} {datetime.now().astimezone():%Y-%m-%d %H:%M:%S}"
-        with to.quiet():
+        with to.without_kfps_links():
             run = client.create_run_from_pipeline_package(
                 str(package),
                 arguments=arguments,
@@ -80,8 +81,7 @@ def recipe_text(path: Path, recipe: Recipe, *, changed: bool) -> str:
     if not changed:
         return path.read_text(encoding="utf-8")
     text = tomlkit.dumps(recipe.model_dump(mode="json", by_alias=True))
-    if parse_recipe(text, where="the submitted recipe") != recipe:
-        raise AssertionError("the recipe does not survive being written")
+    assert parse_recipe(text, where="the submitted recipe") == recipe, "the recipe does not survive being written"
     return text
 
 
@@ -98,15 +98,20 @@ def run_arguments(
             f"source {source}: no pod can see a path on this machine; give an s3:// address, hf:OWNER/NAME@REV, "
             "dvc:REPO@REV, caltech or synthetic"
         )
-    numbers = {"num_nodes": num_nodes, "sample_tasks": sample_tasks}
-    given = {name: number for name, number in numbers.items() if number is not None}
+    counts = {"num_nodes": num_nodes, "sample_tasks": sample_tasks}
+    given = {name: count for name, count in counts.items() if count is not None}
     return {"recipe": text, "source": source, "only_if_changed": only_if_changed, **given}
 
 
 def _wait(client: kfp.client.Client, connection: Connection, run_id: str) -> None:
     link = to.ui_link(connection, "runs", run_id)
+
+    def look() -> Any:
+        with to.failures_explained(connection, "the server may be restarting"):
+            return client.get_run(run_id)
+
     try:
-        run = follow(lambda: client.get_run(run_id))
+        run = follow(look)
     except KeyboardInterrupt:
         log(f"linnet: no longer following; the run goes on: {link}")
         raise typer.Exit(INTERRUPTED) from None
@@ -117,7 +122,7 @@ def _wait(client: kfp.client.Client, connection: Connection, run_id: str) -> Non
 
 
 def follow(look: Callable[[], Any]) -> Any:
-    """The run that `look` brings, once it has ended; says each change of its state. Raises ClusterError."""
+    """The run that `look` finds, once it has ended; each change of its state is logged. Raises ClusterError."""
     state, last_answer = "", time.monotonic()
     while True:
         try:
@@ -143,4 +148,4 @@ def _failed_tasks(run: Any) -> str:
 
 
 if __name__ == "__main__":
-    to.run_command(app)
+    run_command(app)

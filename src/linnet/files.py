@@ -71,22 +71,54 @@ def copy_folder(source: Path, folder: Path, *, leave_out: Iterable[str] = ()) ->
 
 
 @contextlib.contextmanager
-def folder_lock(folder: Path, *, what: Path) -> Iterator[None]:
+def folder_lock(folder: Path, *, what: Path) -> Iterator[int]:
     """No other process works in `folder` at the same time; a lock that ends with the process, however it ends.
+
+    A child process that inherits the file descriptor that comes back holds the lock too.
 
     Raises:
         ArtifactError: another process does; the message names `what`.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
+    with _opened(folder, os.O_RDONLY) as descriptor:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ArtifactError(
+                f"{what}: another run is making it right now; wait for it, or stop it and repeat"
+            ) from None
+        yield descriptor
+
+
+@contextlib.contextmanager
+def path_lock(path: Path) -> Iterator[None]:
+    """Wait until no other process of this machine holds the lock of `path`; its lock file is gone afterwards."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f".{path.name}.lock")
+    while True:
+        with _opened(lock, os.O_RDWR | os.O_CREAT) as descriptor:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_open_at(descriptor, lock):  # else the one before deleted it: its lock is nobody's lock
+                try:
+                    yield
+                finally:
+                    lock.unlink(missing_ok=True)
+                return
+
+
+@contextlib.contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    descriptor = os.open(path, flags, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise ArtifactError(f"{what}: another run is making it right now; wait for it, or stop it and repeat") from None
-    try:
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _is_open_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def write_text(path: Path, text: str) -> None:
@@ -177,8 +209,5 @@ def _remove(path: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
+    with _opened(path, os.O_RDONLY) as descriptor:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

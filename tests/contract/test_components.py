@@ -41,7 +41,7 @@ def test_a_body_is_one_call_of_its_task(path: Path) -> None:
     assert of_tasks == [f"tasks.{path.stem}"]
     assert {ast.unparse(call.func) for call in calls} - set(of_tasks) <= {
         f"{name}.metadata.update"
-        for name in ("raw", "dataset", "model", "images", "samples", "restored", "metrics", "report", "registration")
+        for name in ("raw", "dataset", "model", "shard", "samples", "restored", "metrics", "report", "registration")
     }
     assert hasattr(tasks, path.stem)
 
@@ -86,8 +86,8 @@ def dag() -> dict[str, Any]:
 
 
 def tasks_of(dag: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    parts = [dag["pipeline"]["root"], *dag["pipeline"]["components"].values()]
-    return {name: task for part in parts for name, task in part.get("dag", {}).get("tasks", {}).items()}
+    sections = [dag["pipeline"]["root"], *dag["pipeline"]["components"].values()]
+    return {name: task for section in sections for name, task in section.get("dag", {}).get("tasks", {}).items()}
 
 
 def test_only_what_its_inputs_decide_is_cached(dag: dict[str, Any]) -> None:
@@ -98,7 +98,7 @@ def test_only_what_its_inputs_decide_is_cached(dag: dict[str, Any]) -> None:
 
 def test_a_cached_task_has_a_hash_beside_each_data_artifact(dag: dict[str, Any]) -> None:
     """KFP's cache key does not look into artifacts."""
-    wanted = {
+    expected = {
         "preprocess": {"raw_hash"},
         "train": {"dataset_hash"},
         "sample": {"model_hash"},
@@ -106,11 +106,11 @@ def test_a_cached_task_has_a_hash_beside_each_data_artifact(dag: dict[str, Any])
         "restore": {"dataset_hash", "model_hash"},
         "evaluate": {"dataset_hash", "model_hash", "samples_hash", "restored_hash", "weights_hash"},
     }
-    for name, hashes in wanted.items():
+    for name, hashes in expected.items():
         assert hashes <= set(tasks_of(dag)[name]["inputs"]["parameters"])
 
 
-def test_every_task_is_placed(dag: dict[str, Any]) -> None:
+def test_every_task_is_configured(dag: dict[str, Any]) -> None:
     for name, settings in dag["executors"].items():
         variables = {item["envVar"] for secret in settings["secretAsEnv"] for item in secret["keyToEnv"]}
         assert {"AWS_ACCESS_KEY_ID", "MLFLOW_TRACKING_PASSWORD"} <= variables, name
@@ -131,13 +131,13 @@ def test_every_task_is_placed(dag: dict[str, Any]) -> None:
 def test_resources_that_come_from_a_task_are_texts(dag: dict[str, Any]) -> None:
     """KFP's driver reads them with GetStringValue: a number would mean no GPU at all."""
     resources = dag["pipeline"]["deploymentSpec"]["executors"]["exec-train"]["container"]["resources"]
-    asked = (
+    requested = (
         resources["accelerator"]["resourceCount"],
         resources["resourceCpuRequest"],
         resources["resourceMemoryLimit"],
     )
     outputs = dag["pipeline"]["components"]["comp-check"]["outputDefinitions"]["parameters"]
-    for name, value in zip(("pod_gpus", "pod_cpu", "pod_memory"), asked, strict=True):
+    for name, value in zip(("pod_gpus", "pod_cpu", "pod_memory"), requested, strict=True):
         assert value == f"{{{{$.inputs.parameters['pipelinechannel--check-{name}']}}}}"
         assert outputs[name]["parameterType"] == "STRING"
 
@@ -146,3 +146,19 @@ def test_run_parameters_explain_themselves(dag: dict[str, Any]) -> None:
     parameters = dag["pipeline"]["root"]["inputDefinitions"]["parameters"]
     assert set(parameters) == {"recipe", "source", "num_nodes", "sample_tasks", "only_if_changed"}
     assert all(len(parameter["description"]) > 40 for parameter in parameters.values())
+
+
+def test_components_explain_themselves(dag: dict[str, Any]) -> None:
+    """The KFP UI shows the descriptions of inputs and outputs."""
+    for path in COMPONENTS:
+        component = dag["pipeline"]["components"][f"comp-{path.stem}"]
+        for direction in ("inputDefinitions", "outputDefinitions"):
+            for kind in component.get(direction, {}).values():
+                for name, definition in kind.items():
+                    assert definition.get("description", "").rstrip("\n").endswith((".", "`.")), f"{path.stem}: {name}"
+
+
+def test_tasks_have_names_for_people(dag: dict[str, Any]) -> None:
+    names = {name: task["taskInfo"]["name"] for name, task in tasks_of(dag).items() if "condition" not in name}
+    assert all(name[0].isupper() for task, name in names.items() if not task.startswith(("for-loop", "exit-handler")))
+    assert {names["register"], names["register-2"]} == {"Register as champion", "Register as challenger"}

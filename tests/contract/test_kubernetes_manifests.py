@@ -67,13 +67,13 @@ def named(kind: str, name: str) -> dict[str, Any]:
 
 
 def check(value: Any, kind: str, where: str) -> None:
-    """Against the types that the Kubernetes client was generated from. Raises AssertionError naming the place."""
+    """Against the types that the Kubernetes client was generated from. Raises AssertionError naming the field."""
     if inner := re.fullmatch(r"list\[(.+)\]", kind):
-        assert isinstance(value, list), f"{where}: a list is wanted"
+        assert isinstance(value, list), f"{where}: should be a list"
         for index, item in enumerate(value):
             check(item, inner[1], f"{where}[{index}]")
     elif inner := re.fullmatch(r"dict\(str, (.+)\)", kind):
-        assert isinstance(value, dict), f"{where}: a mapping is wanted"
+        assert isinstance(value, dict), f"{where}: should be a mapping"
         for name, item in value.items():
             check(item, inner[1], f"{where}.{name}")
     elif kind in PRIMITIVES:
@@ -83,7 +83,7 @@ def check(value: Any, kind: str, where: str) -> None:
 
 
 def check_model(value: Any, model: Any, where: str) -> None:
-    assert isinstance(value, dict), f"{where}: a mapping is wanted"
+    assert isinstance(value, dict), f"{where}: should be a mapping"
     attributes = {name: attribute for attribute, name in model.attribute_map.items()}
     assert not value.keys() - attributes.keys(), f"{where}: unknown {sorted(value.keys() - attributes.keys())}"
     for name, item in value.items():
@@ -105,22 +105,22 @@ def test_every_field_is_known_and_of_its_type(item: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "said"),
+    ("path", "value", "message"),
     [
         (("spec", "replica"), 1, "unknown"),
-        (("spec", "template", "spec", "containers"), {}, "a list"),
+        (("spec", "template", "spec", "containers"), {}, "be a list"),
         (("spec", "template", "spec", "containers", 0, "imagePullPolic"), "Always", "unknown"),
         (("spec", "replicas"), "1", "no int"),
-        (("spec", "selector"), None, "a mapping"),
+        (("spec", "selector"), None, "be a mapping"),
     ],
 )
-def test_the_check_of_fields_can_fail(path: tuple[Any, ...], value: Any, said: str) -> None:
+def test_the_check_of_fields_can_fail(path: tuple[Any, ...], value: Any, message: str) -> None:
     item = documents(FOLDER / "mlflow.yaml")[1]
-    place = item
+    parent = item
     for step in path[:-1]:
-        place = place[step]
-    place[path[-1]] = value
-    with pytest.raises(AssertionError, match=said):
+        parent = parent[step]
+    parent[path[-1]] = value
+    with pytest.raises(AssertionError, match=message):
         check_document(item)
 
 
@@ -149,14 +149,14 @@ def test_selectors_find_their_pods() -> None:
         spec = item.get("spec", {})
         match item["kind"]:
             case "Service":
-                wanted = spec["selector"]
+                selector = spec["selector"]
             case "Deployment" | "StatefulSet":
-                wanted = spec["selector"]["matchLabels"]
+                selector = spec["selector"]["matchLabels"]
             case "NetworkPolicy":
-                wanted = spec["podSelector"]["matchLabels"]
+                selector = spec["podSelector"]["matchLabels"]
             case _:
                 continue
-        assert sum(wanted.items() <= labels.items() for labels in pods) == 1, item["metadata"]["name"]
+        assert sum(selector.items() <= labels.items() for labels in pods) == 1, item["metadata"]["name"]
 
 
 # --- kustomize --------------------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def test_kustomize_takes_everything_but_the_example() -> None:
 
 def test_the_namespace_is_the_pipelines() -> None:
     transformer = yaml.safe_load(KUSTOMIZED["transformers"][0])
-    cluster = tomllib.loads((ROOT / "pipelines" / "cluster.toml").read_text())
+    cluster = tomllib.loads((ROOT / "pipelines" / "clusters" / "default.toml").read_text())
     assert transformer["metadata"]["namespace"] == cluster["namespace"]
     assert named("ConfigMap", cluster["config_map"])
 
@@ -223,7 +223,7 @@ def test_every_key_that_is_read_is_in_the_examples() -> None:
     keys["configuration"] = named("ConfigMap", "linnet")["data"].keys()
     read = [(ref["name"], ref["key"]) for ref in found(EVERYTHING, "secretKeyRef")]
     read += [("configuration", ref["key"]) for ref in found(EVERYTHING, "configMapKeyRef")]
-    for secret in tomllib.loads((ROOT / "pipelines" / "cluster.toml").read_text())["secrets"]:
+    for secret in tomllib.loads((ROOT / "pipelines" / "clusters" / "default.toml").read_text())["secrets"]:
         read += [(secret["secret"], key) for key in secret["keys"].values()]
     assert len(read) > 10
     assert [(name, key) for name, key in read if key not in keys[name]] == []

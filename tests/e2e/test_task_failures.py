@@ -32,14 +32,14 @@ class Finished:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
-    """Everything up to the parts of the samples, made by the tasks themselves (MLflow is out of reach throughout)."""
+    """Everything up to a shard of the samples, made by the tasks themselves (MLflow is out of reach throughout)."""
     folder = tmp_path_factory.mktemp("tasks")
     recipe = write_tiny_recipe(folder).read_text()
     tiny_raw_data(folder / "source")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", NOWHERE)
         patch.setenv("LINNET_WORK", str(folder / "work"))
-        raw, dataset, model, part = (str(folder / name) for name in ("raw", "dataset", "model", "part"))
+        raw, dataset, model, shard = (str(folder / name) for name in ("raw", "dataset", "model", "shard"))
         page = str(folder / "page")
         tasks.ingest(recipe, source=str(folder / "source"), out=raw)
         tasks.preprocess(recipe, raw=raw, raw_hash=Raw.content_hash(Path(raw)), out=dataset, page=page)
@@ -53,7 +53,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
             num_nodes=1,
             pod_gpus="0",
         )
-        tasks.sample(recipe, model=model, model_hash=Model.content_hash(Path(model)), out=part, part=0, parts=1)
+        tasks.sample(
+            recipe, model=model, model_hash=Model.content_hash(Path(model)), out=shard, shard_index=0, num_shards=1
+        )
         yield Finished(folder, recipe)
 
 
@@ -66,8 +68,8 @@ from linnet import tasks
 from linnet.artifacts import Dataset, Model, Raw
 from linnet.hashes import folder_hash
 
-class Part:
-    path = {str(finished.folder / "part")!r}
+class Shard:
+    path = {str(finished.folder / "shard")!r}
 
 if __name__ == "__main__":
     recipe = Path({str(finished.folder / "birds-tiny.toml")!r}).read_text()
@@ -139,7 +141,7 @@ CHECK = (
             {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_ENDPOINT_URL_S3": NOWHERE},
             f"no connection to {NOWHERE}.*AWS_ENDPOINT_URL",
         ),
-        ("", 2, {}, "LINNET_TRAINJOB.*pipelines/cluster.toml"),
+        ("", 2, {}, "LINNET_TRAINJOB.*pipelines/clusters/default.toml"),
         ("", 0, {}, "num_nodes = 0"),
         ("", 3, TRAINJOB | {"LINNET_WORK": "s3://bucket/work"} | KEYS, "no connection to"),
         ("caltec", 1, {}, "--source caltec: no such file or folder; give 'synthetic', 'caltech'"),
@@ -176,10 +178,10 @@ def test_a_wrong_recipe_names_key_and_remedy(finished: Finished, tmp_path: Path)
 
 def test_a_report_that_was_changed_decides_nothing(finished: Finished, tmp_path: Path) -> None:
     call = (
-        "tasks.gate(recipe, model=at('model'), model_hash=hash_of(Model), report=at('part'), report_hash='0' * 64, "
+        "tasks.gate(recipe, model=at('model'), model_hash=hash_of(Model), report=at('shard'), report_hash='0' * 64, "
         "page=page)"
     )
-    assert "part is not what the task before it made" in run_task(finished, call, tmp_path / "out")
+    assert "shard is not what the task before it made" in run_task(finished, call, tmp_path / "out")
 
 
 def test_a_damaged_input_is_refused(finished: Finished, tmp_path: Path) -> None:
@@ -187,7 +189,7 @@ def test_a_damaged_input_is_refused(finished: Finished, tmp_path: Path) -> None:
     for call in (
         "tasks.preprocess(recipe, raw=at('raw'), raw_hash='0' * 64, out=out, page=page)",
         TRAIN.replace("hash_of(Dataset)", "'0' * 64"),
-        "tasks.sample(recipe, model=at('model'), model_hash='0' * 64, out=out, part=0, parts=1)",
+        "tasks.sample(recipe, model=at('model'), model_hash='0' * 64, out=out, shard_index=0, num_shards=1)",
         RESTORE.replace("hash_of(Dataset)", "'0' * 64"),
         RESTORE.replace("hash_of(Model)", "'0' * 64"),
     ):
@@ -215,8 +217,8 @@ def full_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         "tasks.ingest(recipe, source='', out=out)",
         "tasks.preprocess(recipe, raw=at('raw'), raw_hash=hash_of(Raw), out=out, page=page)",
         TRAIN,
-        "tasks.sample(recipe, model=at('model'), model_hash=hash_of(Model), out=out, part=0, parts=1)",
-        "tasks.collect(recipe, model=at('model'), model_hash=hash_of(Model), parts=[Part], out=out, page=page)",
+        "tasks.sample(recipe, model=at('model'), model_hash=hash_of(Model), out=out, shard_index=0, num_shards=1)",
+        "tasks.collect(recipe, model=at('model'), model_hash=hash_of(Model), shards=[Shard], out=out, page=page)",
         RESTORE,
     ],
     ids=["ingest a folder", "make synthetic birds", "preprocess", "train", "sample", "collect", "restore"],
@@ -238,6 +240,6 @@ def test_a_full_work_location_stops_training_with_one_sentence(
 
 
 def test_what_was_made_is_whole(finished: Finished) -> None:
-    """The fixture's tasks ran without MLflow: they log to it, and need it for nothing."""
-    assert folder_hash(finished.folder / "part")
+    """The fixture's tasks ran without MLflow: it is told of them, and they need it for nothing."""
+    assert folder_hash(finished.folder / "shard")
     assert not list(finished.folder.glob(".*.partial"))

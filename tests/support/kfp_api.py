@@ -21,12 +21,16 @@ import kfp.client
 import pytest
 import typer
 
-from pipelines.connection import run_command
+from linnet.cli import run_command
 from support.tiny import ROOT
 
 IMAGE = f"registry.example/linnet@sha256:{'a' * 64}"
 Json = dict[str, Any]
 PREFIX = "/apis/v2beta1"
+UNSUPPORTED_CRON = (  # what the real server says of a minute 60
+    "Invalid input error: Schedule cron is not a supported format(https://godoc.org/github.com/robfig/cron). "
+    "Error: End of range (60) above maximum (59): 60"
+)
 
 
 class Refusal(Exception):
@@ -52,14 +56,14 @@ class KfpApi:
         self.runs: list[Json] = []
         self.recurring_runs: list[Json] = []
         self.requests: list[str] = []
-        self.most_at_work = 0  # recurring runs of one name that were switched on at the same time, at worst
+        self.most_enabled = 0  # recurring runs of one name that were switched on at the same time, at worst
         self._numbers = iter(range(1, 10_000))
 
     @property
     def changes(self) -> list[str]:
         return [request for request in self.requests if not request.startswith("GET ")]
 
-    def at_work(self) -> list[Json]:
+    def enabled_runs(self) -> list[Json]:
         return [run for run in self.recurring_runs if run["mode"] == "ENABLE"]
 
     def identifier(self, kind: str) -> str:
@@ -75,8 +79,8 @@ class KfpApi:
                 raise Refusal(503, "upstream connect error")
             self.changes_until_failure -= 1
         answer = self._route(method, path, query, body)
-        names = [run["display_name"] for run in self.at_work()]
-        self.most_at_work = max([self.most_at_work, *(names.count(name) for name in names)])
+        names = [run["display_name"] for run in self.enabled_runs()]
+        self.most_enabled = max([self.most_enabled, *(names.count(name) for name in names)])
         return answer
 
     def _route(self, method: str, path: str, query: dict[str, str], body: Json) -> Json:
@@ -114,6 +118,8 @@ class KfpApi:
             case "POST", []:
                 if not 1 <= body["max_concurrency"] <= 10:
                     raise Refusal(400, "The max concurrency of the recurring run is out of range")
+                if "60" in body["trigger"]["cron_schedule"]["cron"].split():
+                    raise Refusal(400, UNSUPPORTED_CRON)
                 return self.add_recurring_run(body)
             case "POST", [action]:
                 identifier, _, verb = action.partition(":")

@@ -201,12 +201,12 @@ class KubernetesApi:
     def _list_pods(self, query: dict[str, str]) -> tuple[int, Any]:
         if refusal := self._refusal("LIST pods"):
             return refusal
-        wanted = dict(pair.split("=") for pair in query["labelSelector"].split(","))
+        selector = dict(pair.split("=") for pair in query["labelSelector"].split(","))
         pods = [pod.as_json() for pod in self.pods]
         return 200, {
             "kind": "PodList",
             "apiVersion": "v1",
-            "items": [pod for pod in reversed(pods) if wanted.items() <= pod["metadata"]["labels"].items()],
+            "items": [pod for pod in reversed(pods) if selector.items() <= pod["metadata"]["labels"].items()],
         }
 
     def _log(self, name: str, query: dict[str, str]) -> tuple[int, Any]:

@@ -1,5 +1,5 @@
 """The one way in: parse, call, one error boundary."""
 
-from linnet.cli.entry import app, main
+from linnet.cli.entry import INTERRUPTED, app, main, run_command
 
-__all__ = ["app", "main"]
+__all__ = ["INTERRUPTED", "app", "main", "run_command"]

@@ -1,5 +1,7 @@
 """All commands together, and the one boundary at which errors become messages and exit statuses."""
 
+from collections.abc import Sequence
+
 import typer
 
 from linnet.cli import commands, stages
@@ -34,16 +36,21 @@ for panel, functions in COMMANDS.items():
 
 
 def main() -> None:
-    """Run a command; mistakes and interruptions become one message and an exit status."""
-    with error_boundary(_complain):
+    """The command `linnet`."""
+    run_command(app, if_interrupted="interrupted; repeat the command to go on")
+
+
+def run_command(command: typer.Typer, arguments: Sequence[str] | None = None, *, if_interrupted: str = "") -> None:
+    """Run a command line; mistakes and interruptions become one message, without a traceback, and an exit status."""
+    with error_boundary(_tell):
         try:
-            app()
+            command(arguments)
         except SystemExit as done:  # typer's way out, for good and for bad
-            if done.code == INTERRUPTED:
-                _complain("interrupted; repeat the command to go on")
+            if done.code == INTERRUPTED and if_interrupted:
+                _tell(if_interrupted)
             raise
 
 
-def _complain(message: str) -> None:
+def _tell(message: str) -> None:
     for line in message.splitlines():
         log(f"linnet: {line}")

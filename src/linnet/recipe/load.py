@@ -4,7 +4,7 @@ import difflib
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import tomlkit
 from pydantic import TypeAdapter, ValidationError
@@ -15,6 +15,8 @@ from linnet.recipe import DegradationSection, Recipe, Section
 from linnet.recipe.restore import FILE_DEFAULTS, degradation_classes
 
 EXAMPLE_DEGRADATION = "{kind='denoise', noise_std=0.01}"
+
+S = TypeVar("S", bound=Section)
 
 
 class RecipeError(LinnetError):
@@ -42,6 +44,30 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
             f'overwrite each other\'s results. Write name = "{path.stem}" or rename the file.'
         )
     return recipe
+
+
+def read_toml(path: Path, schema: type[S], *, error: type[RecipeError], hint: str, what: str) -> S:
+    """A strict TOML file that is no recipe: a schedule, a sweep, the profile of a cluster.
+
+    Args:
+        path: The file.
+        schema: What it may hold.
+        error: What to raise.
+        hint: What to do if the file cannot be read.
+        what: What the file is called in messages.
+
+    Raises:
+        RecipeError: of the type `error`, naming every mistake in a line of its own.
+    """
+    try:
+        return schema.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as reason:
+        raise error(f"{path}: cannot be read ({reason.strerror}); {hint}") from None
+    except ValidationError as mistakes:
+        lines = _explain(mistakes, schema, what=what)
+        raise error("\n".join(f"{path}: {line}" for line in lines)) from None
+    except ValueError as reason:
+        raise error(f"{path}: is not valid TOML: {reason}") from None
 
 
 def parse_recipe(text: str, *, where: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -127,49 +153,50 @@ def _toml_value(text: str, *, option: str) -> Any:
         return text
 
 
-def _explain(error: ValidationError) -> Iterator[str]:
-    """One line for each mistake: key, value, nearest valid key, remedy."""
+def _explain(error: ValidationError, schema: type[Section] = Recipe, *, what: str = "recipe") -> Iterator[str]:
+    """One line for each mistake in a strict TOML file: key, value, nearest valid key, remedy."""
     for detail in error.errors():
-        path = _readable_path([str(part) for part in detail["loc"]])
+        path = _readable_path(schema, [str(part) for part in detail["loc"]])
         match detail["type"]:
             case "value_error":
                 message = str(detail["ctx"]["error"])
                 yield f"[{'.'.join(path)}] {message}" if path else message
             case "union_tag_invalid" | "union_tag_not_found":
-                yield _explain_kind(detail, table=".".join(path))
+                yield _explain_kind(detail, schema, table=".".join(path))
             case _:
-                yield _explain_key(detail, key=path[-1] if path else "", table=".".join(path[:-1]))
+                yield _explain_key(detail, schema, key=path[-1] if path else "", table=".".join(path[:-1]), what=what)
 
 
-def _explain_key(detail: ErrorDetails, *, key: str, table: str) -> str:
+def _explain_key(detail: ErrorDetails, schema: type[Section], *, key: str, table: str, what: str) -> str:
     where = f"in [{table}]" if table else "at the top"
     match detail["type"]:
         case "extra_forbidden":
-            valid_keys = _valid_keys([str(part) for part in detail["loc"][:-1]])
+            valid_keys = _valid_keys(schema, [str(part) for part in detail["loc"][:-1]])
             close = difflib.get_close_matches(key, valid_keys, n=1, cutoff=0.5)
             hint = f"did you mean '{close[0]}'?" if close else f"valid keys: {', '.join(valid_keys)}"
             return f"unknown key '{key}' {where}; {hint}"
         case "missing":
-            return f"key '{key}' is missing {where}; add it (a recipe has no defaults)"
+            return f"key '{key}' is missing {where}; add it (a {what} has no defaults)"
         case _:
             value = "a table" if isinstance(detail["input"], dict) else repr(detail["input"])
             message = detail["msg"][0].lower() + detail["msg"][1:]
             return f"{key} = {value} {where}: {message.replace('input should', 'it should')}"
 
 
-def _explain_kind(detail: ErrorDetails, *, table: str) -> str:
+def _explain_kind(detail: ErrorDetails, schema: type[Section], *, table: str) -> str:
     expected = detail.get("ctx", {}).get("expected_tags", "")
     kind = repr(detail["input"].get("kind") if isinstance(detail["input"], dict) else detail["input"])
     problem = f"kind = {kind} is unknown" if detail["type"] == "union_tag_invalid" else "has no 'kind'"
     close = difflib.get_close_matches(kind.strip("'"), expected.replace("'", "").split(", "), n=1)
-    choices = expected or ", ".join(repr(_kinds_of(each)[0]) for each in _sections_at([str(p) for p in detail["loc"]]))
+    chosen = _sections_at(schema, [str(part) for part in detail["loc"]])
+    choices = expected or ", ".join(repr(_kinds_of(section)[0]) for section in chosen)
     hint = f"did you mean '{close[0]}'?" if close else f"choose one of {choices}"
     return f"[{table}] {problem}; {hint}"
 
 
-def _readable_path(location: Sequence[str]) -> list[str]:
+def _readable_path(schema: type[Section], location: Sequence[str]) -> list[str]:
     """Where people look for a mistake: pydantic's location without values of `kind`, and entries of lists as [0]."""
-    kinds = {kind for section in _all_sections(Recipe) for kind in _kinds_of(section)}
+    kinds = {kind for section in _all_sections(schema) for kind in _kinds_of(section)}
     path: list[str] = []
     for part in location:
         if path and part.isdecimal():
@@ -197,8 +224,8 @@ def _kinds_of(section: type[Section]) -> tuple[Any, ...]:
     return get_args(section.model_fields["kind"].annotation) if "kind" in section.model_fields else ()
 
 
-def _sections_at(path: Sequence[str]) -> list[type[Section]]:
-    sections: list[type[Section]] = [Recipe]
+def _sections_at(schema: type[Section], path: Sequence[str]) -> list[type[Section]]:
+    sections = [schema]
     for name in path:
         if name.isdecimal():  # the index in a list
             continue
@@ -208,9 +235,11 @@ def _sections_at(path: Sequence[str]) -> list[type[Section]]:
         fields = [
             field for section in sections for key, field in section.model_fields.items() if (field.alias or key) == name
         ]
-        sections = [inner for field in fields for inner in _sections_in(field.annotation)]
+        sections = [inner for field in fields for inner in _sections_in(field.annotation)] or sections  # a dict's key
     return sections
 
 
-def _valid_keys(path: Sequence[str]) -> list[str]:
-    return sorted({field.alias or key for section in _sections_at(path) for key, field in section.model_fields.items()})
+def _valid_keys(schema: type[Section], path: Sequence[str]) -> list[str]:
+    return sorted(
+        {field.alias or key for section in _sections_at(schema, path) for key, field in section.model_fields.items()}
+    )

@@ -4,12 +4,11 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from linnet.files import PROVENANCE, new_folder
+from linnet.files import PROVENANCE, new_folder, path_lock
 from linnet.hashes import file_hash, folder_hash
 from linnet.storage.connection import MAX_CONCURRENCY, StorageError, new_client
 from linnet.storage.listing import list_entries, list_objects
 from linnet.storage.location import join, split_folder_url
-from linnet.storage.lock import path_lock
 from linnet.storage.objects import exists
 from linnet.storage.transfers import DIGEST, download_objects, upload_objects
 

@@ -4,11 +4,10 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from linnet.files import commit_file
+from linnet.files import commit_file, path_lock
 from linnet.storage.connection import StorageError, new_client
 from linnet.storage.listing import find_object, get_object, list_entries, list_objects
 from linnet.storage.location import is_s3_url, split_folder_url, split_object_url
-from linnet.storage.lock import path_lock
 from linnet.storage.transfers import download_objects, upload_objects
 
 

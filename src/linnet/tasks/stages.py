@@ -61,11 +61,11 @@ def task(function: Callable[P, R]) -> Callable[P, R]:
 
 
 class Plan(NamedTuple):
-    """What `check` tells the tasks after it. KFP takes resources as texts only."""
+    """What `check` hands to the tasks after it. KFP takes resources as texts only."""
 
-    numbers: list[int]  # of the sampling tasks
-    parts: int  # how many there are
-    pod_gpus: str  # what the pod of `train` gets: little, where it only waits for a TrainJob
+    shard_indices: list[int]  # one for each sampling task
+    num_shards: int
+    pod_gpus: str  # of the pod of `train`; "0" where it only waits for a TrainJob
     pod_cpu: str
     pod_memory: str
     weights_hash: str  # of the feature network that `evaluate` has to use; "" where the recipe needs none
@@ -97,19 +97,19 @@ def check(
     _check_place(parsed, num_nodes, int(training_pod["gpus"]))
     check_server(outlives_pods=in_cluster())
     weights_hash = _check_weights(parsed)
-    parts = min(sample_tasks, -(-parsed.sample.num_samples // SAMPLE_BATCH))
+    num_shards = min(sample_tasks, -(-parsed.sample.num_samples // SAMPLE_BATCH))
     plan = [
         f"# {parsed.name}",
         f"- data: `{parsed.data.kind}` from {redact_credentials(source) or 'the built-in set'}",
         f"- train: {parsed.train.num_steps:,} steps of {parsed.train.batch_size} examples on {num_nodes} node(s)",
-        f"- sample: {parsed.sample.num_samples} examples in {parts} task(s)",
+        f"- sample: {parsed.sample.num_samples} examples in {num_shards} task(s)",
         f"- gate: `{parsed.register_.gate.metric}` decides about the champion of `{parsed.register_.model_name}`",
         f"- code: `{git_commit()}`",
     ]
     write_text(Path(page), "\n".join(plan) + "\n")
     log(f"{parsed.name}: good")
     pod = training_pod if num_nodes == 1 else waiting_pod
-    return Plan(list(range(parts)), parts, pod["gpus"], pod["cpu"], pod["memory"], weights_hash)
+    return Plan(list(range(num_shards)), num_shards, pod["gpus"], pod["cpu"], pod["memory"], weights_hash)
 
 
 def _check_place(recipe: Recipe, num_nodes: int, gpus: int) -> None:
@@ -121,7 +121,9 @@ def _check_place(recipe: Recipe, num_nodes: int, gpus: int) -> None:
     batch_size, processes = recipe.train.batch_size, num_nodes * per_node
     if batch_size % processes:
         fitting = [count for count in range(1, per_node) if batch_size % (num_nodes * count) == 0]
-        fewer = f"gpus = {fitting[-1]} in [sizes.train] of pipelines/cluster.toml" if fitting else "fewer nodes"
+        fewer = (
+            f"gpus = {fitting[-1]} in [sizes.train] of pipelines/clusters/default.toml" if fitting else "fewer nodes"
+        )
         raise ArtifactError(
             f"[train] batch_size = {batch_size} cannot be shared out evenly to {processes} processes ({num_nodes} "
             f"node(s) of {gpus} GPUs); give --set train.batch_size={processes * -(-batch_size // processes)} or {fewer}"
@@ -213,7 +215,7 @@ def train(
 
 
 @task
-def sample(recipe: str, *, model: str, model_hash: str, out: str, part: int, parts: int) -> Facts:
+def sample(recipe: str, *, model: str, model_hash: str, out: str, shard_index: int, num_shards: int) -> Facts:
     """Generate one shard of the samples."""
     from linnet.stages import sample as stage
 
@@ -224,21 +226,21 @@ def sample(recipe: str, *, model: str, model_hash: str, out: str, part: int, par
         out=Path(out),
         device=_device(),
         batch_size=SAMPLE_BATCH,
-        shard=int(part),
-        num_shards=int(parts),
+        shard=int(shard_index),
+        num_shards=int(num_shards),
     )
-    return {"part": int(part), "parts": int(parts), **_made_by(out, "sample")}
+    return {"shard_index": int(shard_index), "num_shards": int(num_shards), **_made_by(out, "sample")}
 
 
 @task
-def collect(recipe: str, *, model: str, model_hash: str, parts: Sequence[Artifact], out: str, page: str) -> Facts:
-    """Join the shards into one samples folder, and a page to look at."""
+def collect(recipe: str, *, model: str, model_hash: str, shards: Sequence[Artifact], out: str, page: str) -> Facts:
+    """Join the shards into one samples folder and make a page about it."""
     from linnet.reports.samples import samples_page
     from linnet.stages import sample as stage
 
     _verify(model, Model.content_hash(Path(model)), model_hash)
     parsed = _parse(recipe)
-    stage.collect(parsed, model=Path(model), shards=[Path(part.path) for part in parts], out=Path(out))
+    stage.collect(parsed, model=Path(model), shards=[Path(shard.path) for shard in shards], out=Path(out))
     write_text(Path(page), samples_page(parsed, Path(out)))
     content = read_provenance(Path(out), made_by="sample")["content_hash"]
     counts = {"num_samples": parsed.sample.num_samples, "seed": parsed.sample.seed}

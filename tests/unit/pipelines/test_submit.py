@@ -118,15 +118,17 @@ def test_in_a_pod_the_token_comes_from_its_file(api: KfpApi, tmp_path: Path, mon
     assert len(api.runs) == 1
 
 
-@pytest.mark.parametrize(("token", "said"), [("wrong-secret", "does not accept the token"), ("", "asks for a token")])
+@pytest.mark.parametrize(
+    ("token", "message"), [("wrong-secret", "does not accept the token"), ("", "asks for a token")]
+)
 def test_a_wrong_token_is_one_sentence(
-    api: KfpApi, token: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    api: KfpApi, token: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     api.token = TOKEN
     monkeypatch.setenv("KFP_TOKEN", token)
     assert status_of(submit.app, RECIPE) == 1
     printed = capsys.readouterr()
-    assert said in printed.err
+    assert message in printed.err
     assert "kubectl create token" in printed.err
     assert len(printed.err.splitlines()) == 1
     assert "wrong-secret" not in printed.err + printed.out
@@ -154,7 +156,7 @@ def test_token_env_is_a_name(api: KfpApi, option: str, capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize(
-    ("host", "said"),
+    ("host", "message"),
     [
         ("http://127.0.0.1:9", "nothing listens there"),
         ("https://127.0.0.1:{port}", "TLS"),
@@ -165,11 +167,13 @@ def test_token_env_is_a_name(api: KfpApi, option: str, capsys: pytest.CaptureFix
         ("http://127.0.0.1:{port}/wrong", "is no KFP API"),
     ],
 )
-def test_a_wrong_address_is_one_sentence(api: KfpApi, host: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_address_is_one_sentence(
+    api: KfpApi, host: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     started = time.monotonic()
     assert status_of(submit.app, RECIPE, "--host", host.format(port=api.url.rpartition(":")[2])) == 1
     error = capsys.readouterr().err
-    assert said in error
+    assert message in error
     assert "secret" not in error
     assert len(error.splitlines()) == 1
     assert time.monotonic() - started < 15
@@ -186,25 +190,28 @@ def test_a_server_that_never_answers(
     assert "no answer" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("kind", "said"), [("redirect", "sends you elsewhere (HTTP 302)"), ("html", "a login page?")])
+@pytest.mark.parametrize(
+    ("kind", "message"), [("redirect", "sends you elsewhere (HTTP 302)"), ("html", "a login page?")]
+)
 def test_a_login_page_is_not_taken_for_an_answer(
-    api: KfpApi, kind: str, said: str, capsys: pytest.CaptureFixture[str]
+    api: KfpApi, kind: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     api.login_page = kind
     assert status_of(submit.app, RECIPE) == 1
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert api.changes == []
 
 
 @pytest.mark.parametrize(
-    ("namespace", "said"), [((), "--namespace or KFP_NAMESPACE"), (("--namespace", "team-b"), "team-b (HTTP 403: User")]
+    ("namespace", "message"),
+    [((), "--namespace or KFP_NAMESPACE"), (("--namespace", "team-b"), "team-b (HTTP 403: User")],
 )
 def test_namespaces_of_a_shared_server(
-    api: KfpApi, namespace: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+    api: KfpApi, namespace: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     api.multi_user = True
     assert status_of(submit.app, RECIPE, *namespace) == 1
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert api.runs == []
 
 
@@ -225,16 +232,16 @@ def test_a_run_is_never_submitted_twice(api: KfpApi, capsys: pytest.CaptureFixtu
 def test_waits_for_success(api: KfpApi, capsys: pytest.CaptureFixture[str]) -> None:
     api.run_states = ["PENDING", "RUNNING", "RUNNING", "SUCCEEDED"]
     assert status_of(submit.app, RECIPE, "--wait") == 0
-    said = capsys.readouterr().err.splitlines()
-    assert said == ["the run is PENDING", "the run is RUNNING", "the run is SUCCEEDED"]
+    message = capsys.readouterr().err.splitlines()
+    assert message == ["the run is PENDING", "the run is RUNNING", "the run is SUCCEEDED"]
 
 
-@pytest.mark.parametrize(("end", "said"), [("FAILED", "FAILED in train"), ("CANCELED", "CANCELED;")])
-def test_a_run_that_does_not_succeed(api: KfpApi, end: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("end", "message"), [("FAILED", "FAILED in train"), ("CANCELED", "CANCELED;")])
+def test_a_run_that_does_not_succeed(api: KfpApi, end: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     api.run_states = ["RUNNING", end]
     assert status_of(submit.app, RECIPE, "--wait") == 1
     error = capsys.readouterr().err
-    assert f"the run ended as {said}" in error
+    assert f"the run ended as {message}" in error
     assert f"/#/runs/details/{api.runs[0]['run_id']}" in error
 
 

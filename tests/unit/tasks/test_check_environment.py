@@ -34,7 +34,7 @@ def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("batch_size", "nodes", "gpus", "remedy"),
     [
-        (6, 1, 8, r"train\.batch_size=8 or gpus = 6 in \[sizes\.train\] of pipelines/cluster\.toml$"),
+        (6, 1, 8, r"train\.batch_size=8 or gpus = 6 in \[sizes\.train\] of pipelines/clusters/default\.toml$"),
         (12, 2, 8, r"train\.batch_size=16 or gpus = 6 in"),
         (20, 1, 8, r"train\.batch_size=24 or gpus = 5 in"),
         (3, 2, 8, r"train\.batch_size=16 or fewer nodes$"),

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from linnet.data.layouts.audio_conversion import convert
 from linnet.data.layouts.audio_folder import read_recordings
 from linnet.data.raw import RawDataError
 from linnet.data.sources import hub as hub_source
