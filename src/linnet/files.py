@@ -7,7 +7,9 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from linnet.errors import LinnetError
 
@@ -169,6 +171,34 @@ def read_json(path: Path, *, made_by: str) -> dict[str, Any]:
     if not isinstance(value, Table):
         raise ArtifactError(f"{path} is damaged (no table); delete its folder and run `linnet {made_by}` again")
     return value
+
+
+class StrictTable(BaseModel):
+    """A table of a stage's JSON file with known keys: read-only, exact keys, exact types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+T = TypeVar("T", bound=StrictTable)
+
+
+def read_table(kind: type[T], path: Path, *, made_by: str) -> T:
+    """The table of type `kind` in a JSON file that stage `made_by` wrote.
+
+    Raises:
+        ArtifactError: it is missing, damaged or of another version of linnet; the message names the stage.
+    """
+    read_json(path, made_by=made_by)  # says what is wrong with a file that is no JSON
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except ValidationError as reason:
+        error = reason.errors()[0]
+        key = ".".join(str(part) for part in error["loc"])
+        fault = f"no '{key}'" if error["type"] == "missing" else f"a wrong '{key}' ({error['msg']})"
+        raise ArtifactError(
+            f"{path} has {fault}: another version of linnet made it, or somebody changed it; delete its folder and run "
+            f"`linnet {made_by}` again"
+        ) from None
 
 
 def _remove(path: Path) -> None:

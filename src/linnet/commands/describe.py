@@ -1,4 +1,4 @@
-"""describe: what a recipe is and what it will cost on this machine, before anything is spent."""
+"""describe: what a recipe trains and what that costs on this machine, before anything is spent."""
 
 import math
 import resource
@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -30,11 +29,11 @@ from linnet.progress import log
 from linnet.recipe import (
     AsTrained,
     ClassLabel,
+    Conditioning,
     DPMSolver,
     HuggingFaceTextEncoder,
     MultiLabel,
     Recipe,
-    SamplerSection,
     SampleSection,
     Text,
     TrainedTextEncoder,
@@ -49,9 +48,10 @@ from linnet.training.loss import DiffusionLoss
 
 WARMUP_SECONDS = 4.0
 MEASURE_SECONDS = 3.0
-DRAW_BATCH = 64
-MEASURED_DRAW_STEPS = 3
+SAMPLE_BATCH_SIZE = 64
+TIMED_SAMPLING_STEPS = 3
 STAGE_START_SECONDS = 5.0  # imports, hashing and MLflow; seen on two cores of a 2026 server
+LABEL_BYTES = 8  # int64
 
 
 @dataclass(frozen=True)
@@ -92,28 +92,31 @@ class Description:
 
 
 def run(recipe: Recipe, *, device: torch.device) -> Description:
-    """Count exactly what can be counted, time a few steps on `device` for the rest."""
-    training = recipe.training()
+    """Count exactly what can be counted, and time a few steps on `device` for the rest."""
+    training, section = recipe.training(), recipe.train
     forward, both = count_flops(training)
     log(f"describe: timing a few steps on {device}")
-    step_seconds = _time_training(training, device)
+    train_seconds = _time_training(training, device)
     memory = _peak_memory(device)
-    draw_seconds, plain_seconds = _time_both_drawings(recipe, device)
-    seconds_by_stage = _project(recipe, step_seconds, draw_seconds, plain_seconds)
-    by_stage = {name: seconds / 3600 for name, seconds in seconds_by_stage.items()}
-    network = _meta_network(training)
+    sample_seconds, plain_seconds = _time_sampling(recipe, device)
+    hours = {
+        stage: seconds / 3600
+        for stage, seconds in _project(recipe, train_seconds, sample_seconds, plain_seconds).items()
+    }
+    shape, dtype = get_modality(recipe.data).stored
+    label_bytes = 0 if isinstance(recipe.conditioning, Unconditional) else LABEL_BYTES
     return Description(
         name=recipe.name,
-        model=training.model.kind,
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        model=recipe.model.kind,
+        parameters=sum(parameter.numel() for parameter in _meta_network(training).parameters()),
         flops_per_example=both,
         flops_per_example_forward=forward,
-        bytes_per_example=_stored_bytes(training) + (0 if isinstance(training.conditioning, Unconditional) else 8),
-        examples=training.train.num_steps * training.train.batch_size,
-        steps=training.train.num_steps,
+        bytes_per_example=math.prod(shape) * dtype.itemsize + label_bytes,
+        examples=section.num_steps * section.batch_size,
+        steps=section.num_steps,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU cores",
-        projected_hours=sum(by_stage.values()),
-        projected_hours_by_stage=by_stage,
+        projected_hours=sum(hours.values()),
+        projected_hours_by_stage=hours,
         projected_memory_bytes=memory,
     )
 
@@ -122,41 +125,12 @@ def count_flops(recipe: TrainingRecipe) -> tuple[int, int]:
     """(forward, forward and backward) of one example, by torch's counter on tensors without memory."""
     network = _meta_network(recipe)
     x = torch.empty(1, *recipe.data.shape, device="meta")
-    level = torch.empty(1, device="meta")
-    condition = meta_condition(recipe)
+    noise_level = torch.empty(1, device="meta")
     with FlopCounterMode(display=False) as counter:
-        answer = network(x, level, condition)
+        output = network(x, noise_level, _meta_condition(recipe.conditioning))
         forward = counter.get_total_flops()
-        answer.sum().backward()
+        output.sum().backward()
     return forward, counter.get_total_flops()
-
-
-def meta_condition(recipe: TrainingRecipe) -> Tensor | None:
-    """A condition of one example in the shape that the network takes, without memory."""
-    match recipe.conditioning:
-        case Unconditional():
-            return None
-        case ClassLabel():
-            return torch.empty(1, dtype=torch.int64, device="meta")
-        case MultiLabel(num_labels=labels):
-            return torch.empty(1, labels, device="meta")
-        case Text(encoder=TrainedTextEncoder() as encoder):
-            return torch.empty(1, encoder.max_words, PARTS_PER_WORD, dtype=torch.int64, device="meta")
-        case Text(encoder=HuggingFaceTextEncoder() as encoder):
-            return torch.empty(1, encoder.width, device="meta")
-        case _:
-            raise AssertionError(recipe.conditioning)
-
-
-def _stored_bytes(recipe: TrainingRecipe) -> int:
-    """Of one training example on disk."""
-    shape, dtype = get_modality(recipe.data).stored
-    return math.prod(shape) * dtype.itemsize
-
-
-def _random_examples(recipe: TrainingRecipe, count: int) -> NDArray[Any]:
-    shape, dtype = get_modality(recipe.data).stored
-    return np.random.default_rng(0).integers(0, 256, (count, *shape)).astype(dtype)
 
 
 def _meta_network(recipe: TrainingRecipe) -> torch.nn.Module:
@@ -164,40 +138,58 @@ def _meta_network(recipe: TrainingRecipe) -> torch.nn.Module:
         return build_network(recipe)
 
 
+def _meta_condition(conditioning: Conditioning) -> Tensor | None:
+    """A condition of one example in the shape that the network takes, without memory."""
+    match conditioning:
+        case Unconditional():
+            return None
+        case ClassLabel():
+            return torch.empty(1, dtype=torch.int64, device="meta")
+        case MultiLabel(num_labels=num_labels):
+            return torch.empty(1, num_labels, device="meta")
+        case Text(encoder=TrainedTextEncoder(max_words=words)):
+            return torch.empty(1, words, PARTS_PER_WORD, dtype=torch.int64, device="meta")
+        case Text(encoder=HuggingFaceTextEncoder(width=width)):
+            return torch.empty(1, width, device="meta")
+        case _:
+            raise AssertionError(conditioning)
+
+
 def _time_training(recipe: TrainingRecipe, device: torch.device) -> float:
-    network = to_device(build_network(recipe), device)
+    """Seconds of one training step."""
     section = recipe.train
-    state = new_state(network, section, DistributedContext.alone(device))
-    examples = _random_examples(recipe, 4 * section.batch_size)
-    labels = np.zeros(len(examples), dtype=np.int64)
+    state = new_state(to_device(build_network(recipe), device), section, DistributedContext.alone(device))
+    shape, dtype = get_modality(recipe.data).stored
+    count = 4 * section.batch_size
+    examples = np.random.default_rng(0).integers(0, 256, (count, *shape)).astype(dtype)
+    labels = np.zeros(count, dtype=np.int64)
     compute_loss = DiffusionLoss(recipe, neutral_statistics(recipe.data), examples, labels, state.ranks, start_step=0)
     with tempfile.TemporaryDirectory() as scratch:
         checkpoints = CheckpointStore(Path(scratch), every_seconds=math.inf)
         return _median_seconds(lambda: train_step(state, section, compute_loss, checkpoints), device)
 
 
-def _time_both_drawings(recipe: Recipe, device: torch.device) -> tuple[float, float]:
-    """Seconds for one step of (a sample, an example as long as in training without guidance)."""
+def _time_sampling(recipe: Recipe, device: torch.device) -> tuple[float, float]:
+    """Seconds of one sampling step of (a sample, an example as long as in training, without guidance)."""
     section = recipe.sample
     plain = section.model_copy(update={"guidance_scale": 1.0, "length": AsTrained(kind="as_trained")})
-    seconds = _time_drawing(recipe.training(), section, device)
-    return seconds, seconds if plain == section else _time_drawing(recipe.training(), plain, device)
+    seconds = _time_sampling_step(recipe.training(), section, device)
+    return seconds, seconds if plain == section else _time_sampling_step(recipe.training(), plain, device)
 
 
-def _time_drawing(recipe: TrainingRecipe, section: SampleSection, device: torch.device) -> float:
-    """Seconds for one sample and one step, drawn in batches as the stages do."""
-    network = to_device(build_network(recipe), device)
+def _time_sampling_step(recipe: TrainingRecipe, section: SampleSection, device: torch.device) -> float:
+    """Seconds of one step of one sample, in batches as the stages sample."""
     statistics = neutral_statistics(recipe.data)
-    diffusion_model = DiffusionModel.of(network, recipe, statistics, device)
-    count = min(DRAW_BATCH, section.num_samples)
-    steps = min(MEASURED_DRAW_STEPS, recipe.diffusion.schedule.num_timesteps)
+    model = DiffusionModel.of(to_device(build_network(recipe), device), recipe, statistics, device)
+    count = min(SAMPLE_BATCH_SIZE, section.num_samples)
+    steps = min(TIMED_SAMPLING_STEPS, recipe.diffusion.schedule.num_timesteps)
     sampler = DPMSolver(kind="dpm_solver_pp_2m", num_steps=steps)
     section = section.model_copy(update={"num_samples": count, "sampler": sampler})
 
-    def draw() -> None:
-        plan_samples(recipe, statistics, section).sample(diffusion_model, list(range(count)))
+    def sample() -> None:
+        plan_samples(recipe, statistics, section).sample(model, list(range(count)))
 
-    return _median_seconds(draw, device) / count / steps
+    return _median_seconds(sample, device) / count / steps
 
 
 def _median_seconds(work: Callable[[], object], device: torch.device) -> float:
@@ -219,21 +211,22 @@ def _median_seconds(work: Callable[[], object], device: torch.device) -> float:
             return statistics.median(times)
 
 
-def _project(recipe: Recipe, step_seconds: float, draw_seconds: float, plain_seconds: float) -> dict[str, float]:
-    """Seconds of each stage; grids and restorations are as long as training examples, and without guidance."""
-    section = recipe.train
-    grids = math.ceil(section.num_steps / section.steps_for(section.grid_every_kexamples))
-    samples, restore = recipe.sample.num_samples, recipe.restore
-    solver: SamplerSection = recipe.sample.sampler
-    return {
-        "train": STAGE_START_SECONDS
-        + section.num_steps * step_seconds
-        + grids * GRID_EXAMPLES * GRID_SAMPLER.num_steps * plain_seconds,
-        "sample": STAGE_START_SECONDS + (samples * solver.num_steps + NOISING_EXAMPLES * NOISING_STEPS) * draw_seconds,
-        "restore": STAGE_START_SECONDS
-        + len(restore.degradations) * restore.num_examples * restore.num_draws * restore.num_steps * plain_seconds,
-        "evaluate": STAGE_START_SECONDS + samples * UNTRAINED_STEPS * draw_seconds,
+def _project(recipe: Recipe, train_seconds: float, sample_seconds: float, plain_seconds: float) -> dict[str, float]:
+    """Seconds of each stage, from those of a training step and of one example's sampling steps.
+
+    Grids and restorations are as long as training examples, and without guidance.
+    """
+    train, restore, num_samples = recipe.train, recipe.restore, recipe.sample.num_samples
+    num_grids = math.ceil(train.num_steps / train.steps_for(train.grid_every_kexamples))
+    sampling_steps = num_samples * recipe.sample.sampler.num_steps + NOISING_EXAMPLES * NOISING_STEPS
+    restoration_steps = len(restore.degradations) * restore.num_examples * restore.num_draws * restore.num_steps
+    seconds = {
+        "train": train.num_steps * train_seconds + num_grids * GRID_EXAMPLES * GRID_SAMPLER.num_steps * plain_seconds,
+        "sample": sampling_steps * sample_seconds,
+        "restore": restoration_steps * plain_seconds,
+        "evaluate": num_samples * UNTRAINED_STEPS * sample_seconds,
     }
+    return {stage: STAGE_START_SECONDS + value for stage, value in seconds.items()}
 
 
 def _peak_memory(device: torch.device) -> int:

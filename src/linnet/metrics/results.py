@@ -3,24 +3,18 @@
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from linnet.artifacts import Report
-from linnet.files import ArtifactError, read_json, write_json
+from linnet.files import StrictTable, read_table, write_json
 
 
-class _Result(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Interval(_Result):
+class Interval(StrictTable):
     """A 95 % interval."""
 
     low: float
     high: float
 
 
-class Context(_Result):
+class Context(StrictTable):
     """The same distance of other sets of examples, to read a score by."""
 
     untrained: float  # samples of the network before training
@@ -28,7 +22,7 @@ class Context(_Result):
     real: float  # real examples of the split that is not the reference
 
 
-class Comparison(_Result):
+class Comparison(StrictTable):
     """A score of the restoration of clean examples, beside what needs no model."""
 
     restored: float
@@ -36,14 +30,14 @@ class Comparison(_Result):
     observed: float
 
 
-class Memorization(_Result):
+class Memorization(StrictTable):
     """Median distances to the nearest training example."""
 
     sample_median: float
     real_median: float  # of held-out real examples
 
 
-class Reference(_Result):
+class Reference(StrictTable):
     """What the samples were compared with, and what made it."""
 
     split: str
@@ -53,7 +47,7 @@ class Reference(_Result):
     code_hash: str
 
 
-class Metrics(_Result):
+class Metrics(StrictTable):
     """All that evaluate measured; distances by their names, restorations by degradation and metric."""
 
     scores: dict[str, float]
@@ -76,15 +70,4 @@ class Metrics(_Result):
         Raises:
             ArtifactError: it is missing, damaged, or of another version of linnet.
         """
-        path = report / Report.metrics
-        values = read_json(path, made_by="evaluate")
-        try:
-            return cls.model_validate(values)
-        except ValidationError as mistakes:
-            mistake = mistakes.errors()[0]
-            key = ".".join(map(str, mistake["loc"]))
-            what = f"has no '{key}'" if mistake["type"] == "missing" else f"has an odd '{key}' ({mistake['msg']})"
-            raise ArtifactError(
-                f"{path} {what}: another version of linnet made it, or somebody changed it; delete its folder and run "
-                "`linnet evaluate` again"
-            ) from None
+        return read_table(cls, report / Report.metrics, made_by="evaluate")

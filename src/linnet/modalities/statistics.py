@@ -4,21 +4,10 @@ Imports no torch.
 """
 
 from pathlib import Path
-from typing import TypeVar, assert_never
+from typing import assert_never
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from linnet.files import ArtifactError, read_json
+from linnet.files import StrictTable, read_json, read_table
 from linnet.recipe import Audio, DataSection, Images
-
-
-class StrictTable(BaseModel):
-    """A table of a JSON file: read-only, exact keys, exact types."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-T = TypeVar("T", bound=StrictTable)
 
 
 class ImageStatistics(StrictTable):
@@ -112,30 +101,11 @@ def read_statistics(path: Path, *, made_by: str) -> Statistics:
     """The statistics in a file that stage `made_by` wrote.
 
     Raises:
-        ArtifactError: the file is missing or damaged, or another version of linnet wrote it; the message names the stage.
+        ArtifactError: it is missing, damaged or of another version of linnet; the message names the stage.
     """
     if "recordings" in read_json(path, made_by=made_by):
         return read_table(AudioStatistics, path, made_by=made_by)
     return read_table(ImageStatistics, path, made_by=made_by)
-
-
-def read_table(kind: type[T], path: Path, *, made_by: str) -> T:
-    """The table of type `kind` in a JSON file that stage `made_by` wrote.
-
-    Raises:
-        ArtifactError: the file is missing or damaged, or another version of linnet wrote it; the message names the stage.
-    """
-    read_json(path, made_by=made_by)  # says what is wrong with a file that is no JSON
-    try:
-        return kind.model_validate_json(path.read_bytes())
-    except ValidationError as reason:
-        error = reason.errors()[0]
-        key = ".".join(str(part) for part in error["loc"])
-        fault = f"no '{key}'" if error["type"] == "missing" else f"a wrong '{key}' ({error['msg']})"
-        raise ArtifactError(
-            f"{path} has {fault}: another version of linnet made it, or somebody changed it; delete its folder and run "
-            f"`linnet {made_by}` again"
-        ) from None
 
 
 def neutral_statistics(data: DataSection) -> Statistics:

@@ -3,7 +3,7 @@
 Imports no torch.
 """
 
-from linnet.modalities.statistics import StrictTable
+from linnet.files import StrictTable
 
 
 class ImageSummary(StrictTable):

@@ -5,10 +5,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from linnet.artifacts import Model, git_commit, read_provenance
 from linnet.errors import LinnetError, first_line
+from linnet.metrics.results import Metrics
 from linnet.recipe import GateSection, Recipe, section_hash
 from linnet.registry.gate import Candidate, Decision, decide
 from linnet.registry.pyfunc import log_model
@@ -82,7 +83,7 @@ def summaries(client: "MlflowClient", name: str) -> list[Version]:
 
 
 def find_or_create(
-    client: "MlflowClient", recipe: Recipe, key: str, *, model: Path, report: Path, metrics: dict[str, Any]
+    client: "MlflowClient", recipe: Recipe, key: str, *, model: Path, report: Path, metrics: Metrics
 ) -> "ModelVersion":
     """The version of exactly this model and report, found again or made with all its tags at once."""
     name = recipe.register_.model_name
@@ -105,7 +106,7 @@ def find_or_create(
         client.set_terminated(run_id, "FINISHED")
 
 
-def _tags(recipe: Recipe, key: str, model: Path, metrics: dict[str, Any], commit: str) -> dict[str, str]:
+def _tags(recipe: Recipe, key: str, model: Path, metrics: Metrics, commit: str) -> dict[str, str]:
     provenance = read_provenance(model, made_by="train")
     return {
         RUN_KEY: key,
@@ -113,16 +114,16 @@ def _tags(recipe: Recipe, key: str, model: Path, metrics: dict[str, Any], commit
         "linnet.recipe_hash": section_hash(recipe),
         "linnet.training_recipe_hash": provenance["recipe_hash"],
         "linnet.data_hash": provenance["inputs"]["dataset"],
-        "linnet.raw_hash": metrics["reference"]["raw_hash"],
-        "linnet.code_hash": metrics["reference"]["code_hash"],
+        "linnet.raw_hash": metrics.reference.raw_hash,
+        "linnet.code_hash": metrics.reference.code_hash,
         GIT_COMMIT: commit,
         "linnet.weights_sha256": Model.content_hash(model),
-        "linnet.reference_hash": metrics["reference"]["data_hash"],
+        "linnet.reference_hash": metrics.reference.data_hash,
         "linnet.gate.metric": recipe.register_.gate.metric,
-        **{f"linnet.protocol.{name}": protocol for name, protocol in metrics["protocols"].items()},
-        **{f"linnet.noise_score.{name}": repr(values["noise"]) for name, values in metrics["context"].items()},
+        **{f"linnet.protocol.{name}": protocol for name, protocol in metrics.protocols.items()},
+        **{f"linnet.noise_score.{name}": repr(context.noise) for name, context in metrics.context.items()},
         **{f"linnet.version.{library}": number for library, number in provenance["versions"].items()},
-        **{f"linnet.score.{name}": repr(value) for name, value in metrics["scores"].items()},
+        **{f"linnet.score.{name}": repr(value) for name, value in metrics.scores.items()},
     }
 
 

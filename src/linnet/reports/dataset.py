@@ -9,7 +9,8 @@ import numpy as np
 
 from linnet.artifacts import Dataset
 from linnet.data.arrays import open_array
-from linnet.modalities.statistics import AudioStatistics, ImageStatistics, read_table
+from linnet.files import read_table
+from linnet.modalities.statistics import AudioStatistics, ImageStatistics
 from linnet.modalities.summary import AudioSummary, ImageSummary
 from linnet.recipe import Audio, DataSection, Images
 from linnet.reports import html
@@ -18,7 +19,6 @@ from linnet.reports.previews import players
 SAMPLE_IMAGES = 96
 SAMPLE_PLAYERS = 12
 COLUMNS = 16
-SHEET_SIDE = 64  # pixels of an image on the page, at least
 SIDE_BINS = 40
 DURATION_BINS = 30
 ASPECT_STEPS = 8  # histogram bars from 1 : 1 to 2 : 1
@@ -38,14 +38,13 @@ def dataset_page(data: DataSection, dataset: Path) -> str:
 def _image_page(data: Images, dataset: Path) -> str:
     images = open_array(dataset / Dataset.images("train"))
     rows = np.linspace(0, len(images) - 1, min(SAMPLE_IMAGES, len(images))).astype(int)
-    sheet = html.grid(np.asarray(images[rows], dtype=np.uint8), columns=COLUMNS)
     return html.render(
         "dataset.html",
         title=f"Data set {data.folder}",
         statistics=read_table(ImageStatistics, dataset / Dataset.statistics, made_by="preprocess"),
         rejected=_rows(dataset / Dataset.rejected),
         figures=_image_figures(read_table(ImageSummary, dataset / Dataset.summary, made_by="preprocess")),
-        sample=html.inline_png(sheet, scale=max(1, SHEET_SIDE // data.image_size_pixels)),
+        sample=html.inline_grid(np.asarray(images[rows], dtype=np.uint8), columns=COLUMNS),
     )
 
 

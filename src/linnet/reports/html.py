@@ -59,11 +59,6 @@ def inline_grid(images: NDArray[np.uint8], *, columns: int | None = None) -> str
     return inline_png(grid(images, columns=columns), scale=max(1, LEAST_TILE_PIXELS // images.shape[1]))
 
 
-def inline_file(path: Path) -> str:
-    """A `data:` address of a PNG file."""
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
-
-
 def histogram_svg(counts: list[int], *, title: str, low: str, high: str) -> str:
     """Bars as inline SVG, with the largest count and the two ends of the axis."""
     width, height, top = 460, 120, max(max(counts, default=0), 1)

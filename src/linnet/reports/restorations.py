@@ -13,7 +13,6 @@ from linnet.reports import html
 from linnet.reports.previews import players
 
 COLUMNS = ["clean", "observed", "baseline", "restored"]
-LEAST_TILE_PIXELS = 64
 
 
 def restorations_page(recipe: Recipe, restored: Path) -> str:
@@ -34,5 +33,4 @@ def _previews(data: DataSection, examples: NDArray[Any]) -> list[Any]:
     """Decoded examples [N, 4, ...] for the template: images as one inline sheet, audio as lists of players."""
     if isinstance(data, Audio):
         return [players(data, example, COLUMNS) for example in examples]
-    tiles = examples.reshape(-1, *examples.shape[2:])
-    return [html.inline_png(html.grid(tiles, columns=len(COLUMNS)), scale=max(1, LEAST_TILE_PIXELS // tiles.shape[1]))]
+    return [html.inline_grid(examples.reshape(-1, *examples.shape[2:]), columns=len(COLUMNS))]

@@ -1,11 +1,11 @@
 """register: a model and its report in, a version of the MLflow registered model out, and perhaps a new champion."""
 
 from pathlib import Path
-from typing import Any
 
-from linnet.artifacts import Model, Registration, Report, check_settings, input_hash, write_provenance
-from linnet.files import ArtifactError, new_folder, read_json, write_json
+from linnet.artifacts import Model, Registration, check_settings, input_hash, write_provenance
+from linnet.files import ArtifactError, new_folder, write_json
 from linnet.hashes import folder_hash
+from linnet.metrics.results import Metrics
 from linnet.progress import log
 from linnet.recipe import Recipe
 from linnet.registry import versions
@@ -54,15 +54,15 @@ def preview(recipe: Recipe, *, model: Path, report: Path) -> Decision:
             if entry.tags.get(RUN_KEY) == key and (decision := versions.earlier_decision(entry, champion)):
                 return decision
         candidate = Candidate(
-            score=metrics["scores"][gate.metric],
-            noise_score=metrics["context"][gate.metric]["noise"],
-            protocol=metrics["protocols"][gate.metric],
-            reference_hash=metrics["reference"]["data_hash"],
+            score=metrics.scores[gate.metric],
+            noise_score=metrics.context[gate.metric].noise,
+            protocol=metrics.protocols[gate.metric],
+            reference_hash=metrics.reference.data_hash,
         )
         return decide(gate, candidate, versions.candidate_of(champion, gate) if champion else None)
 
 
-def _check_inputs(recipe: Recipe, model: Path, report: Path) -> tuple[str, dict[str, Any], dict[str, str]]:
+def _check_inputs(recipe: Recipe, model: Path, report: Path) -> tuple[str, Metrics, dict[str, str]]:
     """(input hash, metrics, hashes of the input folders)."""
     section = recipe.register_
     inputs = {"model": Model.content_hash(model), "report": folder_hash(report)}
@@ -70,9 +70,9 @@ def _check_inputs(recipe: Recipe, model: Path, report: Path) -> tuple[str, dict[
     if check_settings(report, made_by="evaluate", section=recipe.evaluate)["inputs"]["model"] != inputs["model"]:
         raise ArtifactError(f"{report} is about another model than {model}; run `linnet evaluate` again")
     key = input_hash(REGISTER, [section], inputs)
-    metrics = read_json(report / Report.metrics, made_by="evaluate")
-    if section.gate.metric not in metrics["scores"]:
-        known = ", ".join(metrics["scores"])
+    metrics = Metrics.load(report)
+    if section.gate.metric not in metrics.scores:
+        known = ", ".join(metrics.scores)
         raise ArtifactError(
             f"{report} has no '{section.gate.metric}', which [register.gate] asks for, only {known}; set its metric to "
             "one of these and repeat the command, nothing else runs again"

@@ -96,7 +96,7 @@ REGISTER = Stage(
     sections=("register",),
     inputs=("model", "report"),
     output="registration",
-    computes=(),
+    computes=("metrics.results",),
     ignores=(),
     libraries=(),
 )

@@ -43,8 +43,8 @@ def counted_by_hooks(network: nn.Module) -> Iterator[dict[str, int]]:
         return hook
 
     def on_transposed(name: str) -> Any:
-        def hook(layer: nn.ConvTranspose2d, given: tuple[Tensor], _: object) -> None:
-            found[name] = 2 * given[0].numel() * layer.out_channels * math.prod(layer.kernel_size)
+        def hook(layer: nn.ConvTranspose2d, inputs: tuple[Tensor], _: object) -> None:
+            found[name] = 2 * inputs[0].numel() * layer.out_channels * math.prod(layer.kernel_size)
 
         return hook
 
@@ -96,7 +96,7 @@ def example(recipe: Recipe, device: str) -> tuple[Tensor, Tensor, Tensor | None]
 
 @pytest.mark.parametrize("name", NAMES)
 def test_flops_are_those_of_a_count_by_hand(name: str) -> None:
-    """Forward: the sum over layers. Backward: twice that, less the gradients of inputs that nobody asks for."""
+    """Forward: the sum over layers. Backward: twice that, less the gradients of inputs that nobody needs."""
     recipe = recipe_of(name)
     with torch.device("meta"):
         network = build_network(recipe.training())
@@ -112,7 +112,7 @@ def test_flops_are_those_of_a_count_by_hand(name: str) -> None:
 
 @pytest.mark.parametrize("recipe", [recipe_of("birds-demo"), tiny_audio_recipe(), tiny_music_recipe()])
 def test_flops_are_those_of_a_real_training_example(recipe: Recipe) -> None:
-    """torch's counter knows attention as two matrix products, which on a CPU have to be asked for."""
+    """torch's counter knows attention as two matrix products, which on a CPU needs the math backend."""
     network = build_network(recipe.training())
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         loss = network(*example(recipe, "cpu")).square().mean()
@@ -197,26 +197,26 @@ def test_projection_grows_with_the_work() -> None:
     """With a second for one kind of step and none for the others, the sums are known."""
     recipe = tiny_recipe("restore.num_draws=5")  # 24 steps, 12 samples in 5 steps, grids every 10 steps
     start = describe.STAGE_START_SECONDS
-    seconds = describe._project(recipe, step_seconds=1.0, draw_seconds=0.0, plain_seconds=0.0)
+    seconds = describe._project(recipe, train_seconds=1.0, sample_seconds=0.0, plain_seconds=0.0)
     assert seconds == {"train": start + 24, "sample": start, "restore": start, "evaluate": start}
-    drawn = describe._project(recipe, step_seconds=0.0, draw_seconds=1.0, plain_seconds=0.0)
-    assert drawn == {
+    sampling = describe._project(recipe, train_seconds=0.0, sample_seconds=1.0, plain_seconds=0.0)
+    assert sampling == {
         "train": start,
         "sample": start + 12 * 5 + 2 * 100,
         "restore": start,
         "evaluate": start + 12 * UNTRAINED_STEPS,
     }
-    plain = describe._project(recipe, step_seconds=0.0, draw_seconds=0.0, plain_seconds=1.0)
+    plain = describe._project(recipe, train_seconds=0.0, sample_seconds=0.0, plain_seconds=1.0)
     assert plain["train"] == start + 3 * 36 * 20
     assert plain["restore"] == start + 2 * 2 * 5 * 3  # tasks, examples, draws, steps
     assert (plain["sample"], plain["evaluate"]) == (start, start)
 
 
 def test_grids_and_restorations_are_not_timed_at_the_length_of_long_samples() -> None:
-    """2 s in windows of 30 ms that overlap by half are more than a hundred windows, and guidance asks twice."""
+    """2 s in windows of 30 ms that overlap by half are over a hundred windows, and guidance doubles them."""
     length = "sample.length={ kind = 'longer', duration_seconds = 2.0, overlap_fraction = 0.5 }"
-    long, plain = describe._time_both_drawings(tiny_music_recipe(length, "sample.num_samples=6"), CPU)
+    long, plain = describe._time_sampling(tiny_music_recipe(length, "sample.num_samples=6"), CPU)
     assert long > 10 * plain
     same = "sample.length={ kind = 'as_trained' }"
-    long, plain = describe._time_both_drawings(tiny_music_recipe(same, "sample.guidance_scale=1.0"), CPU)
+    long, plain = describe._time_sampling(tiny_music_recipe(same, "sample.guidance_scale=1.0"), CPU)
     assert long == plain

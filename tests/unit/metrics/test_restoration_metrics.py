@@ -102,14 +102,14 @@ def test_log_spectral_distance_can_look_at_the_missing_part_alone() -> None:
     clean = magnitudes()
     estimate = clean.clone()
     estimate[:, 2:4] *= 10
-    estimate[:, 5] *= 1.7  # elsewhere, not asked for
+    estimate[:, 5] *= 1.7  # elsewhere, not in the mask
     band = torch.zeros(6, 1, dtype=torch.bool)
     band[2:4] = True
     torch.testing.assert_close(log_spectral_distance(estimate, clean, band), torch.full((2,), 20.0).double())
     gap = torch.zeros(2, 6, 5, dtype=torch.bool)
     gap[0, 2, 1], gap[1, 0:3, 4] = True, True
-    wanted = torch.tensor([20, math.sqrt(20**2 / 3)]).double()
-    torch.testing.assert_close(log_spectral_distance(estimate, clean, gap), wanted)
+    expected = torch.tensor([20, math.sqrt(20**2 / 3)]).double()
+    torch.testing.assert_close(log_spectral_distance(estimate, clean, gap), expected)
     everything = torch.ones(5, dtype=torch.bool)
     whole = log_spectral_distance(estimate, clean)
     torch.testing.assert_close(log_spectral_distance(estimate, clean, everything), whole)

@@ -53,5 +53,5 @@ def test_another_value_or_no_file_is_refused(tmp_path: Path) -> None:
     values = json.loads((tmp_path / Report.metrics).read_text())
     values["scores"]["fid"] = "low"
     (tmp_path / Report.metrics).write_text(json.dumps(values))
-    with pytest.raises(ArtifactError, match=r"has an odd 'scores\.fid' \(.*number.*\): another version"):
+    with pytest.raises(ArtifactError, match=r"has a wrong 'scores\.fid' \(.*number.*\): another version"):
         Metrics.load(tmp_path)

@@ -82,7 +82,7 @@ def dataset_values() -> dict[str, Any]:
         "caption_count": 2,
         "figures": [],
         "players": [HOSTILE_PLAYER],
-        "converted": [(HOSTILE, HOSTILE)],
+        "converted": [{"name": HOSTILE, "what was done": HOSTILE}],
         "rejected": [{"name": HOSTILE, "reason": HOSTILE}] * 51,
     }
 

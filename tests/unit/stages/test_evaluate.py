@@ -41,7 +41,7 @@ def example_sets(count: int, length: int, *, segments: int) -> ReferenceSets:
 def recipe_with(features: Features, gate: str, *, rate: int) -> Recipe:
     changed = tiny_music_recipe().model_dump(by_alias=True)
     changed["data"]["sample_rate_hz"] = rate
-    changed["restore"]["tasks"] = []
+    changed["restore"]["degradations"] = []
     changed["evaluate"]["features"] = [features]
     changed["register"]["gate"]["metric"] = gate
     return Recipe.model_validate(changed)

@@ -7,6 +7,7 @@ from linnet.artifacts import Model, Report, write_provenance
 from linnet.files import PROVENANCE, ArtifactError, write_json
 from linnet.stages import register
 from linnet.stages.table import EVALUATE, TRAIN
+from support.metrics import metrics_of
 from support.tiny import tiny_recipe
 
 
@@ -26,7 +27,7 @@ def test_reports_of_another_version_say_which_key_is_missing(tmp_path: Path, nam
     for file in (Model.weights, Model.ema_weights, Model.recipe, Model.statistics):
         (model / file).write_text("{}")
     write_provenance(model, TRAIN, [recipe.training()], {})
-    write_json(report / Report.metrics, {"scores": {}})
+    metrics_of({}).save(report)
     write_provenance(report, EVALUATE, [recipe.evaluate], {"model": Model.content_hash(model)})
     with pytest.raises(ArtifactError, match="has no 'frechet_thumbnail', which"):  # so far it is a report
         register.run(recipe, model=model, report=report, out=tmp_path / "out")

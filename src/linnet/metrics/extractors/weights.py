@@ -49,29 +49,29 @@ class PublishedWeights:
         Raises:
             WeightsError: there is no such file, or it has another hash.
         """
-        place = path or Path(torch.hub.get_dir()) / "checkpoints" / self.file
+        location = path or Path(torch.hub.get_dir()) / "checkpoints" / self.file
         if path is not None and not path.is_file():
             raise WeightsError(
                 f"{path}: no such file; give {self.network}'s weights ({self.file} from {self.url}) with {self.option}"
             )
-        if not place.is_file():
-            self._download(place)
-        found = verified_hash(place, sha256, start=self.sha256_start, option=self.option)
-        return Weights(place, found, is_published=found.startswith(self.sha256_start))
+        if not location.is_file():
+            self._download(location)
+        found = verified_hash(location, sha256, start=self.sha256_start, option=self.option)
+        return Weights(location, found, is_published=found.startswith(self.sha256_start))
 
-    def _download(self, place: Path) -> None:
+    def _download(self, location: Path) -> None:
         if not self.is_downloaded:
-            raise self._missing(place, "")
-        place.parent.mkdir(parents=True, exist_ok=True)
+            raise self._missing(location, "")
+        location.parent.mkdir(parents=True, exist_ok=True)
         try:
-            torch.hub.download_url_to_file(self.url, str(place), hash_prefix=self.sha256_start, progress=False)
+            torch.hub.download_url_to_file(self.url, str(location), hash_prefix=self.sha256_start, progress=False)
         except (OSError, RuntimeError) as reason:
-            raise self._missing(place, f", and they cannot be downloaded here ({reason})") from None
+            raise self._missing(location, f", and they cannot be downloaded here ({reason})") from None
 
-    def _missing(self, place: Path, why: str) -> WeightsError:
+    def _missing(self, location: Path, why: str) -> WeightsError:
         return WeightsError(
-            f"{self.metrics} need {self.network}'s weights{why}: put the file {self.file} from {self.url} at {place}, "
-            f"or give its path with {self.option}, or take '{self.features}' out of [evaluate] features."
+            f"{self.metrics} need {self.network}'s weights{why}: put the file {self.file} from {self.url} at "
+            f"{location}, or give its path with {self.option}, or take '{self.features}' out of [evaluate] features."
         )
 
 

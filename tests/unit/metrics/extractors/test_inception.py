@@ -80,8 +80,8 @@ def test_without_network_the_message_says_what_to_put_where(tmp_path: Path, monk
     monkeypatch.setattr(inception, "PUBLISHED", replace(inception.PUBLISHED, url=UNREACHABLE))
     with pytest.raises(WeightsError) as caught:
         build(None, None)
-    place = tmp_path / "hub" / "checkpoints" / FILE
-    for part in (FILE, UNREACHABLE, f"at {place},", "--inception-weights", "'inception' out of [evaluate]"):
+    location = tmp_path / "hub" / "checkpoints" / FILE
+    for part in (FILE, UNREACHABLE, f"at {location},", "--inception-weights", "'inception' out of [evaluate]"):
         assert part in str(caught.value)
     assert not list(tmp_path.rglob("*.pth*"))
 

@@ -26,14 +26,14 @@ def test_a_missing_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         found("scripted", None)
     with pytest.raises(WeightsError) as caught:
         found("vggish", None)
-    place = tmp_path / "hub" / "checkpoints" / PUBLISHED.file
-    for part in (PUBLISHED.url, f"at {place},", "--embedding-weights", "take 'vggish' out of [evaluate] features"):
+    location = tmp_path / "hub" / "checkpoints" / PUBLISHED.file
+    for part in (PUBLISHED.url, f"at {location},", "--embedding-weights", "take 'vggish' out of [evaluate] features"):
         assert part in str(caught.value)
-    place.parent.mkdir(parents=True)
-    place.write_bytes(b"something else")
+    location.parent.mkdir(parents=True)
+    location.write_bytes(b"something else")
     with pytest.raises(WeightsError, match=r"vggish-10086976\.pth: sha256 is .*, expected 10086976\.\.\.; .*-sha256"):
         found("vggish", None)
-    assert found("vggish", None, sha256(place)) == Weights(place, sha256(place), is_published=False)
+    assert found("vggish", None, sha256(location)) == Weights(location, sha256(location), is_published=False)
     with pytest.raises(WeightsError, match="'scripted' features need a TorchScript file"):
         found("scripted", None)
 
