@@ -47,9 +47,10 @@ def main() -> None:
 def _linnet_step(images: NDArray[np.uint8]) -> Callable[[], object]:
     overrides = (f"data.image_size_pixels={SIZE}", f"train.batch_size={BATCH}")
     recipe = load_recipe(ROOT / "recipes" / "birds-baseline.toml", overrides).training()
-    state = new_state(to_device(build_network(recipe), CPU), recipe.train, DistributedContext.alone(CPU))
+    state = new_state(to_device(build_network(recipe), CPU), recipe.train, DistributedContext.single_process(CPU))
     statistics = neutral_statistics(recipe.data)
-    loss = DiffusionLoss(recipe, statistics, images, np.zeros(len(images), dtype=np.int64), state.ranks, start_step=0)
+    labels = np.zeros(len(images), dtype=np.int64)
+    loss = DiffusionLoss(recipe, statistics, images, labels, state.distributed, start_step=0)
     checkpoints = CheckpointStore(Path(tempfile.mkdtemp()), every_seconds=1e9)
     state.network.train()
     return lambda: train_step(state, recipe.train, loss, checkpoints)

@@ -1,4 +1,4 @@
-"""Errors that are meant for people: where, what was given, what to do now. Imports nothing of linnet."""
+"""Errors that are meant for people: where, what was given, what to do now. This module imports nothing of linnet."""
 
 import contextlib
 import errno
@@ -15,13 +15,13 @@ REMEDIES = {
 
 
 class LinnetError(ValueError):
-    """The base of them all; shown as one message without a traceback."""
+    """The base class of errors for people, which are printed as one message without a traceback."""
 
     exit_status = 1
 
 
 class Stopped(Exception):
-    """The run was asked to stop, kept its state, and can be taken up again."""
+    """The run was asked to stop; it has kept its state and can be resumed."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
@@ -30,17 +30,17 @@ class Stopped(Exception):
 
 
 def first_line(reason: BaseException) -> str:
-    """What a library's error says, without the page that some of them print."""
+    """The first line of a library's error, since some of them print a page; without credentials."""
     return redact_credentials((str(reason).strip().splitlines() or [type(reason).__name__])[0])[:200]
 
 
 def redact_credentials(text: str) -> str:
-    """`text` without the users and passwords of the addresses in it."""
+    """`text` without the user names and passwords in its URLs."""
     return re.sub(r"([\w+.-]+://|https?:/)[^/\s]*@", r"\1", text)  # Path makes one slash of two
 
 
 def explain(error: BaseException) -> str | None:
-    """The message for people of an expected error; None for what is a bug of ours and deserves its traceback."""
+    """The message of an expected error; None for a bug of ours, which deserves its traceback."""
     if isinstance(error, OSError) and error.errno is not None:
         remedy = REMEDIES.get(error.errno, "look at that place")
         return (

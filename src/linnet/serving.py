@@ -31,8 +31,9 @@ from linnet.errors import LinnetError
 from linnet.inference.batching import index_batches
 from linnet.inference.diffusion_model import DiffusionModel, NoUnconditionalModeError
 from linnet.inference.requests import GenerationError, GenerationRequest
-from linnet.modalities.conditions import Condition, parse_prompt
+from linnet.modalities.conditions import parse_prompt
 from linnet.modalities.write import encode_example
+from linnet.models.conditioning import Condition
 from linnet.models.device import pick_device
 from linnet.recipe import Audio, ClassLabel, DataSection, SampleSection, Unconditional
 

@@ -1,4 +1,4 @@
-"""Two nodes on this machine: torchrun as a TrainJob's pods start it, with a folder that both see."""
+"""Two nodes on this machine: torchrun as the pods of a TrainJob start it, with a folder that both share."""
 
 import os
 import socket
@@ -45,7 +45,7 @@ def start_nodes(location: str, folder: Path, *, count: int, **environment: str) 
         command = [TORCHRUN, "-m", "linnet", "train-shared", location]
         nodes.append(subprocess.Popen(command, env=os.environ | own | environment, stderr=subprocess.PIPE, text=True))
     ends = [(node.communicate(timeout=120)[1], node.returncode) for node in nodes]
-    assert [status for _, status in ends] == [0] * count, "\n".join(said for said, _ in ends)
+    assert [status for _, status in ends] == [0] * count, "\n".join(stderr for stderr, _ in ends)
 
 
 def test_two_nodes_train_what_one_process_trains(tmp_path: Path) -> None:
@@ -56,21 +56,21 @@ def test_two_nodes_train_what_one_process_trains(tmp_path: Path) -> None:
     linnet(tmp_path, "train", "birds-tiny.toml", "--no-track")
     alone = tmp_path / "build" / "birds-tiny" / "model"
 
-    shared = tmp_path / "shared" / "nodes-0"
-    training.publish(recipe, tmp_path / "build" / "birds-tiny" / "dataset", str(shared))
-    start_nodes(str(shared), tmp_path, count=2)
-    together = shared / "model"
+    location = tmp_path / "shared" / "nodes-0"
+    training.publish(recipe, tmp_path / "build" / "birds-tiny" / "dataset", str(location))
+    start_nodes(str(location), tmp_path, count=2)
+    together = location / "model"
     one, two = (load_file(folder / "ema.safetensors") for folder in (alone, together))
     assert max(float((one[key] - two[key]).abs().max()) for key in one) < 1e-4
     names = ("input_hash", "recipe_hash", "code_hash", "inputs")
     first, second = (read_provenance(folder, made_by="train") for folder in (alone, together))
     assert [first[name] for name in names] == [second[name] for name in names]
 
-    training.fetch(str(shared), tmp_path / "fetched", job="linnet-train-0")
+    training.fetch(str(location), tmp_path / "fetched", job="linnet-train-0")
     assert folder_hash(tmp_path / "fetched") == folder_hash(together)
 
 
-def test_a_folder_without_a_recipe_is_one_sentence(tmp_path: Path) -> None:
-    said = linnet(tmp_path, "train-shared", str(tmp_path / "nowhere"), status=1)
-    assert "nowhere/recipe.json: No such file or directory" in said
-    assert "Traceback" not in said
+def test_a_location_without_a_recipe_is_one_sentence(tmp_path: Path) -> None:
+    stderr = linnet(tmp_path, "train-shared", str(tmp_path / "nowhere"), status=1)
+    assert "nowhere/recipe.json: No such file or directory" in stderr
+    assert "Traceback" not in stderr

@@ -231,7 +231,7 @@ def test_a_full_disk_is_one_sentence(finished: Finished, full_disk: Path, call: 
     assert list(full_disk.iterdir()) == []
 
 
-def test_a_full_work_folder_stops_training_with_one_sentence(
+def test_a_full_work_location_stops_training_with_one_sentence(
     finished: Finished, full_disk: Path, tmp_path: Path
 ) -> None:
     call = TRAIN

@@ -7,7 +7,7 @@ import torch
 from linnet.artifacts import Samples
 from linnet.files import write_text
 from linnet.inference.requests import GenerationRequest, default_seconds
-from linnet.modalities.conditions import Condition
+from linnet.models.conditioning import Condition
 from linnet.recipe import Recipe
 from linnet.stages import preprocess, train
 from linnet.ui.models import Built, TrainedModel, load_model

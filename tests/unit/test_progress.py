@@ -11,7 +11,7 @@ from linnet.progress import MegabyteBar, ProgressBar, log
 
 
 class Clock:
-    """A clock that moves when told to."""
+    """A clock that the test moves."""
 
     now = 100.0
 

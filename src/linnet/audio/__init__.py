@@ -1,1 +1,1 @@
-"""Signal processing."""
+"""Signal processing of audio that several packages need."""

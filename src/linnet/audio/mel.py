@@ -1,4 +1,4 @@
-"""Mel filter banks: from frequency bins to bands as wide as the ear's, and frames of a waveform to fill them from."""
+"""Mel filter banks, and the windowed frames of a waveform whose spectra they filter."""
 
 import math
 
@@ -7,15 +7,15 @@ from torch import Tensor
 
 
 def hz_to_mel(hz: float) -> float:
-    """HTK's mel scale."""
+    """A frequency in Hz on HTK's mel scale."""
     return 1127 * math.log1p(hz / 700)
 
 
 def mel_filters(*, num_bins: int, sample_rate_hz: int, num_bands: int, low_hz: float, high_hz: float) -> Tensor:
-    """Triangles of height 1, float64 [num_bins, num_bands]: multiply spectra [..., num_bins] from the left.
+    """Triangular filters of height 1, float64 [num_bins, num_bands]; a spectrum [..., num_bins] times them gives bands.
 
-    Their corners lie evenly on the mel scale from `low_hz` to `high_hz`, and their sides are straight on that scale, as
-    HTK and VGGish (Hershey et al. 2017) have them; torchaudio's are straight in Hz. The bin of frequency 0 is left out.
+    Their corners are spaced evenly on the mel scale from `low_hz` to `high_hz`, and their sides are straight on that
+    scale, as in HTK and VGGish (Hershey et al. 2017); torchaudio's are straight in Hz. No filter has the bin of 0 Hz.
     """
     bins = 1127 * torch.log1p(torch.linspace(0, sample_rate_hz / 2, num_bins, dtype=torch.float64) / 700)
     corners = torch.linspace(hz_to_mel(low_hz), hz_to_mel(high_hz), num_bands + 2, dtype=torch.float64)
@@ -28,9 +28,9 @@ def mel_filters(*, num_bins: int, sample_rate_hz: int, num_bands: int, low_hz: f
 
 
 def windowed_frames(waveforms: Tensor, *, window_samples: int, hop_samples: int) -> Tensor:
-    """[..., samples] -> [..., frames, window_samples], under a periodic Hann window.
+    """Frames of waveforms times a periodic Hann window: [..., samples] -> [..., frames, window_samples].
 
-    The first frame starts at the first sample and the last ends within the waveform: nothing is padded or reflected.
+    The first frame starts at the first sample and the last one ends within the waveform: nothing is padded.
     """
     window = torch.hann_window(window_samples, dtype=waveforms.dtype, device=waveforms.device)
     return waveforms.unfold(-1, window_samples, hop_samples) * window

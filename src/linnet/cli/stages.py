@@ -83,16 +83,16 @@ def train(
 
 def train_shared(
     location: Annotated[
-        str, typer.Argument(metavar="LOCATION", help="An s3:// address or a folder that all nodes see.")
+        str, typer.Argument(metavar="LOCATION", help="An s3:// address or a folder that all nodes share.")
     ],
 ) -> None:
-    """Train what lies in LOCATION (recipe.json, dataset/) and leave model/ there; torchrun starts it on every node.
+    """Train the recipe.json and dataset/ in LOCATION and leave model/ there; torchrun runs this on every node.
 
     A Kubeflow TrainJob runs it, and `srun torchrun --nnodes=4 ... -m linnet train-shared LOCATION` does on Slurm.
     """
     from linnet.tasks import training
 
-    training.in_shared_place(location)
+    training.in_shared_location(location)
 
 
 def sample(

@@ -24,7 +24,7 @@ from linnet.modalities.dispatch import get_modality
 from linnet.modalities.statistics import neutral_statistics
 from linnet.models.build import build_network
 from linnet.models.device import to_device
-from linnet.models.hashed_text_encoder import PARTS_PER_WORD
+from linnet.models.hashed_text_encoder import NGRAMS_PER_WORD
 from linnet.progress import log
 from linnet.recipe import (
     AsTrained,
@@ -148,7 +148,7 @@ def _meta_condition(conditioning: Conditioning) -> Tensor | None:
         case MultiLabel(num_labels=num_labels):
             return torch.empty(1, num_labels, device="meta")
         case Text(encoder=TrainedTextEncoder(max_words=words)):
-            return torch.empty(1, words, PARTS_PER_WORD, dtype=torch.int64, device="meta")
+            return torch.empty(1, words, NGRAMS_PER_WORD, dtype=torch.int64, device="meta")
         case Text(encoder=HuggingFaceTextEncoder(width=width)):
             return torch.empty(1, width, device="meta")
         case _:
@@ -158,12 +158,13 @@ def _meta_condition(conditioning: Conditioning) -> Tensor | None:
 def _time_training(recipe: TrainingRecipe, device: torch.device) -> float:
     """Seconds of one training step."""
     section = recipe.train
-    state = new_state(to_device(build_network(recipe), device), section, DistributedContext.alone(device))
+    state = new_state(to_device(build_network(recipe), device), section, DistributedContext.single_process(device))
     shape, dtype = get_modality(recipe.data).stored
     count = 4 * section.batch_size
     examples = np.random.default_rng(0).integers(0, 256, (count, *shape)).astype(dtype)
     labels = np.zeros(count, dtype=np.int64)
-    compute_loss = DiffusionLoss(recipe, neutral_statistics(recipe.data), examples, labels, state.ranks, start_step=0)
+    statistics = neutral_statistics(recipe.data)
+    compute_loss = DiffusionLoss(recipe, statistics, examples, labels, state.distributed, start_step=0)
     with tempfile.TemporaryDirectory() as scratch:
         checkpoints = CheckpointStore(Path(scratch), every_seconds=math.inf)
         return _median_seconds(lambda: train_step(state, section, compute_loss, checkpoints), device)

@@ -1,4 +1,4 @@
-"""Noise schedules: how much signal and how much noise is left at each timestep."""
+"""Noise schedules: how much signal and how much noise an example holds at each timestep."""
 
 import math
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ MAX_BETA = 0.999  # Nichol & Dhariwal 2021, section 3.2: keeps the last step fin
 class NoiseSchedule:
     """alpha-bar of every timestep, float64 [num_timesteps], falling from near 1 to near 0.
 
-    An image at timestep t is sqrt(alpha_bar[t]) x_0 + sqrt(1 - alpha_bar[t]) eps (Ho et al. 2020, eq. 4). Timestep -1
-    stands for the clean image, alpha_bar = 1.
+    An example at timestep t is sqrt(alpha_bar[t]) x_0 + sqrt(1 - alpha_bar[t]) eps (Ho et al. 2020, eq. 4). Timestep -1
+    stands for the clean example: alpha_bar = 1.
     """
 
     alpha_bar: Tensor
 
     @property
     def num_timesteps(self) -> int:
-        """T."""
+        """The number of noise levels, T in the papers."""
         return len(self.alpha_bar)
 
     def at(self, timesteps: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ class NoiseSchedule:
         return padded[timesteps]
 
     def rates(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-        """(signal_rate, noise_rate) of integer timesteps, float32, shaped to multiply [B, C, H, W] images."""
+        """(signal_rate, noise_rate) of integer timesteps, float32, shaped to multiply examples [B, C, H, W]."""
         alpha_bar = self.at(timesteps)[:, None, None, None]
         return alpha_bar.sqrt().float(), (1 - alpha_bar).sqrt().float()
 
@@ -54,7 +54,7 @@ class NoiseSchedule:
 
 
 def build_schedule(section: LinearSchedule | CosineSchedule) -> NoiseSchedule:
-    """The schedule a recipe names."""
+    """The schedule that a recipe names."""
     match section:
         case LinearSchedule():
             betas = torch.linspace(section.beta_start, section.beta_end, section.num_timesteps, dtype=torch.float64)

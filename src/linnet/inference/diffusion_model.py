@@ -17,11 +17,11 @@ from linnet.diffusion.schedule import NoiseSchedule, build_schedule
 from linnet.errors import LinnetError, first_line
 from linnet.files import ArtifactError
 from linnet.modalities.base import Codec
-from linnet.modalities.conditions import Condition, build_encoder
+from linnet.modalities.conditions import build_encoder
 from linnet.modalities.dispatch import build_codec
 from linnet.modalities.statistics import Statistics, read_statistics
 from linnet.models.build import build_network
-from linnet.models.conditioning import ConditionEncoder
+from linnet.models.conditioning import Condition, ConditionEncoder
 from linnet.models.denoising_network import DenoisingNetwork
 from linnet.models.device import to_device
 from linnet.models.precision import autocast
@@ -127,7 +127,7 @@ class DiffusionModel:
         self.network.eval()
         encoded = self.encoder.encode(conditions) if conditions is not None else None
         is_guided = encoded is not None and guidance_scale != 1
-        null_condition = self.encoder.nothing(1) if is_guided else None
+        null_condition = self.encoder.null_condition(1) if is_guided else None
         schedule, prediction = self.schedule, self.recipe.diffusion.prediction
 
         def denoise(x: Tensor, timesteps: Tensor, condition: Tensor | None) -> Tensor:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from linnet.errors import LinnetError
 from linnet.inference.sampling import SamplingPlan, sample_length
-from linnet.modalities.conditions import Condition
+from linnet.models.conditioning import Condition
 from linnet.recipe import Audio, Longer, SampleSection, TrainingRecipe
 
 MAX_SECONDS = 600.0  # of audio, unless the model's own are longer

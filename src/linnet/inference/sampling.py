@@ -15,8 +15,8 @@ from linnet.diffusion.samplers import OnStep
 from linnet.inference.diffusion_model import DiffusionModel
 from linnet.modalities import conditions as conditioning
 from linnet.modalities.base import Examples
-from linnet.modalities.conditions import Condition
 from linnet.modalities.statistics import Statistics
+from linnet.models.conditioning import Condition
 from linnet.progress import ProgressBar
 from linnet.recipe import AsTrained, Audio, Longer, SampleSection, TrainingRecipe
 
@@ -101,7 +101,7 @@ class SamplingPlan:
 def plan_samples(recipe: TrainingRecipe, statistics: Statistics, section: SampleSection) -> SamplingPlan:
     """What the recipe's [sample] says, with conditions as often as in the training data."""
     rng = np.random.default_rng([section.seed, 0, CONDITION_STREAM])
-    conditions = conditioning.draw(recipe.conditioning, statistics, rng, section.num_samples)
+    conditions = conditioning.sample_conditions(recipe.conditioning, statistics, rng, section.num_samples)
     return SamplingPlan(section, sample_length(recipe, section, None), conditions)
 
 

@@ -1,1 +1,1 @@
-"""How training processes are started: torchrun on this machine, a TrainJob on a cluster."""
+"""Starting training processes: with torchrun on this machine, as a TrainJob on a cluster."""

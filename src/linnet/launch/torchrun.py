@@ -1,4 +1,4 @@
-"""Several training processes on this machine, by torch's elastic agent: what `torchrun` runs, without a command line.
+"""Several training processes on this machine, started by torch's elastic agent, as `torchrun` does.
 
 https://docs.pytorch.org/docs/stable/elastic/run.html
 """
@@ -17,20 +17,20 @@ class LaunchError(LinnetError):
     """A training process ended badly."""
 
 
-def is_inside() -> bool:
+def is_worker() -> bool:
     """Whether torchrun started this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def start(function: Callable[..., None], *arguments: Any, processes: int, **keywords: Any) -> None:
-    """Call `function` once in this process, or in each of `processes` new ones that form a process group.
+    """Call `function` in this process, or in each of `processes` new ones that form a process group.
 
     The function and its arguments must be picklable.
 
     Raises:
         LaunchError: a process failed; the message is the one of the first that did.
     """
-    if processes == 1 or is_inside():
+    if processes == 1 or is_worker():
         function(*arguments, **keywords)
         return
     from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -44,7 +44,7 @@ def start(function: Callable[..., None], *arguments: Any, processes: int, **keyw
         run_id=uuid.uuid4().hex,
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
-        max_restarts=0,  # whoever started us starts us again, and training goes on from its checkpoint
+        max_restarts=0,  # a repeated command resumes from the checkpoint
         monitor_interval=0.2,
     )
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
@@ -53,8 +53,8 @@ def start(function: Callable[..., None], *arguments: Any, processes: int, **keyw
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         raise LaunchError(_explain(rank, failure.exitcode, failure.message)) from None
-    except SignalException as stop:
-        raise Stopped("the training processes were stopped", stop.sigval.value) from None
+    except SignalException as signal:
+        raise Stopped("the training processes were stopped", signal.sigval.value) from None
 
 
 def _call(function: Callable[..., None], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
@@ -64,16 +64,15 @@ def _call(function: Callable[..., None], arguments: tuple[Any, ...], keywords: d
         try:
             function(*arguments, **keywords)
         except (LinnetError, OSError) as error:
-            sentence = explain(error)
-            if sentence is None:
+            if (message := explain(error)) is None:
                 raise
-            raise LaunchError(sentence) from None
+            raise LaunchError(message) from None
 
     record(call)()
 
 
 def _explain(rank: int, status: int, message: object) -> str:
-    """What `_call` has made of an expected error; of a bug of ours, where its traceback is."""
+    """The message of an error for people that `_call` caught; for a bug of ours, where its traceback is."""
     if isinstance(message, dict):
         message = message.get("message", "")
     text = str(message)

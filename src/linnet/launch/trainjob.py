@@ -1,10 +1,7 @@
-"""Training on several nodes, as one Kubeflow TrainJob: create it or take it up again, follow it, end with it.
+"""Training as one Kubeflow TrainJob: create it or adopt a running one, print its log, delete it with its task.
 
-The job's name comes from the key of the result, so a task that is repeated finds the job of the one before. A task that
-is asked to stop takes its job along; one that is killed leaves it to the repeated task.
-
-The resource travels as it is through CustomObjectsApi, not through the SDK, whose environment is str to str and cannot
-say `secretKeyRef`. API: trainer.kubeflow.org/v1alpha1 of Kubeflow Trainer v2.3.
+The name of the job comes from the hash of the result, so that a repeated task finds the job of the task before. A task
+that is asked to stop deletes its job; a task that is killed leaves it to the repeated one.
 """
 
 import signal
@@ -27,13 +24,13 @@ FIRST_NODE = (
     f"jobset.sigs.k8s.io/jobset-name={{name}},jobset.sigs.k8s.io/replicatedjob-name={NODE},"
     "batch.kubernetes.io/job-completion-index=0"
 )
-SECONDS_TO_TAKE_THE_JOB_ALONG = 10.0  # a pod that is asked to stop is killed after 30
-SECONDS_TO_CLEAR_UP = 120.0  # over the pods' own grace period
-OVERLAP_SECONDS = 10  # between two readings of a log; what was read before is left out
+DELETE_ON_EXIT_SECONDS = 10.0  # a pod that is asked to stop is killed after 30
+CLEANUP_SECONDS = 120.0  # beyond the grace period of the pods
+OVERLAP_SECONDS = 10  # between two readings of a log; lines that were printed before are left out
 
 
-class _Failed(TrainJobError):
-    """The job's own verdict; it stays in the cluster, for people to look at."""
+class _JobFailed(TrainJobError):
+    """The job itself failed; it stays in the cluster, so that people can look at it."""
 
 
 def run(
@@ -47,56 +44,56 @@ def run(
 ) -> None:
     """Train the result `key` with `torchrun -m linnet <arguments>` on `num_nodes` nodes; returns when it is complete.
 
-    The first node's log goes to standard error. Whatever ends this early deletes the job, except the job's own failure
-    and SIGKILL.
+    The log of the first node goes to standard error. Whatever ends this early deletes the job, except a failure of the
+    job itself and SIGKILL.
 
     Raises:
-        TrainJobError: the job failed, is not ours, or was deleted; the cluster refused it, or did not answer for
+        TrainJobError: the job failed, is not linnet's, or was deleted; or the cluster refused it, or did not answer for
             `outage_seconds`.
         Stopped: SIGINT or SIGTERM.
     """
     body = manifest(settings, key=key, num_nodes=num_nodes, arguments=arguments)
     job = _Job(
-        Cluster(settings.namespace, pause_seconds=poll_seconds, outage_seconds=outage_seconds),
+        Cluster(settings.namespace, backoff_seconds=poll_seconds, outage_seconds=outage_seconds),
         body,
         poll_seconds=poll_seconds,
-        end_seconds=settings.termination_grace_seconds + SECONDS_TO_CLEAR_UP,
+        delete_seconds=settings.termination_grace_seconds + CLEANUP_SECONDS,
     )
     with _signals_raise():
         try:
-            if job.claim():
+            if job.create_or_adopt():
                 job.follow()
-        except _Failed:
+        except _JobFailed:
             raise
         except BaseException:
-            job.take_along()
+            job.delete_on_exit()
             raise
 
 
 class _Job:
-    """The one TrainJob of a key."""
+    """The one TrainJob that makes a result."""
 
-    def __init__(self, cluster: Cluster, body: dict[str, Any], *, poll_seconds: float, end_seconds: float) -> None:
+    def __init__(self, cluster: Cluster, body: dict[str, Any], *, poll_seconds: float, delete_seconds: float) -> None:
         self._cluster, self._body = cluster, body
-        self._poll_seconds, self._end_seconds = poll_seconds, end_seconds
+        self._poll_seconds, self._delete_seconds = poll_seconds, delete_seconds
         self.name: str = body["metadata"]["name"]
         self._title = f"TrainJob {cluster.namespace}/{self.name}"
-        self._ours = False  # whether it runs because of us, so that it must not run on without us
+        self._is_ours = False  # it runs for this task, so it must not run on without it
 
-    def claim(self) -> bool:
-        """Create the job, or find the one of an earlier task; whether there is something to follow."""
+    def create_or_adopt(self) -> bool:
+        """Create the job, or adopt that of an earlier task; False if it is complete already."""
         while True:
             existing = self._cluster.get(self.name)
             if existing is None:
-                self._ours = True  # before the call: a signal may come while the answer is on its way
-                self._ours = self._cluster.create(self._body)
-                if self._ours:
+                self._is_ours = True  # before the call: a signal may come while the response is on its way
+                self._is_ours = self._cluster.create(self._body)
+                if self._is_ours:
                     log(f"{self._title}: created")
                     return True
-                continue  # somebody was faster
+                continue  # another task was faster
             self._refuse_foreign(existing)
             match _state(existing), self._differs(existing):
-                case "ending", _:
+                case "deleting", _:
                     self._wait_until_gone(existing)
                 case _, True:
                     log(f"{self._title}: exists with another image, size or settings; replacing it")
@@ -105,10 +102,10 @@ class _Job:
                     log(f"{self._title}: was complete already")
                     return False
                 case "Failed", _:
-                    log(f"{self._title}: failed earlier ({_verdict(existing)}); a new one goes on from its checkpoint")
+                    log(f"{self._title}: failed earlier ({_failure(existing)}); a new one goes on from its checkpoint")
                     self._replace(existing)
                 case _:
-                    self._ours = True
+                    self._is_ours = True
                     log(f"{self._title}: runs already; following it")
                     return True
 
@@ -117,27 +114,27 @@ class _Job:
         node_log = _FirstNodeLog(self._cluster, self.name)
         while True:
             job = self._cluster.get(self.name)
-            node_log.print_new()  # after the look at the job, so that nothing is missed when it has ended
+            node_log.print_new()  # after `get`, so that no line is missed when the job has ended
             match _state(job):
                 case "Complete":
                     log(f"{self._title}: complete")
                     return
                 case "Failed":
-                    raise _Failed(
-                        f"{self._title} failed: {_verdict(job)}; its first node said last: {node_log.telling_line!r}. "
+                    raise _JobFailed(
+                        f"{self._title} failed: {_failure(job)}; its first node said last: {node_log.last_message!r}. "
                         "Repeat the task and it goes on from the newest checkpoint; the whole log: "
                         f"{self._log_command()}"
                     )
-                case "gone" | "ending":
+                case "gone" | "deleting":
                     raise TrainJobError(f"{self._title} was deleted by somebody else; repeat the task to go on")
                 case _:
                     time.sleep(self._poll_seconds)
 
-    def take_along(self) -> None:
-        """Delete the job because this task ends; never raises, for something else is on its way up already."""
-        if not self._ours:
+    def delete_on_exit(self) -> None:
+        """Delete the job because this task ends; never raises, because another exception is on its way up already."""
+        if not self._is_ours:
             return
-        self._cluster.outage_seconds = SECONDS_TO_TAKE_THE_JOB_ALONG
+        self._cluster.outage_seconds = DELETE_ON_EXIT_SECONDS
         try:
             existing = self._cluster.get(self.name)
             if existing is not None:
@@ -165,12 +162,12 @@ class _Job:
         self._wait_until_gone(existing)
 
     def _wait_until_gone(self, existing: dict[str, Any]) -> None:
-        uid, deadline = existing["metadata"]["uid"], time.monotonic() + self._end_seconds
+        uid, deadline = existing["metadata"]["uid"], time.monotonic() + self._delete_seconds
         while (found := self._cluster.get(self.name)) is not None and found["metadata"]["uid"] == uid:
             if time.monotonic() > deadline:
                 raise TrainJobError(
-                    f"{self._title} was deleted {self._end_seconds:.0f} s ago and is still there; see what holds it: "
-                    f"kubectl -n {self._cluster.namespace} describe trainjob {self.name}"
+                    f"{self._title} was deleted {self._delete_seconds:.0f} s ago and is still there; see what "
+                    f"holds it: kubectl -n {self._cluster.namespace} describe trainjob {self.name}"
                 )
             time.sleep(self._poll_seconds)
 
@@ -180,9 +177,9 @@ class _Job:
 
 
 class _FirstNodeLog:
-    """The log of the first node's pods, one after the other, read anew at every poll.
+    """The logs of the pods of the first node, one after the other, read again at every poll.
 
-    Polled, not streamed: a stream that broke would need the same care for what was printed before.
+    They are not streamed: a stream that broke would need the same care for what was printed before.
     """
 
     def __init__(self, cluster: Cluster, job: str) -> None:
@@ -190,24 +187,24 @@ class _FirstNodeLog:
         self._newest_line: dict[str, str] = {}  # by pod, with its time
         self._read_at: dict[str, float] = {}
         self._finished: set[str] = set()
-        self._situation = self._any_line = self._own_line = ""
+        self._pod_status = self._any_line = self._linnet_line = ""
 
     @property
-    def telling_line(self) -> str:
-        """The newest message of the program itself, or else the newest line: torchrun's table comes after both."""
-        return self._own_line or self._any_line
+    def last_message(self) -> str:
+        """The newest message of linnet itself, or else the newest line: torchrun prints a table after both."""
+        return self._linnet_line or self._any_line
 
     def print_new(self) -> None:
-        """Print what was written since the last time."""
+        """Print the lines since the last call."""
         pods = self._cluster.pods(self._labels)
         for pod in pods:
             name, phase = pod["metadata"]["name"], pod.get("status", {}).get("phase", "Pending")
             if name not in self._finished and phase != "Pending":
                 self._print_new_of(name, ended=phase in ("Succeeded", "Failed"))
-        situation = _situation(pods[-1]) if pods else "waiting for its pod"
-        if situation != self._situation:
-            self._situation = situation
-            log(f"first node: {situation}")
+        pod_status = _pod_status(pods[-1]) if pods else "waiting for its pod"
+        if pod_status != self._pod_status:
+            self._pod_status = pod_status
+            log(f"first node: {pod_status}")
 
     def _print_new_of(self, pod: str, *, ended: bool) -> None:
         now, since = time.monotonic(), None
@@ -222,7 +219,7 @@ class _FirstNodeLog:
         if ended:
             self._finished.add(pod)
             lines += [unfinished] if unfinished else []
-        if self._newest_line.get(pod) in lines:  # not there: all that lies in the overlap is new
+        if self._newest_line.get(pod) in lines:  # else the whole overlap is new
             lines = lines[len(lines) - lines[::-1].index(self._newest_line[pod]) :]
         if lines:
             self._newest_line[pod] = lines[-1]
@@ -235,29 +232,29 @@ class _FirstNodeLog:
         if any(letter.isalpha() for letter in line):
             self._any_line = line.strip()
         if line.startswith("linnet: "):
-            self._own_line = line.strip()
+            self._linnet_line = line.strip()
 
 
 def _state(job: dict[str, Any] | None) -> str:
-    """Complete, Failed, ending, gone or running; a job that waits in a queue is running too."""
+    """Complete, Failed, deleting, gone or running; a job that waits in a queue counts as running."""
     if job is None:
         return "gone"
     if "deletionTimestamp" in job["metadata"]:
-        return "ending"
+        return "deleting"
     for condition in job.get("status", {}).get("conditions", ()):
         if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
             return str(condition["type"])
     return "running"
 
 
-def _verdict(job: dict[str, Any] | None) -> str:
+def _failure(job: dict[str, Any] | None) -> str:
     assert job is not None
     failed = next(condition for condition in job["status"]["conditions"] if condition["type"] == "Failed")
     return ": ".join(failed[name] for name in ("reason", "message") if failed.get(name))
 
 
-def _situation(pod: dict[str, Any]) -> str:
-    """Where a pod stands, with the reason where it waits."""
+def _pod_status(pod: dict[str, Any]) -> str:
+    """The phase of a pod, or why it waits."""
     status = pod.get("status", {})
     phase = status.get("phase", "Pending")
     if phase != "Pending":
@@ -272,9 +269,9 @@ def _situation(pod: dict[str, Any]) -> str:
 
 @contextmanager
 def _signals_raise() -> Iterator[None]:
-    """SIGINT and SIGTERM become Stopped at once, whatever is being waited for; a second one is not heard."""
+    """Raise Stopped at once on SIGINT and SIGTERM, whatever is being waited for; further signals are ignored."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # Python hands signals to the main thread only
+        yield  # Python handles signals in the main thread only
         return
     numbers = (signal.SIGINT, signal.SIGTERM)
 

@@ -1,33 +1,19 @@
-"""What the network is told besides the noisy example: which class, which labels, which words."""
+"""The conditions of a dataset: which its classes and recordings have, and what people mean by a prompt."""
 
 import difflib
-from collections.abc import Sequence
 from typing import assert_never
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from linnet.errors import LinnetError
 from linnet.modalities.statistics import Statistics
-from linnet.models.conditioning import ConditionEncoder
-from linnet.recipe import (
-    ClassLabel,
-    Conditioning,
-    HuggingFaceTextEncoder,
-    MultiLabel,
-    Text,
-    TrainingRecipe,
-    Unconditional,
-)
-
-Condition = int | tuple[str, ...] | str | None  # a class, labels, words, nothing
-VARIANTS = 8  # texts for each recording: its labels in several orders and selections, its caption
-VARIANT_STREAM = 0x7E87
+from linnet.models.conditioning import Condition, ConditionEncoder
+from linnet.recipe import ClassLabel, Conditioning, MultiLabel, Text, TrainingRecipe, Unconditional
 
 
 class PromptError(LinnetError):
-    """The model cannot be asked for that."""
+    """The model takes no such prompt."""
 
 
 def build_encoder(recipe: TrainingRecipe, statistics: Statistics, device: torch.device) -> ConditionEncoder:
@@ -35,42 +21,32 @@ def build_encoder(recipe: TrainingRecipe, statistics: Statistics, device: torch.
     return ConditionEncoder(recipe.conditioning, label_names=statistics.label_names, device=device)
 
 
-def texts(statistics: Statistics, *, count: int, seed: int) -> list[list[str]]:
-    """For each class or recording `count` texts that describe it; the first one says everything."""
-    rng = np.random.default_rng([seed, VARIANT_STREAM])
-    each = zip(statistics.labels, statistics.captions, strict=True)
-    return [_text_variants(labels, caption, count, rng) for labels, caption in each]
-
-
-def _text_variants(labels: Sequence[str], caption: str, count: int, rng: np.random.Generator) -> list[str]:
-    everything = ", ".join(labels)
-    found = [everything or caption] + ([caption] if caption else [])
-    while len(found) < count:
-        if caption and (len(found) % 2 or not labels):
-            found.append(caption)
-        else:
-            size = int(rng.integers(1, len(labels) + 1)) if labels else 0
-            found.append(", ".join(labels[place] for place in rng.permutation(len(labels))[:size]))
-    return found[:count]
-
-
 def known_conditions(section: Conditioning, statistics: Statistics) -> list[Condition]:
-    """The condition of each class or recording, by its number in the dataset's labels."""
+    """The condition of each class or recording, by its number in the labels of the dataset."""
     match section:
         case Unconditional():
             return [None] * len(statistics.labels)
-        case ClassLabel(num_classes=room):  # classes beyond have no training example: train checks
-            return [number if number < room else None for number in range(len(statistics.labels))]
+        case ClassLabel(num_classes=num_classes):  # classes beyond have no training example: train checks
+            return [number if number < num_classes else None for number in range(len(statistics.labels))]
         case MultiLabel():
             return list(statistics.labels)
         case Text():
-            return [variants[0] for variants in texts(statistics, count=1, seed=0)]
+            return list(full_texts(statistics))
         case _:
             assert_never(section)
 
 
-def draw(section: Conditioning, statistics: Statistics, rng: np.random.Generator, size: int) -> list[Condition] | None:
-    """`size` conditions as often as in the training data; None for an unconditional model."""
+def full_texts(statistics: Statistics) -> list[str]:
+    """The name of each class, or all labels of each recording, or its caption where it has no labels."""
+    return [
+        ", ".join(labels) or caption for labels, caption in zip(statistics.labels, statistics.captions, strict=True)
+    ]
+
+
+def sample_conditions(
+    section: Conditioning, statistics: Statistics, rng: np.random.Generator, size: int
+) -> list[Condition] | None:
+    """`size` random conditions, each as often as in the training data; None for an unconditional model."""
     if isinstance(section, Unconditional):
         return None
     known, weights = known_conditions(section, statistics), np.array(statistics.example_counts, dtype=np.float64)
@@ -78,7 +54,7 @@ def draw(section: Conditioning, statistics: Statistics, rng: np.random.Generator
 
 
 def as_text(condition: Condition, statistics: Statistics) -> str:
-    """For people."""
+    """The condition as people read it; an empty text for the null condition."""
     match condition:
         case None:
             return ""
@@ -91,12 +67,12 @@ def as_text(condition: Condition, statistics: Statistics) -> str:
 
 
 def parse_prompt(section: Conditioning, statistics: Statistics, prompt: str) -> Condition:
-    """What a person asks for, as a condition: a class by name or number, labels with commas or bars between, words.
+    """The condition that a prompt means: the name or number of a class, labels between commas or bars, or a text.
 
-    Labels with commas in them are asked for alone, or with bars between.
+    A label that has commas itself stands alone, or between bars.
 
     Raises:
-        PromptError: the model takes no prompts, or knows no such class; the message names near ones.
+        PromptError: the model takes no prompts, or knows no such class; the message names similar ones.
     """
     match section:
         case Unconditional():
@@ -121,9 +97,9 @@ def _split_labels(names: list[str], prompt: str) -> tuple[str, ...]:
 def _find_class(names: list[str], prompt: str) -> int:
     if prompt.isdecimal() and int(prompt) < len(names):
         return int(prompt)
-    wanted, known = _folded(prompt), [_folded(name) for name in names]
-    found = [number for number, name in enumerate(known) if wanted == name]  # also where it is a part of others
-    found = found or [number for number, name in enumerate(known) if wanted in name]
+    sought, known = _folded(prompt), [_folded(name) for name in names]
+    found = [number for number, name in enumerate(known) if sought == name]  # even where it is a part of others
+    found = found or [number for number, name in enumerate(known) if sought in name]
     if len(found) == 1:
         return found[0]
     near = [names[number] for number in found[:5]] or difflib.get_close_matches(prompt, names, n=5, cutoff=0.3)
@@ -133,40 +109,3 @@ def _find_class(names: list[str], prompt: str) -> int:
 
 def _folded(name: str) -> str:
     return " ".join(name.casefold().replace("_", " ").split())
-
-
-class TrainingConditions:
-    """The conditions of training examples, dropped at times for classifier-free guidance (Ho & Salimans 2022)."""
-
-    def __init__(self, recipe: TrainingRecipe, statistics: Statistics, device: torch.device) -> None:
-        section = recipe.conditioning
-        self._dropout = 0.0 if isinstance(section, Unconditional) else section.dropout
-        encoder = build_encoder(recipe, statistics, device)
-        self._table: Tensor | None = None  # [classes or recordings, variants, ...]
-        if not isinstance(section, Unconditional):
-            rows = self._variants(section, statistics, recipe.train.seed)
-            flat = encoder.encode([value for row in rows for value in row])
-            assert flat is not None
-            self._table = flat.reshape(len(rows), -1, *flat.shape[1:])
-            self._nothing = encoder.nothing(1)
-
-    @staticmethod
-    def _variants(section: Conditioning, statistics: Statistics, seed: int) -> Sequence[Sequence[Condition]]:
-        if isinstance(section, Text):
-            count = 2 if isinstance(section.encoder, HuggingFaceTextEncoder) else VARIANTS
-            return texts(statistics, count=count, seed=seed)
-        return [[condition] for condition in known_conditions(section, statistics)]
-
-    def draw(self, labels: Tensor, generator: torch.Generator) -> Tensor | None:
-        """The network's conditions for examples of these classes or recordings, int64 [B]; the same for an equal generator.
-
-        None for an unconditional model.
-        """
-        if self._table is None:
-            return None
-        device, size = self._table.device, len(labels)
-        variants = self._table.shape[1]
-        variant = torch.randint(variants, (size,), generator=generator, device=device) if variants > 1 else 0
-        chosen = self._table[labels, variant]
-        dropped = torch.rand(size, generator=generator, device=device) < self._dropout
-        return torch.where(dropped.view(-1, *[1] * (chosen.ndim - 1)), self._nothing, chosen)

@@ -1,4 +1,4 @@
-"""Parts that several networks share."""
+"""Layers that several networks share."""
 
 import math
 
@@ -10,7 +10,7 @@ MAX_PERIOD = 10_000.0
 
 
 class SinusoidalEmbedding(nn.Module):
-    """[B] -> [B, dims]: sine and cosine of `values * angular_speeds` (Vaswani et al. 2017), computed in float32."""
+    """Sine and cosine of `values * angular_speeds`, computed in float32: [B] -> [B, dims] (Vaswani et al. 2017)."""
 
     angular_speeds: Tensor
 
@@ -24,14 +24,14 @@ class SinusoidalEmbedding(nn.Module):
 
 
 def geometric_speeds(dims: int, *, lowest_hz: float, highest_hz: float) -> Tensor:
-    """[dims // 2] angular speeds 2 pi f, with f spaced geometrically from lowest to highest (Beres 2022)."""
+    """Angular speeds 2 pi f, float64 [dims // 2], with f spaced geometrically from lowest to highest (Beres 2022)."""
     return 2 * math.pi * torch.logspace(math.log10(lowest_hz), math.log10(highest_hz), dims // 2, dtype=torch.float64)
 
 
 def timestep_speeds(dims: int) -> Tensor:
-    """[dims // 2] angular speeds 10,000^(-2i / dims) (Vaswani et al. 2017, section 3.5).
+    """Angular speeds 10,000^(-2i / dims), float32 [dims // 2] (Vaswani et al. 2017, section 3.5).
 
-    In float32, as the published guided-diffusion network computes them: at timestep 4,000 the difference would show.
+    The published guided-diffusion network computes them in float32; at timestep 4,000 float64 would make a difference.
     """
     half = dims // 2
     return torch.exp(-math.log(MAX_PERIOD) * torch.arange(half, dtype=torch.float32) / half)
@@ -63,7 +63,7 @@ class SelfAttention(nn.Module):
 class TokenAttention(nn.Module):
     """Multi-head self-attention (Vaswani et al. 2017): [B, tokens, width] -> the same, without norm or residual.
 
-    `seen` [B, tokens] says which tokens may be looked at, at least one in every row: a softmax over none is NaN.
+    `mask` [B, tokens] is True for tokens to attend to, at least one in every row: a softmax over none is NaN.
     """
 
     def __init__(self, width: int, *, heads: int) -> None:
@@ -72,11 +72,11 @@ class TokenAttention(nn.Module):
         self.to_qkv = nn.Linear(width, 3 * width)
         self.to_out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, seen: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         qkv = self.to_qkv(x).unflatten(-1, (3, self.heads, -1)).transpose(1, 3)  # [B, heads, 3, tokens, width / heads]
         query, key, value = qkv.unbind(dim=2)
-        mask = None if seen is None else seen[:, None, None, :]
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        attn_mask = None if mask is None else mask[:, None, None, :]
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=attn_mask)
         out: Tensor = self.to_out(mixed.transpose(1, 2).flatten(2))
         return out
 
@@ -84,6 +84,11 @@ class TokenAttention(nn.Module):
 def feed_forward(width: int, hidden: int) -> nn.Sequential:
     """The transformer's second half: [..., width] -> the same."""
     return nn.Sequential(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width))
+
+
+def skip_connection(in_channels: int, out_channels: int) -> nn.Module:
+    """The identity, or a 1 x 1 convolution where the number of channels changes."""
+    return nn.Conv2d(in_channels, out_channels, kernel_size=1) if in_channels != out_channels else nn.Identity()
 
 
 def zero(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> None:

@@ -1,17 +1,18 @@
-"""The compact residual U-Net of Beres, in two forms chosen by `noise_injection`.
+"""The compact residual U-Net of Beres, in two forms that `noise_injection` chooses between.
 
-`input`: the first form (Keras example "Denoising Diffusion Implicit Models", 2022). The noise variance is embedded once
-and concatenated with the input; blocks have batch norm without affine. Every residual block's output is a skip.
+- "input" is the first form (Keras example "Denoising Diffusion Implicit Models", 2022): the embedded noise variance is
+  concatenated with the input, and blocks have batch norm without affine parameters.
+- "every_block" is the later form (clear-diffusion-keras): the embedding passes a two-layer MLP and is added in every
+  block, and blocks have group norm.
 
-`every_block`: the later form (clear-diffusion-keras). The embedding passes a two-layer network and is added in every
-block; blocks have group norm.
+In both, the output of every residual block on the way down is a skip connection.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from linnet.models.blocks import SelfAttention, SinusoidalEmbedding, geometric_speeds, zero
+from linnet.models.blocks import SelfAttention, SinusoidalEmbedding, geometric_speeds, skip_connection, zero
 from linnet.models.conditioning import build_condition_embedding
 from linnet.models.denoising_network import DenoisingNetwork
 from linnet.recipe import CompactUNet as Settings
@@ -22,7 +23,7 @@ GROUPS = 8
 
 
 class CompactUNet(DenoisingNetwork):
-    """[B, C, H, W], noise variance [B], condition or None -> [B, C, H, W]; H and W divisible by 2**(levels - 1)."""
+    """Takes the noise variance; the height and width of examples must be divisible by 2**(levels - 1)."""
 
     noise_level: NoiseLevel = "noise_variance"
 
@@ -30,7 +31,7 @@ class CompactUNet(DenoisingNetwork):
         super().__init__()
         dims = settings.embedding_dims
         self.noise_embedding = SinusoidalEmbedding(geometric_speeds(dims, lowest_hz=LOWEST_HZ, highest_hz=HIGHEST_HZ))
-        # Named for the one kind of condition that there was when the first models were stored.
+        # Stored models have this name; it is older than conditions other than labels.
         self.label_embedding = build_condition_embedding(conditioning, dims)
         self.stem = nn.Conv2d(shape[0], settings.stem_channels, kernel_size=1)
         self.at_input = settings.noise_injection == "input"
@@ -38,8 +39,8 @@ class CompactUNet(DenoisingNetwork):
         if not self.at_input:
             self.embedding_mlp = nn.Sequential(nn.Linear(dims, dims), nn.SiLU(), nn.Linear(dims, dims), nn.SiLU())
 
-        def block(into: int, out: int, heads: int) -> _Block:
-            return _Block(into, out, embedding_dims=0 if self.at_input else dims, heads=heads)
+        def block(in_channels: int, out_channels: int, heads: int) -> _Block:
+            return _Block(in_channels, out_channels, embedding_dims=0 if self.at_input else dims, heads=heads)
 
         channels = settings.stem_channels + (dims if self.at_input else 0)
         *levels, (bottom_width, bottom_heads) = zip(settings.widths, settings.attention_heads_by_level, strict=True)
@@ -90,19 +91,21 @@ class CompactUNet(DenoisingNetwork):
 
 
 class _Block(nn.Module):
-    """A residual block of one of the two forms; `embedding_dims` 0 is the first form."""
+    """A residual block: of the first form where `embedding_dims` is 0, else of the later form."""
 
-    def __init__(self, into: int, out: int, *, embedding_dims: int, heads: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, embedding_dims: int, heads: int) -> None:
         super().__init__()
-        self.skip = nn.Conv2d(into, out, kernel_size=1) if into != out else nn.Identity()
-        self.convs = nn.ModuleList([nn.Conv2d(into, out, 3, padding=1), nn.Conv2d(out, out, 3, padding=1)])
-        self.to_shift = nn.Linear(embedding_dims, out) if embedding_dims else None
+        self.skip = skip_connection(in_channels, out_channels)
+        self.convs = nn.ModuleList(
+            [nn.Conv2d(in_channels, out_channels, 3, padding=1), nn.Conv2d(out_channels, out_channels, 3, padding=1)]
+        )
+        self.to_shift = nn.Linear(embedding_dims, out_channels) if embedding_dims else None
         if embedding_dims:
-            self.norms = nn.ModuleList([nn.GroupNorm(GROUPS, into), nn.GroupNorm(GROUPS, out)])
+            self.norms = nn.ModuleList([nn.GroupNorm(GROUPS, in_channels), nn.GroupNorm(GROUPS, out_channels)])
         else:
-            self.norms = nn.ModuleList([nn.BatchNorm2d(into, affine=False, eps=1e-3, momentum=0.01)])
+            self.norms = nn.ModuleList([nn.BatchNorm2d(in_channels, affine=False, eps=1e-3, momentum=0.01)])
         self.attention = (
-            SelfAttention(out, heads=heads, head_channels=out, groups=GROUPS, affine_norm=False)
+            SelfAttention(out_channels, heads=heads, head_channels=out_channels, groups=GROUPS, affine_norm=False)
             if heads
             else nn.Identity()
         )

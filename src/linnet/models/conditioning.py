@@ -1,14 +1,14 @@
-"""What a network is told besides the noisy example: from people's values to tensors, and from tensors to embeddings.
+"""Conditioning: from what people say to condition tensors, and from condition tensors to embeddings.
 
-| kind         | condition tensor                             | nothing given  |
+| kind         | condition tensor                             | null condition |
 |--------------|----------------------------------------------|----------------|
 | class_label  | int64 [B], 0..num_classes - 1                | num_classes    |
 | multi_label  | float32 [B, num_labels], 1 for each label    | a row of zeros |
-| text trained | int64 [B, max_words, parts], bucket numbers  | a row of zeros |
+| text trained | int64 [B, max_words, ngrams], buckets        | a row of zeros |
 | hugging_face | float32 [B, width], pooled hidden states     | a row of zeros |
 
-A row that says nothing and None for the whole batch are the same to the network: what classifier-free guidance (Ho &
-Salimans 2022) calls the null token.
+To a network, None for the whole batch is the same as a null condition in every row: the null token of classifier-free
+guidance (Ho & Salimans 2022).
 """
 
 import difflib
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from linnet.errors import LinnetError
-from linnet.models.hashed_text_encoder import PARTS_PER_WORD, TextEncoder, tokenize
+from linnet.models.hashed_text_encoder import NGRAMS_PER_WORD, HashedTextEncoder, tokenize
 from linnet.models.hf_text_encoder import FrozenTextEncoder
 from linnet.recipe import (
     ClassLabel,
@@ -31,11 +31,11 @@ from linnet.recipe import (
     Unconditional,
 )
 
-Value = int | tuple[str, ...] | str | None
+Condition = int | tuple[str, ...] | str | None  # a class number, label names, a text, or the null condition
 
 
 class ConditionError(LinnetError):
-    """A value cannot be told to this model."""
+    """A model does not take this condition."""
 
 
 def build_condition_embedding(section: Conditioning, dims: int) -> nn.Module | None:
@@ -56,7 +56,7 @@ def build_condition_embedding(section: Conditioning, dims: int) -> nn.Module | N
 def _build_text_embedding(section: TrainedTextEncoder | HuggingFaceTextEncoder, dims: int) -> nn.Module:
     match section:
         case TrainedTextEncoder():
-            return TextEncoder(section, dims)
+            return HashedTextEncoder(section, dims)
         case HuggingFaceTextEncoder():
             return PooledTextEmbedding(section.width, dims)
         case _:
@@ -64,24 +64,24 @@ def _build_text_embedding(section: TrainedTextEncoder | HuggingFaceTextEncoder, 
 
 
 class LabelEmbedding(nn.Module):
-    """int64 [B] or None -> [B, dims]; one more row than there are classes, for "no class"."""
+    """int64 [B] or None -> [B, dims]; the last row of the table is the null condition's."""
 
     def __init__(self, num_classes: int, dims: int) -> None:
         super().__init__()
-        self.no_class = num_classes
+        self.null_class = num_classes
         self.table = nn.Embedding(num_classes + 1, dims)
 
     def forward(self, condition: Tensor | None, like: Tensor) -> Tensor:
         if condition is None:
-            condition = torch.full((len(like),), self.no_class, device=like.device)
+            condition = torch.full((len(like),), self.null_class, device=like.device)
         embedded: Tensor = self.table(condition)
         return embedded
 
 
 class MultiLabelEmbedding(nn.Module):
-    """Multi-hot [B, num_labels] or None -> [B, dims]: the labels' rows added, over the root of their number.
+    """Multi-hot [B, num_labels] or None -> [B, dims]: the sum of the labels' rows over the root of their number.
 
-    The root keeps the length of a sum of independent rows. The table's last row stands for "no label".
+    The root keeps the length of a sum of independent rows. The last row of the table is the null condition's.
     """
 
     def __init__(self, num_labels: int, dims: int) -> None:
@@ -89,15 +89,15 @@ class MultiLabelEmbedding(nn.Module):
         self.table = nn.Embedding(num_labels + 1, dims)
 
     def forward(self, condition: Tensor | None, like: Tensor) -> Tensor:
-        no_label = self.table.weight[-1]
+        null_row = self.table.weight[-1]
         if condition is None:
-            return no_label.expand(len(like), -1)
+            return null_row.expand(len(like), -1)
         count = condition.sum(dim=1, keepdim=True)
-        return torch.where(count > 0, condition @ self.table.weight[:-1] * count.clamp(min=1).rsqrt(), no_label)
+        return torch.where(count > 0, condition @ self.table.weight[:-1] * count.clamp(min=1).rsqrt(), null_row)
 
 
 class PooledTextEmbedding(nn.Module):
-    """Pooled hidden states of a frozen encoder [B, width] or None -> [B, dims]; zeros are a learnt "no text"."""
+    """Pooled hidden states of a frozen encoder [B, width] or None -> [B, dims]; the null embedding is learnt."""
 
     def __init__(self, width: int, dims: int) -> None:
         super().__init__()
@@ -111,9 +111,9 @@ class PooledTextEmbedding(nn.Module):
 
 
 class ConditionEncoder:
-    """Turns people's values into the tensors that a network with this section takes, on `device`.
+    """Turns conditions into the tensors that a network with this [conditioning] takes, on `device`.
 
-    `label_names` are the data set's labels in the order of the multi-hot columns; only "multi_label" reads them.
+    `label_names` are the labels of the dataset in the order of the multi-hot columns; only "multi_label" reads them.
     """
 
     def __init__(self, section: Conditioning, *, label_names: Sequence[str], device: torch.device) -> None:
@@ -121,43 +121,43 @@ class ConditionEncoder:
         self._columns = {name: column for column, name in enumerate(label_names)}
         if isinstance(section, MultiLabel) and len(label_names) > section.num_labels:
             raise ConditionError(
-                f"[conditioning] num_labels = {section.num_labels}, but the data set has {len(label_names)} labels. "
+                f"[conditioning] num_labels = {section.num_labels}, but the dataset has {len(label_names)} labels. "
                 f"Set num_labels = {len(label_names)} or more."
             )
         self._frozen: FrozenTextEncoder | None = None
         if isinstance(section, Text) and isinstance(section.encoder, HuggingFaceTextEncoder):
             self._frozen = FrozenTextEncoder(section.encoder, device)
 
-    def encode(self, values: Sequence[Value]) -> Tensor | None:
-        """The condition of `len(values)` examples; None for an unconditional model, which is told nothing.
+    def encode(self, conditions: Sequence[Condition]) -> Tensor | None:
+        """One row for each condition; None for an unconditional model.
 
-        A value is a class number, a tuple of label names, or a text, as the section's kind says; None, no labels and a
-        text without words are "nothing given".
+        A condition is a class number, a tuple of label names, or a text, as the section's kind says. None, an empty
+        tuple and a text without words are the null condition.
 
         Raises:
-            ConditionError: a value of another type, a class that is not there, a label that is unknown.
-            TextEncoderError: the frozen encoder cannot be had.
+            ConditionError: a condition of another type, an unknown class or an unknown label.
+            TextEncoderError: the frozen text encoder cannot be loaded.
         """
         match self._section:
             case Unconditional():
                 return None
             case ClassLabel():
-                classes = [self._class_of(value, self._section.num_classes) for value in values]
+                classes = [self._class_of(condition, self._section.num_classes) for condition in conditions]
                 return torch.tensor(classes, dtype=torch.int64, device=self._device)
             case MultiLabel():
-                hot = torch.zeros(len(values), self._section.num_labels)
-                for row, value in enumerate(values):
-                    hot[row, self._columns_of(value)] = 1
+                hot = torch.zeros(len(conditions), self._section.num_labels)
+                for row, condition in enumerate(conditions):
+                    hot[row, self._columns_of(condition)] = 1
                 return hot.to(self._device)
             case Text():
-                return self._encode_texts([_text_of(value) for value in values], self._section)
+                return self._encode_texts([_text_of(condition) for condition in conditions], self._section)
             case _:
                 assert_never(self._section)
 
-    def nothing(self, count: int) -> Tensor:
-        """The condition of `count` examples that are told nothing; not for unconditional models."""
+    def null_condition(self, count: int) -> Tensor:
+        """The null condition of `count` examples; the model must not be unconditional."""
         encoded = self.encode([None] * count)
-        assert encoded is not None, "an unconditional model has no condition, not even an empty one"
+        assert encoded is not None, "an unconditional model has no conditions, not even a null one"
         return encoded
 
     def _encode_texts(self, texts: list[str], section: Text) -> Tensor:
@@ -167,30 +167,30 @@ class ConditionEncoder:
                 return self._frozen.encode(texts)
             case TrainedTextEncoder():
                 rows = [tokenize(text, section.encoder) for text in texts]
-                shape = (len(texts), section.encoder.max_words, PARTS_PER_WORD)  # also where there are no texts
+                shape = (len(texts), section.encoder.max_words, NGRAMS_PER_WORD)  # also where there are no texts
                 return torch.tensor(rows, dtype=torch.int64, device=self._device).reshape(shape)
             case _:
                 assert_never(section.encoder)
 
-    def _class_of(self, value: Value, num_classes: int) -> int:
-        match value:
+    def _class_of(self, condition: Condition, num_classes: int) -> int:
+        match condition:
             case None:
                 return num_classes
-            case int() if 0 <= value < num_classes:
-                return value
+            case int() if 0 <= condition < num_classes:
+                return condition
             case int():
-                raise ConditionError(f"there is no class {value}: this model knows 0 to {num_classes - 1}")
+                raise ConditionError(f"there is no class {condition}: this model knows 0 to {num_classes - 1}")
             case _:
-                raise _of_another_type(value, "a class number")
+                raise _wrong_type(condition, "a class number")
 
-    def _columns_of(self, value: Value) -> list[int]:
-        match value:
+    def _columns_of(self, condition: Condition) -> list[int]:
+        match condition:
             case None:
                 return []
             case tuple():
-                return [self._column(name) for name in value]
+                return [self._column(name) for name in condition]
             case _:
-                raise _of_another_type(value, "label names")
+                raise _wrong_type(condition, "label names")
 
     def _column(self, name: str) -> int:
         if name in self._columns:
@@ -201,15 +201,15 @@ class ConditionEncoder:
         raise ConditionError(f"this model does not know the label '{name}'; {hint}")
 
 
-def _text_of(value: Value) -> str:
-    match value:
+def _text_of(condition: Condition) -> str:
+    match condition:
         case None:
             return ""
         case str():
-            return value
+            return condition
         case _:
-            raise _of_another_type(value, "a text")
+            raise _wrong_type(condition, "a text")
 
 
-def _of_another_type(value: Value, wanted: str) -> ConditionError:
-    return ConditionError(f"this model is told {wanted}, not {value!r}")
+def _wrong_type(condition: Condition, expected: str) -> ConditionError:
+    return ConditionError(f"this model takes {expected}, not {condition!r}")

@@ -1,10 +1,11 @@
 """The Diffusion Transformer of Peebles & Xie (2023): patches as tokens, the timestep through adaLN-zero.
 
-Three things differ from the paper. Positions are learnt. Patches become pixels again by a transposed convolution. And
-layers that do not start at zero start as torch's do (label rows from N(0, 1)), where the published code draws linear
-layers and the patches' from Xavier's distribution, the timestep's MLP and label rows from N(0, 0.02).
-Any height and width will do: the input is padded to whole patches and cropped after; on another grid of patches than
-the trained one, positions are interpolated.
+Three things differ from the paper. Position embeddings are learnt. Patches become pixels again by a transposed
+convolution. Layers that do not start at zero have torch's initialisation (label rows from N(0, 1)), where the published
+code uses Xavier's for linear layers and patches and N(0, 0.02) for the timestep's MLP and label rows.
+
+Any height and width will do: the input is padded to whole patches and the output cropped. On another grid of patches
+than the trained one, the position embeddings are interpolated.
 """
 
 import torch
@@ -21,7 +22,7 @@ NORM_EPS = 1e-6
 
 
 class DiT(DenoisingNetwork):
-    """[B, C, H, W], timestep [B], condition or None -> [B, C, H, W]; starts at zero."""
+    """Takes the timestep; the output starts at zero."""
 
     noise_level: NoiseLevel = "timestep"
 
@@ -59,17 +60,17 @@ class DiT(DenoisingNetwork):
         return prediction[:, :, :height, :width]
 
     def positions_on(self, grid: torch.Size) -> Tensor:
-        """[width, rows, columns] on a grid of patches; on the trained one exactly what was learnt."""
+        """Position embeddings [width, rows, columns] for a grid of patches; the learnt ones for the trained grid."""
         if grid == self.positions.shape[1:]:
             return self.positions
         return F.interpolate(self.positions[None], size=grid, mode="bicubic", antialias=False)[0]
 
 
 class Block(nn.Module):
-    """Attention and MLP, each with a norm that the embedding shifts and scales and a gate that it opens (adaLN-zero).
+    """Attention and MLP; the embedding shifts and scales the norm before each and gates its output (adaLN-zero).
 
-    [B, tokens, width], activated embedding [B, width] -> [B, tokens, width]. The gates start shut: the block starts as
-    the identity.
+    [B, tokens, width], activated embedding [B, width] -> [B, tokens, width]. The gates start at zero, so the block
+    starts as the identity.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -85,7 +86,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = self.modulation(embedding)[:, None].chunk(6, dim=2)
-        mixed = self.attention(self.norm_attention(x) * (1 + scale_1) + shift_1, seen=None)
+        mixed = self.attention(self.norm_attention(x) * (1 + scale_1) + shift_1, mask=None)
         x = x + gate_1 * self.dropout(mixed)
         changed: Tensor = x + gate_2 * self.dropout(self.mlp(self.norm_mlp(x) * (1 + scale_2) + shift_2))
         return changed

@@ -1,4 +1,4 @@
-"""Text through a frozen encoder of Hugging Face: one vector a text, made outside the network."""
+"""A frozen text encoder from Hugging Face: one pooled vector for each text, computed outside the network."""
 
 from functools import lru_cache
 from typing import Any
@@ -11,30 +11,30 @@ from torch import Tensor
 from linnet.errors import LinnetError, first_line
 from linnet.recipe import HuggingFaceTextEncoder
 
-REMEMBERED_TEXTS = 65_536
+CACHED_TEXTS = 65_536
 
 
 class TextEncoderError(LinnetError):
-    """The frozen text encoder cannot be had, or is not what the recipe says."""
+    """The frozen text encoder cannot be loaded, or is not what the recipe says."""
 
 
 class FrozenTextEncoder:
-    """Loads the encoder when the first text comes; remembers what it made of the last texts."""
+    """Loads the encoder when the first text comes, and caches the vectors of the last texts."""
 
     def __init__(self, section: HuggingFaceTextEncoder, device: torch.device) -> None:
         self._section, self._device = section, device
         self._loaded: tuple[Any, Any] | None = None
-        self._remembered = lru_cache(maxsize=REMEMBERED_TEXTS)(self._pool)
+        self._cached = lru_cache(maxsize=CACHED_TEXTS)(self._pool)
 
     def encode(self, texts: list[str]) -> Tensor:
-        """float32 [len(texts), width]; zeros where there is nothing to read. Raises TextEncoderError."""
-        rows = [self._remembered(text.strip()) for text in texts]
+        """float32 [len(texts), width]; zeros, the null condition, for an empty text. Raises TextEncoderError."""
+        rows = [self._cached(text.strip()) for text in texts]
         return torch.from_numpy(np.stack(rows)).to(self._device)
 
     def _pool(self, text: str) -> NDArray[np.float32]:
-        """The mean of the last hidden states over the tokens; each text alone, so that its company changes nothing.
+        """The mean of the last hidden states over the tokens; each text alone, so that it does not depend on its batch.
 
-        Kept as an array: a tensor made in inference mode could not be trained on later.
+        An array, because a tensor made in inference mode could not be trained on later.
         """
         if not text:
             return np.zeros(self._section.width, dtype=np.float32)
@@ -64,7 +64,7 @@ def _load(section: HuggingFaceTextEncoder, device: torch.device) -> tuple[Any, A
             "install linnet with its extra 'text' (`make setup` does)"
         ) from None
     try:
-        with torch.random.fork_rng(devices=[]):  # layers that the file lacks are drawn at random
+        with torch.random.fork_rng(devices=[]):  # layers that the file lacks are initialised at random
             tokenizer = AutoTokenizer.from_pretrained(section.model, revision=section.revision)
             model = AutoModel.from_pretrained(section.model, revision=section.revision, dtype=torch.float32)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as reason:

@@ -1,9 +1,9 @@
 """The U-Net of Ho et al. (2020), grown into the guided-diffusion U-Net of Dhariwal & Nichol (2021).
 
-The layout is the published network's: a skip from the stem, every residual block and every downsampling; a middle of
-block, attention, block; one block more per level on the way up, and an upsampling at the end of a level. Given the same
-weights (guided_weights.py) it computes what the published network computes. `timestep_injection`, `resampling`,
-`norm_groups` and `frequency_layer` choose between the two papers' blocks; see guided_blocks.py.
+The layout is the published network's: skip connections from the stem, every residual block and every downsampling; a
+middle of block, attention, block; one block more per level on the way up, and an upsampling at the end of a level.
+Given the same weights (published_weights.py) it computes what the published network computes. `timestep_injection`,
+`resampling`, `norm_groups` and `frequency_layer` choose between the two papers' blocks (unet_blocks.py).
 """
 
 from typing import assert_never
@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from linnet.models.blocks import SinusoidalEmbedding, timestep_speeds, zero
 from linnet.models.conditioning import build_condition_embedding
 from linnet.models.denoising_network import DenoisingNetwork
-from linnet.models.unet_blocks import Level, Resample, ResidualBlock, Upsample
+from linnet.models.unet_blocks import Resample, ResidualAttentionBlock, ResidualBlock, Upsample
 from linnet.recipe import Conditioning, NoiseLevel, Shape
 from linnet.recipe import UNet as Settings
 
 
 class UNet(DenoisingNetwork):
-    """[B, C, H, W], timestep [B], condition or None -> [B, C, H, W].
+    """Takes the timestep; the height and width of examples must be divisible by 2**(levels - 1).
 
-    H and W are divisible by 2**(levels - 1). With a frequency layer H is that of `shape`; W is always free.
+    With a frequency layer the height must be that of a training example; the width is always free.
     """
 
     noise_level: NoiseLevel = "timestep"
@@ -36,14 +36,14 @@ class UNet(DenoisingNetwork):
         self.embedding_mlp = nn.Sequential(
             nn.Linear(settings.channels, self._dims), nn.SiLU(), nn.Linear(self._dims, self._dims)
         )
-        # Named for the one kind of condition that there was when the first models were stored.
+        # Stored models have this name; it is older than conditions other than labels.
         self.label_embedding = build_condition_embedding(conditioning, self._dims)
         self.stem = nn.Conv2d(shape[0], widths[0], 3, padding=1)
         self.down, skips = self._build_down(widths)
         self.middle = nn.ModuleList(
             [
-                self._level(widths[-1], widths[-1], len(widths) - 1, heads=settings.middle_attention_heads),
-                self._level(widths[-1], widths[-1], len(widths) - 1, heads=0),
+                self._block(widths[-1], widths[-1], len(widths) - 1, heads=settings.middle_attention_heads),
+                self._block(widths[-1], widths[-1], len(widths) - 1, heads=0),
             ]
         )
         self.up = self._build_up(widths, skips)
@@ -58,63 +58,69 @@ class UNet(DenoisingNetwork):
         embedding = F.silu(embedding)
         x = self.stem(x_t)
         skips = [x]
-        for part in self.down:
-            x = part(x, embedding) if isinstance(part, Level | ResidualBlock) else part(x)
+        for layer in self.down:
+            x = layer(x, embedding) if isinstance(layer, ResidualAttentionBlock | ResidualBlock) else layer(x)
             skips.append(x)
-        for part in self.middle:
-            x = part(x, embedding)
-        for part in self.up:
-            match part:
-                case Level():
-                    x = part(torch.cat([x, skips.pop()], dim=1), embedding)
+        for layer in self.middle:
+            x = layer(x, embedding)
+        for layer in self.up:
+            match layer:
+                case ResidualAttentionBlock():
+                    x = layer(torch.cat([x, skips.pop()], dim=1), embedding)
                 case ResidualBlock():
-                    x = part(x, embedding)
+                    x = layer(x, embedding)
                 case _:
-                    x = part(x)
+                    x = layer(x)
         prediction: Tensor = self.head(x)
         return prediction
 
     def _build_down(self, widths: list[int]) -> tuple[nn.ModuleList, list[int]]:
-        """The way down, and the channels of the skips from the stem and from every part of it."""
-        parts, skips = nn.ModuleList(), [widths[0]]
+        """The layers of the way down, and the channels of the skips from the stem and from each of them."""
+        layers, skips = nn.ModuleList(), [widths[0]]
         for index, width in enumerate(widths):
             for _ in range(self._settings.blocks_per_level):
                 heads = self._settings.attention_heads_by_level[index]
-                parts.append(self._level(skips[-1], width, index, heads=heads))
+                layers.append(self._block(skips[-1], width, index, heads=heads))
                 skips.append(width)
             if index < len(widths) - 1:
                 match self._settings.resampling:
                     case "conv":
-                        parts.append(nn.Conv2d(width, width, 3, stride=2, padding=1))
+                        layers.append(nn.Conv2d(width, width, 3, stride=2, padding=1))
                     case "biggan":
-                        parts.append(self._residual(width, width, index + 1, resample="down"))
+                        layers.append(self._residual(width, width, index + 1, resample="down"))
                     case _:
                         assert_never(self._settings.resampling)
                 skips.append(width)
-        return parts, skips
+        return layers, skips
 
     def _build_up(self, widths: list[int], skips: list[int]) -> nn.ModuleList:
-        parts, channels = nn.ModuleList(), widths[-1]
+        layers, channels = nn.ModuleList(), widths[-1]
         for index, width in reversed(list(enumerate(widths))):
             for _ in range(self._settings.blocks_per_level + 1):
                 heads = self._settings.attention_heads_by_level[index]
-                parts.append(self._level(channels + skips.pop(), width, index, heads=heads))
+                layers.append(self._block(channels + skips.pop(), width, index, heads=heads))
                 channels = width
             if index > 0:
                 match self._settings.resampling:
                     case "conv":
-                        parts.append(Upsample(width))
+                        layers.append(Upsample(width))
                     case "biggan":
-                        parts.append(self._residual(width, width, index - 1, resample="up"))
+                        layers.append(self._residual(width, width, index - 1, resample="up"))
                     case _:
                         assert_never(self._settings.resampling)
-        return parts
+        return layers
 
-    def _level(self, into: int, out: int, index: int, *, heads: int) -> Level:
-        return Level(self._residual(into, out, index, resample="none"), out, heads, self._settings.norm_groups)
+    def _block(self, in_channels: int, out_channels: int, level: int, *, heads: int) -> ResidualAttentionBlock:
+        residual = self._residual(in_channels, out_channels, level, resample="none")
+        return ResidualAttentionBlock(residual, out_channels, heads, self._settings.norm_groups)
 
-    def _residual(self, into: int, out: int, index: int, *, resample: Resample) -> ResidualBlock:
-        """A block whose output is on level `index`."""
+    def _residual(self, in_channels: int, out_channels: int, level: int, *, resample: Resample) -> ResidualBlock:
+        """A residual block whose output is on `level`, counted from 0 at the full resolution."""
         return ResidualBlock(
-            into, out, self._settings, dims=self._dims, frequencies=self._height >> index, resample=resample
+            in_channels,
+            out_channels,
+            self._settings,
+            embedding_dims=self._dims,
+            frequencies=self._height >> level,
+            resample=resample,
         )

@@ -1,46 +1,52 @@
-"""The parts of unet.py: residual blocks with the timestep in them, resampling, the frequency layer."""
+"""The layers of unet.py: residual blocks with timestep injection, resampling, attention, the frequency layer."""
 
 from typing import Literal, assert_never
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from linnet.models.blocks import SelfAttention, zero
+from linnet.models.blocks import SelfAttention, skip_connection, zero
 from linnet.recipe import TDF, NoFrequencyLayer, UNet
 
 Resample = Literal["none", "down", "up"]
 
 
 class ResidualBlock(nn.Module):
-    """[B, into, H, W], embedding [B, dims] -> [B, out, H', W'] with sides kept, halved or doubled.
+    """[B, in_channels, H, W], embedding [B, embedding_dims] -> [B, out_channels, H', W'].
 
-    Norm, SiLU, resampling, conv, the timestep, norm, SiLU, dropout, zero-initialised conv, plus the resampled input;
-    the frequency layer ends it. The timestep is added before the second norm ("shift": Ho et al. 2020) or scales and
-    shifts what that norm gives ("scale_shift": AdaGN of Dhariwal & Nichol 2021, equation 6). Resampling inside the
-    block is BigGAN's (Brock et al. 2019): average pooling or nearest neighbours, on the branch and on the skip.
-
+    Norm, SiLU, resampling, conv, timestep injection, norm, SiLU, dropout, zero-initialised conv, plus the resampled
+    input; then the frequency layer. The timestep is added before the second norm ("shift": Ho et al. 2020), or scales
+    and shifts the output of that norm ("scale_shift": AdaGN of Dhariwal & Nichol 2021, equation 6). Resampling inside
+    the block is BigGAN's (Brock et al. 2019): average pooling or nearest neighbours, on the branch and on the skip.
     """
 
     def __init__(
-        self, into: int, out: int, settings: UNet, *, dims: int, frequencies: int, resample: Resample = "none"
+        self,
+        in_channels: int,
+        out_channels: int,
+        settings: UNet,
+        *,
+        embedding_dims: int,
+        frequencies: int,
+        resample: Resample = "none",
     ) -> None:
         super().__init__()
         self.resample = resample
-        self.norm_in = nn.GroupNorm(settings.norm_groups, into)
-        self.conv_in = nn.Conv2d(into, out, 3, padding=1)
+        self.norm_in = nn.GroupNorm(settings.norm_groups, in_channels)
+        self.conv_in = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         match settings.timestep_injection:
             case "shift":
-                self.to_shift = nn.Linear(dims, out)
+                self.to_shift = nn.Linear(embedding_dims, out_channels)
             case "scale_shift":
-                self.to_scale_shift = nn.Linear(dims, 2 * out)
+                self.to_scale_shift = nn.Linear(embedding_dims, 2 * out_channels)
             case _:
                 assert_never(settings.timestep_injection)
-        self.norm_out = nn.GroupNorm(settings.norm_groups, out)
+        self.norm_out = nn.GroupNorm(settings.norm_groups, out_channels)
         self.dropout = nn.Dropout(settings.dropout)
-        self.conv_out = nn.Conv2d(out, out, 3, padding=1)
+        self.conv_out = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         zero(self.conv_out)
-        self.skip = nn.Conv2d(into, out, kernel_size=1) if into != out else nn.Identity()
-        self.frequency_layer = _frequency_layer(settings, out, frequencies)
+        self.skip = skip_connection(in_channels, out_channels)
+        self.frequency_layer = _frequency_layer(settings, out_channels, frequencies)
         self.injection = settings.timestep_injection
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
@@ -59,7 +65,7 @@ class ResidualBlock(nn.Module):
 
 
 def resampled(x: Tensor, resample: Resample) -> Tensor:
-    """[B, C, H, W] with H and W as they are, halved by averaging, or doubled by repeating."""
+    """[B, C, H, W] with H and W kept, halved by averaging, or doubled by repeating."""
     match resample:
         case "none":
             return x
@@ -71,8 +77,8 @@ def resampled(x: Tensor, resample: Resample) -> Tensor:
             assert_never(resample)
 
 
-class Level(nn.Module):
-    """A residual block with self-attention after it, or none where `heads` is 0."""
+class ResidualAttentionBlock(nn.Module):
+    """A residual block with self-attention after it; without attention where `heads` is 0."""
 
     def __init__(self, residual: ResidualBlock, channels: int, heads: int, groups: int) -> None:
         super().__init__()
@@ -84,23 +90,23 @@ class Level(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Twice the sides: every pixel repeated, then a convolution."""
+    """Doubles height and width by repeating every pixel, then convolves."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        grown: Tensor = self.conv(resampled(x, "up"))
-        return grown
+        upsampled: Tensor = self.conv(resampled(x, "up"))
+        return upsampled
 
 
 class TDFLayer(nn.Module):
     """A time-distributed fully connected layer, x + W2 ReLU(norm(W1 x)): [B, C, frequencies, frames] -> the same.
 
-    W1 and W2 act on the frequency axis and are shared over frames and channels, so that the number of frames is free;
-    max(frequencies // bottleneck, min_units) hidden units, no biases. After Choi et al. (2020), section 3.2.2, with
-    three differences:
+    W1 and W2 act on the frequency axis and are shared over frames and channels, so that the number of frames is free.
+    They have max(frequencies // bottleneck, min_units) hidden units and no biases. After Choi et al. (2020), section
+    3.2.2, with three differences:
 
     - They end in ReLU(norm(W2 ...)). Zeroing W2 to start as the identity would then leave nothing to learn from: the
       ReLU's gradient at 0 is 0. Here W2 comes last, so the layer starts as the identity and W2 has a gradient.
@@ -124,7 +130,7 @@ class TDFLayer(nn.Module):
 
 
 def attention(channels: int, heads: int, groups: int) -> nn.Module:
-    """Self-attention that starts as the identity, or nothing where `heads` is 0."""
+    """Self-attention that starts as the identity; the identity itself where `heads` is 0."""
     if not heads:
         return nn.Identity()
     layer = SelfAttention(channels, heads=heads, head_channels=channels // heads, groups=groups, affine_norm=True)

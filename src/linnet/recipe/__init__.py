@@ -1,7 +1,7 @@
 """The recipe: every number that changes a result, in one strict TOML file.
 
-The schema has no defaults: a recipe says everything, so a reader (and DVC) sees everything. Where a run happens
-(devices, folders, servers) is no part of it. Imports no torch, so that `linnet check` answers at once.
+The schema has no defaults: a recipe says everything, so that a reader (and DVC) sees everything. Where a run happens
+(devices, folders, servers) is no part of it. Nothing here imports torch, so that `linnet check` answers at once.
 """
 
 from linnet.recipe.conditioning import (

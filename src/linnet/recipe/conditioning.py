@@ -1,4 +1,4 @@
-"""[conditioning]: what the network is told besides the noisy example."""
+"""[conditioning]: what the network sees besides the noisy example."""
 
 from typing import Annotated, Literal, Self
 
@@ -8,13 +8,13 @@ from linnet.recipe.section import OpenFraction, Section
 
 
 class Unconditional(Section):
-    """The model sees nothing but the noisy example."""
+    """The network sees nothing but the noisy example and its noise level."""
 
     kind: Literal["none"]
 
 
 class ClassLabel(Section):
-    """The model sees the class, dropped at times in training for classifier-free guidance (Ho & Salimans 2022)."""
+    """The network sees the class, dropped at random in training for classifier-free guidance (Ho & Salimans 2022)."""
 
     kind: Literal["class_label"]
     num_classes: PositiveInt
@@ -22,18 +22,18 @@ class ClassLabel(Section):
 
 
 class MultiLabel(Section):
-    """The model sees any number of labels at once."""
+    """The network sees any number of labels at once."""
 
     kind: Literal["multi_label"]
-    num_labels: PositiveInt  # room for the labels of the data set, in alphabetical order
+    num_labels: PositiveInt  # columns for the labels of the dataset in alphabetical order; some may stay unused
     dropout: OpenFraction
 
 
 class TrainedTextEncoder(Section):
-    """A small text encoder trained with the model: words as sums of hashed parts, then one transformer layer."""
+    """A small text encoder trained with the network: hashed character n-grams, then one transformer layer."""
 
     kind: Literal["trained"]
-    num_buckets: Annotated[int, Field(ge=2)]  # rows of the table that words and their parts are hashed into
+    num_buckets: Annotated[int, Field(ge=2)]  # rows of the table that words and their n-grams are hashed into
     width: Annotated[int, Field(ge=8, multiple_of=8)]
     num_heads: PositiveInt
     max_words: PositiveInt
@@ -46,7 +46,7 @@ class TrainedTextEncoder(Section):
 
 
 class HuggingFaceTextEncoder(Section):
-    """A frozen text encoder by its id on Hugging Face, or a local folder that holds one."""
+    """A frozen text encoder: its id on Hugging Face, or a local folder that holds one."""
 
     kind: Literal["hugging_face"]
     model: str
@@ -56,7 +56,7 @@ class HuggingFaceTextEncoder(Section):
 
 
 class Text(Section):
-    """The model sees text: the recording's labels, and its caption where it has one."""
+    """The network sees text: the name of a class, or the labels and the caption of a recording."""
 
     kind: Literal["text"]
     encoder: Annotated[TrainedTextEncoder | HuggingFaceTextEncoder, Field(discriminator="kind")]

@@ -1,4 +1,4 @@
-"""[diffusion]: the forward process and what is learnt about it."""
+"""[diffusion]: the forward process and what the network predicts."""
 
 from typing import Annotated, Literal
 
@@ -6,11 +6,11 @@ from pydantic import Field, NonNegativeFloat
 
 from linnet.recipe.section import Section
 
-NoiseLevel = Literal["noise_variance", "timestep"]  # how a network is told the noise: 1 - alpha-bar, or the timestep
+NoiseLevel = Literal["noise_variance", "timestep"]  # how a network takes the noise level: as 1 - alpha-bar, or as t
 
 
 class LinearSchedule(Section):
-    """Noise variances grow linearly (Ho et al. 2020)."""
+    """beta grows linearly (Ho et al. 2020)."""
 
     kind: Literal["linear"]
     num_timesteps: Annotated[int, Field(ge=2)]
@@ -19,7 +19,7 @@ class LinearSchedule(Section):
 
 
 class CosineSchedule(Section):
-    """The squared cosine signal level (Nichol & Dhariwal 2021, eq. 17)."""
+    """alpha-bar is a squared cosine (Nichol & Dhariwal 2021, eq. 17)."""
 
     kind: Literal["cosine"]
     num_timesteps: Annotated[int, Field(ge=2)]
@@ -27,7 +27,7 @@ class CosineSchedule(Section):
 
 
 class DiffusionSection(Section):
-    """The forward process and what the network learns to predict."""
+    """The forward process, what the network predicts, and its loss."""
 
     schedule: Annotated[LinearSchedule | CosineSchedule, Field(discriminator="kind")]
     prediction: Literal["epsilon", "x0", "v"]

@@ -1,4 +1,4 @@
-"""Reading recipes: from a TOML file to the schema, with every mistake named in one line for people."""
+"""Reading recipes: from a TOML file to the schema, with one line for people on every mistake."""
 
 import difflib
 import tomllib
@@ -29,7 +29,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read `path`; `overrides` are `section.key=value` with TOML values, checked like the file itself.
 
     Raises:
-        RecipeError: the file is missing, is no TOML or does not fit the schema.
+        RecipeError: the file is missing, is not TOML or does not fit the schema.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -115,10 +115,10 @@ def parse_degradation(text: str, recipe: Recipe) -> DegradationSection:
 
 
 def _mistake(detail: ErrorDetails) -> str:
-    place = ".".join(str(part) for part in detail["loc"][1:])
+    key = ".".join(str(part) for part in detail["loc"][1:])
     if detail["type"] == "value_error":
         return str(detail["ctx"]["error"])
-    return f"{place or 'kind'}: {detail['msg']}"
+    return f"{key or 'kind'}: {detail['msg']}"
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:
@@ -136,7 +136,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 
 
 def _toml_value(text: str, *, option: str) -> Any:
-    """What `text` means in TOML, and as it is where it means nothing: a bare word is meant as a string.
+    """The value of `text` in TOML; `text` itself where it is not TOML, since a bare word is meant as a string.
 
     Raises:
         RecipeError: it begins like a list or a table, and is none.
@@ -154,50 +154,60 @@ def _toml_value(text: str, *, option: str) -> Any:
 
 
 def _explain(error: ValidationError, schema: type[Section] = Recipe, *, what: str = "recipe") -> Iterator[str]:
-    """One line per mistake in a strict TOML file: key, value, nearest valid key, remedy."""
+    """One line for each mistake in a strict TOML file: key, value, nearest valid key, remedy."""
     for detail in error.errors():
         location = [str(part) for part in detail["loc"]]
-        valid_keys = _valid_keys(schema, location[:-1])
-        tags = _union_tags(schema)
-        path = [part for index, part in enumerate(location) if not (part in tags and index > 0)]
-        for entry in [index for index, part in enumerate(path) if part.isdecimal() and index > 0][::-1]:  # of a list
-            path[entry - 1 : entry + 1] = [f"{path[entry - 1]}[{path[entry]}]"]
-        key, table = (path[-1] if path else ""), ".".join(path[:-1])
-        place = f"in [{table}]" if table else "at the top"
-        given = repr(detail["input"]) if not isinstance(detail["input"], dict) else "a table"
+        path = _readable_path(schema, location)
         match detail["type"]:
-            case "extra_forbidden":
-                close = difflib.get_close_matches(key, valid_keys, n=1, cutoff=0.5)
-                hint = f"did you mean '{close[0]}'?" if close else f"valid keys: {', '.join(valid_keys)}"
-                yield f"unknown key '{key}' {place}; {hint}"
-            case "missing":
-                yield f"key '{key}' is missing {place}; add it (a {what} has no defaults)"
-            case "union_tag_invalid" | "union_tag_not_found":
-                expected = detail.get("ctx", {}).get("expected_tags", "")
-                given = repr(detail["input"].get("kind")) if isinstance(detail["input"], dict) else given
-                problem = f"kind = {given} is unknown" if detail["type"] == "union_tag_invalid" else "has no 'kind'"
-                name = ".".join(path)
-                close = difflib.get_close_matches(given.strip("'"), expected.replace("'", "").split(", "), n=1)
-                hint = (
-                    f"did you mean '{close[0]}'?" if close else f"choose one of {expected or _kinds(schema, location)}"
-                )
-                yield f"[{name}] {problem}; {hint}"
             case "value_error":
                 message = str(detail["ctx"]["error"])
                 yield f"[{'.'.join(path)}] {message}" if path else message
+            case "union_tag_invalid" | "union_tag_not_found":
+                yield _explain_kind(detail, _sections_at(schema, location), table=".".join(path))
+            case "missing":
+                yield f"key '{path[-1]}' is missing {_where(path[:-1])}; add it (a {what} has no defaults)"
             case _:
-                message = detail["msg"][0].lower() + detail["msg"][1:]
-                yield f"{key} = {given} {place}: {message.replace('input should', 'it should')}"
+                key = path[-1] if path else ""
+                yield _explain_key(detail, _sections_at(schema, location[:-1]), key=key, where=_where(path[:-1]))
 
 
-def _union_tags(schema: type[Section]) -> set[str]:
-    """Values of `kind`: pydantic puts them into error locations, people do not look for them there."""
-    return {
-        tag
-        for section in _all_sections(schema)
-        if "kind" in section.model_fields
-        for tag in get_args(section.model_fields["kind"].annotation)
-    }
+def _where(table: Sequence[str]) -> str:
+    return f"in [{'.'.join(table)}]" if table else "at the top"
+
+
+def _explain_key(detail: ErrorDetails, sections: Sequence[type[Section]], *, key: str, where: str) -> str:
+    match detail["type"]:
+        case "extra_forbidden":
+            valid_keys = sorted({field.alias or key for each in sections for key, field in each.model_fields.items()})
+            close = difflib.get_close_matches(key, valid_keys, n=1, cutoff=0.5)
+            hint = f"did you mean '{close[0]}'?" if close else f"valid keys: {', '.join(valid_keys)}"
+            return f"unknown key '{key}' {where}; {hint}"
+        case _:
+            value = "a table" if isinstance(detail["input"], dict) else repr(detail["input"])
+            message = detail["msg"][0].lower() + detail["msg"][1:]
+            return f"{key} = {value} {where}: {message.replace('input should', 'it should')}"
+
+
+def _explain_kind(detail: ErrorDetails, sections: Sequence[type[Section]], *, table: str) -> str:
+    expected = detail.get("ctx", {}).get("expected_tags", "")
+    kind = repr(detail["input"].get("kind") if isinstance(detail["input"], dict) else detail["input"])
+    problem = f"kind = {kind} is unknown" if detail["type"] == "union_tag_invalid" else "has no 'kind'"
+    close = difflib.get_close_matches(kind.strip("'"), expected.replace("'", "").split(", "), n=1)
+    choices = expected or ", ".join(repr(_kinds_of(each)[0]) for each in sections)
+    hint = f"did you mean '{close[0]}'?" if close else f"choose one of {choices}"
+    return f"[{table}] {problem}; {hint}"
+
+
+def _readable_path(schema: type[Section], location: Sequence[str]) -> list[str]:
+    """Where people look for a mistake: pydantic's location without values of `kind`, and entries of lists as [0]."""
+    kinds = {kind for section in _all_sections(schema) for kind in _kinds_of(section)}
+    path: list[str] = []
+    for part in location:
+        if path and part.isdecimal():
+            path[-1] += f"[{part}]"
+        elif not path or part not in kinds:
+            path.append(part)
+    return path
 
 
 def _all_sections(section: type[Section]) -> Iterator[type[Section]]:
@@ -213,30 +223,21 @@ def _sections_in(annotation: Any) -> list[type[Section]]:
     return [found for argument in get_args(annotation) for found in _sections_in(argument)]
 
 
-def _tags_of(section: type[Section]) -> tuple[Any, ...]:
+def _kinds_of(section: type[Section]) -> tuple[Any, ...]:
+    """The values of `kind` that choose this section from a union."""
     return get_args(section.model_fields["kind"].annotation) if "kind" in section.model_fields else ()
 
 
 def _sections_at(schema: type[Section], path: Sequence[str]) -> list[type[Section]]:
     sections = [schema]
     for name in path:
-        if name.isdecimal():  # the place in a list
+        if name.isdecimal():  # the index in a list
             continue
-        if tagged := [section for section in sections if name in _tags_of(section)]:
-            sections = tagged
+        if chosen := [section for section in sections if name in _kinds_of(section)]:
+            sections = chosen
             continue
         fields = [
             field for section in sections for key, field in section.model_fields.items() if (field.alias or key) == name
         ]
         sections = [inner for field in fields for inner in _sections_in(field.annotation)] or sections  # a dict's key
     return sections
-
-
-def _valid_keys(schema: type[Section], path: Sequence[str]) -> list[str]:
-    return sorted(
-        {field.alias or key for section in _sections_at(schema, path) for key, field in section.model_fields.items()}
-    )
-
-
-def _kinds(schema: type[Section], path: Sequence[str]) -> str:
-    return ", ".join(repr(get_args(s.model_fields["kind"].annotation)[0]) for s in _sections_at(schema, path))

@@ -1,4 +1,4 @@
-"""[model]: the network."""
+"""[model]: the network, one class for each file of models/."""
 
 from typing import Annotated, Literal, Self
 
@@ -9,7 +9,7 @@ from linnet.recipe.section import OpenFraction, Section, same_length
 
 
 class CompactUNet(Section):
-    """The compact residual U-Net after Beres (2022), in its first and its later form; see models/compact_unet.py."""
+    """The compact residual U-Net after Beres (2022), in its first or its later form; see models/compact_unet.py."""
 
     kind: Literal["compact_unet"]
     noise_injection: Literal["input", "every_block"]
@@ -39,20 +39,20 @@ class CompactUNet(Section):
         return self
 
     def check_shape(self, shape: Shape) -> None:
-        """Raises ValueError where an example of `shape` does not go through this network."""
+        """Raises ValueError where the network cannot take examples of `shape`."""
         _check_halvings(shape, len(self.widths))
 
 
 class NoFrequencyLayer(Section):
-    """Residual blocks end as they are."""
+    """Residual blocks have no frequency layer."""
 
     kind: Literal["none"]
 
 
 class TDF(Section):
-    """A time-distributed fully connected layer ends every residual block (Choi et al. 2020); frequency is the height.
+    """A time-distributed fully connected layer ends every residual block (Choi et al. 2020).
 
-    It fixes the number of frequencies, not of frames.
+    Frequency is the height. The layer fixes the number of frequencies, not the number of frames.
     """
 
     kind: Literal["tdf"]
@@ -97,7 +97,7 @@ class UNet(Section):
         return self
 
     def check_shape(self, shape: Shape) -> None:
-        """Raises ValueError where an example of `shape` does not go through this network."""
+        """Raises ValueError where the network cannot take examples of `shape`."""
         _check_halvings(shape, len(self.channel_multipliers))
 
 
@@ -105,7 +105,7 @@ class DiffusionTransformer(Section):
     """A transformer over patches with adaLN-zero (Peebles & Xie 2023); see models/dit.py."""
 
     kind: Literal["dit"]
-    patch_size: PositiveInt  # frequencies and frames of a patch
+    patch_size: PositiveInt  # height and width of a patch
     width: Annotated[int, Field(ge=8, multiple_of=2)]
     num_blocks: PositiveInt
     num_heads: PositiveInt
@@ -119,7 +119,7 @@ class DiffusionTransformer(Section):
         return self
 
     def check_shape(self, shape: Shape) -> None:
-        """Any height and width will do: what is no multiple of a patch is padded."""
+        """Any height and width will do: the network pads to whole patches."""
 
 
 ModelSection = Annotated[CompactUNet | UNet | DiffusionTransformer, Field(discriminator="kind")]

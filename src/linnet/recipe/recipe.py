@@ -1,4 +1,4 @@
-"""The sections together: what a recipe is, and where they contradict each other."""
+"""The whole recipe, and where its sections contradict each other."""
 
 from typing import Annotated, Self, get_args
 
@@ -15,11 +15,11 @@ from linnet.recipe.sample import Longer, SampleSection
 from linnet.recipe.section import Section
 from linnet.recipe.train import TrainSection
 
-LEAST_SAMPLES = 3  # that evaluate can measure
+MIN_SAMPLES = 3  # that a metric and its jackknife interval need
 
 
 class TrainingRecipe(Section):
-    """The sections that make a model: what is stored beside its weights."""
+    """The sections that decide what a model is; they are stored beside its weights."""
 
     data: DataSection
     model: ModelSection
@@ -29,7 +29,7 @@ class TrainingRecipe(Section):
 
 
 class Recipe(TrainingRecipe):
-    """A whole recipe."""
+    """All sections."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
     sample: SampleSection
@@ -122,10 +122,10 @@ class Recipe(TrainingRecipe):
                 f"[evaluate] kernel_subset_size = {self.evaluate.kernel_subset_size} is more than [sample] num_samples "
                 f"= {self.sample.num_samples}. Generate more samples or use smaller subsets."
             )
-        if self.sample.num_samples < LEAST_SAMPLES:
+        if self.sample.num_samples < MIN_SAMPLES:
             raise ValueError(
                 f"[sample] num_samples = {self.sample.num_samples} is too few: the interval of a distance leaves one "
-                f"out, and a distance needs two. Generate {LEAST_SAMPLES} or more; a hundred or more say something."
+                f"out, and a distance needs two. Generate {MIN_SAMPLES} or more; a hundred or more say something."
             )
         allowed = get_args(AudioFeatures if isinstance(self.data, Audio) else ImageFeatures)
         if bad := [name for name in self.evaluate.features if name not in allowed]:
@@ -144,5 +144,5 @@ class Recipe(TrainingRecipe):
         return self
 
     def training(self) -> TrainingRecipe:
-        """Only the sections that make the model."""
+        """The sections that decide what the model is."""
         return TrainingRecipe(**{name: getattr(self, name) for name in TrainingRecipe.model_fields})

@@ -1,4 +1,4 @@
-"""What every table of a recipe is, and the kinds of numbers in it."""
+"""The base class of every table of a recipe, and the kinds of numbers in it."""
 
 import hashlib
 import json
@@ -13,19 +13,19 @@ FolderName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 
 
 class Section(BaseModel):
-    """A table of the recipe: read-only, exact keys, exact types."""
+    """A table of the recipe: read-only, with exact keys and exact types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def section_hash(*sections: Section) -> str:
-    """sha256 of the sections' values: the same for the same settings, whatever their layout in the file."""
+    """The sha256 of the values of sections, whatever their layout in the file."""
     values = [section.model_dump(mode="json", by_alias=True) for section in sections]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def flatten(section: Section) -> dict[str, Any]:
-    """`{"train.batch_size": 32, ...}`: what MLflow shows as parameters."""
+    """The section as MLflow shows parameters: `{"train.batch_size": 32, ...}`."""
 
     def walk(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
         if isinstance(value, dict):
@@ -38,6 +38,6 @@ def flatten(section: Section) -> dict[str, Any]:
 
 
 def same_length(name: str, values: Sequence[int], other: str, others: Sequence[int]) -> None:
-    """Raises ValueError where two lists that belong together differ in length."""
+    """Raises ValueError where two lists with an entry for each level differ in length."""
     if len(values) != len(others):
         raise ValueError(f"{name} has {len(values)} entries, {other} has {len(others)}: give one entry per level.")

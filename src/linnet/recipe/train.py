@@ -1,4 +1,4 @@
-"""[train]: how long and how fast."""
+"""[train]: the optimizer, its learning rate and the length of the run."""
 
 from typing import Annotated, Literal, Self
 
@@ -28,7 +28,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class TrainSection(Section):
-    """How long and how fast."""
+    """The optimizer, its learning rate and the length of the run."""
 
     duration_kexamples: PositiveFloat  # thousands of training examples, whatever the batch size
     batch_size: PositiveInt  # examples per optimizer step, over all ranks
@@ -36,12 +36,12 @@ class TrainSection(Section):
     warmup_kexamples: NonNegativeFloat
     optimizer: Annotated[Adam | AdamW, Field(discriminator="kind")]
     max_gradient_norm: PositiveFloat
-    ema_decay: OpenFraction  # of the averaged weights, per step
-    horizontal_flip: bool  # of images, half of the time
+    ema_decay: OpenFraction  # per optimizer step
+    horizontal_flip: bool  # flip half of the images
     precision: Precision
     seed: NonNegativeInt
     log_every_steps: PositiveInt
-    grid_every_kexamples: PositiveFloat  # a sheet of EMA samples
+    grid_every_kexamples: PositiveFloat  # how often to look at a grid of samples of the EMA weights
 
     @model_validator(mode="after")
     def _peak_is_reached(self) -> Self:
@@ -59,9 +59,9 @@ class TrainSection(Section):
 
     @property
     def num_steps(self) -> int:
-        """Optimizer steps of the whole run."""
+        """The number of optimizer steps of the run."""
         return round(self.duration_kexamples * 1000 / self.batch_size)
 
     def steps_for(self, kexamples: float) -> int:
-        """`kexamples` thousand examples in optimizer steps, at least one."""
+        """The number of optimizer steps that take `kexamples` thousand examples, at least one."""
         return max(1, round(kexamples * 1000 / self.batch_size))

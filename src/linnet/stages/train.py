@@ -4,7 +4,7 @@ import csv
 import json
 import shutil
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import assert_never
 
@@ -16,14 +16,7 @@ from torch import nn
 from linnet import storage
 from linnet.artifacts import Dataset, Model, git_commit, input_hash, is_current, read_provenance, write_provenance
 from linnet.data.arrays import open_array
-from linnet.files import (
-    ArtifactError,
-    folder_lock,
-    new_folder,
-    read_json,
-    write_json,
-    write_text,
-)
+from linnet.files import ArtifactError, folder_lock, new_folder, read_json, write_json, write_text
 from linnet.inference.diffusion_model import DiffusionModel
 from linnet.modalities.conditions import known_conditions
 from linnet.modalities.statistics import Statistics, read_statistics
@@ -48,14 +41,11 @@ from linnet.reports import html
 from linnet.stages.table import TRAIN
 from linnet.tracking.client import GIT_COMMIT
 from linnet.tracking.run import NoTracker, RunTracker, Tracker
-from linnet.training.checkpoint import CheckpointStore, Mirror
-from linnet.training.distributed import DistributedContext, joined
+from linnet.training.checkpoint import CheckpointStore
+from linnet.training.distributed import DistributedContext, distributed_context
 from linnet.training.loop import HistoryRow, TrainState, fit, new_state
 from linnet.training.loss import DiffusionLoss
 from linnet.training.stopping import stop_on_signals
-
-GRID_EXAMPLES = 36
-GRID_SAMPLER = DPMSolver(kind="dpm_solver_pp_2m", num_steps=20)  # only to look at; scores come from [sample]
 
 
 def run(
@@ -72,39 +62,41 @@ def run(
 ) -> None:
     """Train the recipe's network on `dataset` and write the model folder `out`; in every process torchrun started.
 
-    A run that was stopped goes on from its newest checkpoint in `work` when the command is repeated; it ends in
-    the same weights as an undisturbed one.
+    A run that was stopped resumes from its newest checkpoint in `work` when the command is repeated; it ends in the
+    same weights as a run without a stop.
 
     Args:
-        work: a folder of this machine for checkpoints and unfinished results; only the first rank uses it.
+        work: a folder of this machine for checkpoints and unfinished results; only the main process uses it.
         mirror: an s3:// address to which checkpoints are copied, where `work` does not outlive this machine.
-        keep_checkpoint: leave the last one, because `out` is not safe yet: somebody else has to carry it away.
+        keep_checkpoint: leave the last one, because `out` is on this machine only and still has to be uploaded.
 
     Raises:
         ArtifactError: `dataset` is missing, or does not fit the recipe.
-        DistributedError: the recipe cannot be spread over the processes torchrun started.
+        DistributedError: the recipe cannot be distributed over the processes that torchrun started.
         NonFiniteLossError: the loss or the gradient is not finite; the last good checkpoint is kept.
-        Stopped: SIGINT or SIGTERM asked for it.
+        Stopped: SIGINT or SIGTERM asked to stop.
     """
     training = recipe.training()
     statistics = _check_dataset(training, dataset)
     inputs = {"dataset": Dataset.content_hash(dataset)}
     key = training_key(recipe, inputs["dataset"])
-    with joined(device, batch_size=training.train.batch_size) as ranks:
-        if ranks.largest(ranks.is_first and is_current(out, key)):
-            _say(ranks, f"{out}: already trained from this data and these settings")
+    with distributed_context(device, batch_size=training.train.batch_size) as distributed:
+        if distributed.all_reduce_max(distributed.is_main_process and is_current(out, key)):
+            _log(distributed, f"{out}: already trained from this data and these settings")
             return
         with ExitStack() as stack:
             folder = work / f"train-{key[:16]}"
-            checkpoints = CheckpointStore(folder, every_seconds=checkpoint_every_seconds, mirror=_mirror(mirror, key))
-            if ranks.is_first:
+            remote = storage.join(mirror, folder.name, "checkpoint.pt") if mirror else None
+            checkpoints = CheckpointStore(folder, every_seconds=checkpoint_every_seconds, remote=remote)
+            if distributed.is_main_process:
                 folder.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(folder_lock(folder, what=out))
-            tracker = stack.enter_context(_tracker(recipe, key, inputs["dataset"], track=track and ranks.is_first))
+            track = track and distributed.is_main_process
+            tracker = stack.enter_context(_tracker(recipe, key, inputs["dataset"], track=track))
             profile = json.dumps({"num_rows": statistics.train_count})
             tracker.log_dataset(training.data.folder, inputs["dataset"], str(dataset), profile)
-            state = _fit(training, statistics, dataset, ranks, checkpoints, tracker)
-            if ranks.is_first:
+            state = _fit(training, statistics, dataset, distributed, checkpoints, tracker)
+            if distributed.is_main_process:
                 if keep_checkpoint:
                     checkpoints.save(state.state_dict())
                 with new_folder(out) as model:
@@ -113,44 +105,17 @@ def run(
                 if not keep_checkpoint:
                     checkpoints.discard()
                     shutil.rmtree(folder)
-        _say(ranks, f"{out}: {recipe.train.num_steps} steps, last loss {state.history[-1].loss:.4f}")
+        _log(distributed, f"{out}: {recipe.train.num_steps} steps, last loss {state.history[-1].loss:.4f}")
 
 
 def training_key(recipe: Recipe, dataset_hash: str) -> str:
-    """What names a training: its sections, its data, its code."""
+    """The hash that names a training: of its recipe sections, its dataset and its code."""
     return input_hash(TRAIN, [recipe.training()], {"dataset": dataset_hash})
 
 
-def _say(ranks: DistributedContext, message: str) -> None:
-    if ranks.is_first:
+def _log(distributed: DistributedContext, message: str) -> None:
+    if distributed.is_main_process:
         log(message)
-
-
-def _mirror(prefix: str | None, key: str) -> Mirror | None:
-    return RemoteCheckpoint(storage.join(prefix, f"train-{key[:16]}", "checkpoint.pt")) if prefix else None
-
-
-@dataclass(frozen=True)
-class RemoteCheckpoint:
-    """The copy of a checkpoint in object storage."""
-
-    url: str
-
-    def push(self, path: Path) -> None:
-        """Copy it there; storage that does not answer must not end a training."""
-        try:
-            storage.upload_file(path, self.url)
-        except storage.StorageError as reason:
-            log(f"{reason} Training goes on; the newest checkpoint is only on this machine.")
-
-    def pull(self, path: Path) -> None:
-        """Bring it here, if there is one."""
-        if storage.exists(self.url):
-            storage.download_file(self.url, path)
-
-    def discard(self) -> None:
-        """Remove it: the training is finished."""
-        storage.remove(self.url)
 
 
 def _tracker(recipe: Recipe, key: str, dataset_hash: str, *, track: bool) -> Tracker:
@@ -180,21 +145,18 @@ def _check_dataset(recipe: TrainingRecipe, dataset: Path) -> Statistics:
 
 def _check_conditions(section: Conditioning, statistics: Statistics, dataset: Path) -> None:
     match section:
-        case ClassLabel(num_classes=room):
-            field, wanted = (
-                "num_classes",
-                1 + max(number for number, count in enumerate(statistics.example_counts) if count),
-            )
-        case MultiLabel(num_labels=room):
-            field, wanted = "num_labels", len(statistics.label_names)
+        case ClassLabel(num_classes=given):
+            field, needed = "num_classes", 1 + int(np.flatnonzero(statistics.example_counts).max())
+        case MultiLabel(num_labels=given):
+            field, needed = "num_labels", len(statistics.label_names)
         case Unconditional() | Text():
             return
         case _:
             assert_never(section)
-    if wanted > room:
+    if needed > given:
         what = "classes" if field == "num_classes" else "labels"
         raise ArtifactError(
-            f"{dataset} has {wanted} {what}, [conditioning] {field} = {room}; set {field} = {wanted} or more"
+            f"{dataset} has {needed} {what}, [conditioning] {field} = {given}; set {field} = {needed} or more"
         )
 
 
@@ -202,22 +164,22 @@ def _fit(
     recipe: TrainingRecipe,
     statistics: Statistics,
     dataset: Path,
-    ranks: DistributedContext,
+    distributed: DistributedContext,
     checkpoints: CheckpointStore,
     tracker: Tracker,
 ) -> TrainState:
-    """The trained state: from the newest checkpoint if there is one, else from the start."""
-    section, device = recipe.train, ranks.device
-    state = new_state(to_device(build_network(recipe), device), section, ranks)
-    if saved := ranks.from_first(checkpoints.load(device) if ranks.is_first else None):
+    """Train to the end, from the newest checkpoint if there is one."""
+    section, device = recipe.train, distributed.device
+    state = new_state(to_device(build_network(recipe), device), section, distributed)
+    if saved := distributed.broadcast(checkpoints.load(device) if distributed.is_main_process else None):
         state.load_state_dict(saved)
-        _say(ranks, f"train: going on after step {state.step} of {section.num_steps}")
+        _log(distributed, f"train: resuming after step {state.step} of {section.num_steps}")
     compute_loss = DiffusionLoss(
         recipe,
         statistics,
         np.asarray(open_array(dataset / Dataset.training_examples(recipe.data))),
         np.asarray(open_array(dataset / Dataset.labels("train"))),
-        ranks,
+        distributed,
         start_step=state.step,
     )
 
@@ -225,15 +187,14 @@ def _fit(
         values = {"loss": row.loss, "learning_rate": row.learning_rate, "gradient_norm": row.gradient_norm}
         tracker.log_metrics(values | {"examples_per_second": examples_per_second}, row.step)
 
-    def on_grid(step: int, network: nn.Module) -> None:
-        assert isinstance(network, DenoisingNetwork)
-        image = sample_grid(DiffusionModel.of(network, recipe, statistics, device), statistics)
-        state.grids[step] = torch.frombuffer(bytearray(html.png(image)), dtype=torch.uint8)
-        tracker.log_image("samples", image, step)
+    def on_grid() -> None:
+        image = preview_grid(state.ema.network, recipe, statistics, device)
+        state.grids[state.step] = torch.frombuffer(bytearray(html.png(image)), dtype=torch.uint8)
+        tracker.log_image("samples", image, state.step)
 
     with stop_on_signals() as stop, ExitStack() as stack:
         bar = None
-        if ranks.is_first:
+        if distributed.is_main_process:
             bar = stack.enter_context(ProgressBar("train: steps", section.num_steps, done=state.step))
         fit(
             state,
@@ -248,27 +209,8 @@ def _fit(
     return state
 
 
-def sample_grid(diffusion_model: DiffusionModel, statistics: Statistics) -> NDArray[np.uint8]:
-    """A sheet of examples from the same noise every time, so that progress can be followed."""
-    section, conditions = diffusion_model.recipe.conditioning, None
-    if not isinstance(section, Unconditional):
-        present, known = np.flatnonzero(statistics.example_counts), known_conditions(section, statistics)
-        conditions = [known[number] for number in present[np.arange(GRID_EXAMPLES) * len(present) // GRID_EXAMPLES]]
-    steps = min(GRID_SAMPLER.num_steps, diffusion_model.recipe.diffusion.schedule.num_timesteps)
-    x = diffusion_model.sample(
-        GRID_SAMPLER.model_copy(update={"num_steps": steps}),
-        seed=diffusion_model.recipe.train.seed,
-        indices=list(range(GRID_EXAMPLES)),
-        conditions=conditions,
-        guidance_scale=1.0,
-        clip_x0=True,
-        precision=diffusion_model.recipe.train.precision,
-    )
-    return html.grid(diffusion_model.codec.preview(diffusion_model.codec.decode(x)))
-
-
 def _write_model(model: Path, state: TrainState, recipe: TrainingRecipe, dataset: Path) -> None:
-    for name, network in ((Model.weights, state.network), (Model.ema_weights, state.averaged.network)):
+    for name, network in ((Model.weights, state.network), (Model.ema_weights, state.ema.network)):
         save_weights(model / name, network)
     write_text(model / Model.recipe, recipe.model_dump_json(indent=2) + "\n")
     write_json(model / Model.statistics, read_json(dataset / Dataset.statistics, made_by="preprocess"))
@@ -279,3 +221,32 @@ def _write_model(model: Path, state: TrainState, recipe: TrainingRecipe, dataset
     (model / Model.grids).mkdir()
     for step, grid in state.grids.items():
         (model / Model.grids / f"step_{step:08d}.png").write_bytes(grid.numpy().tobytes())
+
+
+# --- preview: for people to look at while the model trains; it decides nothing ----------------------------------------
+
+GRID_EXAMPLES = 36
+GRID_SAMPLER = DPMSolver(kind="dpm_solver_pp_2m", num_steps=20)  # only to look at; scores come from [sample]
+
+
+def preview_grid(
+    network: nn.Module, recipe: TrainingRecipe, statistics: Statistics, device: torch.device
+) -> NDArray[np.uint8]:
+    """Samples from the same noise and conditions every time, so that progress can be seen: uint8 [H, W, 3]."""
+    assert isinstance(network, DenoisingNetwork), type(network)
+    diffusion_model = DiffusionModel.of(network, recipe, statistics, device)
+    section, conditions = recipe.conditioning, None
+    if not isinstance(section, Unconditional):
+        present, known = np.flatnonzero(statistics.example_counts), known_conditions(section, statistics)
+        conditions = [known[number] for number in present[np.arange(GRID_EXAMPLES) * len(present) // GRID_EXAMPLES]]
+    steps = min(GRID_SAMPLER.num_steps, recipe.diffusion.schedule.num_timesteps)
+    x = diffusion_model.sample(
+        GRID_SAMPLER.model_copy(update={"num_steps": steps}),
+        seed=recipe.train.seed,
+        indices=list(range(GRID_EXAMPLES)),
+        conditions=conditions,
+        guidance_scale=1.0,
+        clip_x0=True,
+        precision=recipe.train.precision,
+    )
+    return html.grid(diffusion_model.codec.preview(diffusion_model.codec.decode(x)))

@@ -1,4 +1,4 @@
-"""Where a task runs and what it may leave there. Imports no torch, so that `check` answers soon."""
+"""Where a task runs and where its files are. Nothing here imports torch, so that `check` answers soon."""
 
 import os
 from pathlib import Path
@@ -8,12 +8,12 @@ from linnet.errors import LinnetError
 from linnet.launch.trainjob import TrainJobSettings
 from linnet.recipe import Recipe
 
-WEIGHTS_VARIABLES = ("LINNET_INCEPTION_WEIGHTS", "LINNET_EMBEDDING_WEIGHTS")  # the files of feature networks
-HASH_VARIABLES = ("LINNET_INCEPTION_SHA256", "LINNET_EMBEDDING_SHA256")  # what they must hash to
+WEIGHTS_VARIABLES = ("LINNET_INCEPTION_WEIGHTS", "LINNET_EMBEDDING_WEIGHTS")  # files of feature extractors
+HASH_VARIABLES = ("LINNET_INCEPTION_SHA256", "LINNET_EMBEDDING_SHA256")  # the sha256 of those files
 
 
-class PlaceError(LinnetError):
-    """A place for files would be gone with the pod, or is not seen by all nodes."""
+class WorkLocationError(LinnetError):
+    """Unfinished work would be lost with the pod, or is not visible to all nodes."""
 
 
 def in_cluster() -> bool:
@@ -21,27 +21,27 @@ def in_cluster() -> bool:
     return "KUBERNETES_SERVICE_HOST" in os.environ
 
 
-def work_place() -> str:
-    """LINNET_WORK, where unfinished work waits: an s3:// address or a folder."""
+def work_location() -> str:
+    """LINNET_WORK, the s3:// address or folder of unfinished work."""
     return os.environ.get("LINNET_WORK") or ".work"
 
 
 def require_shared(work: str, settings: TrainJobSettings) -> None:
-    """Raises PlaceError unless `work` outlives this pod and can be seen by every node of a training."""
+    """Raises WorkLocationError unless `work` outlives this pod and is visible to every node of a training."""
     mount = settings.volume_mount_path
     if storage.is_s3_url(work) or (mount is not None and Path(work).is_relative_to(mount)):
         return
     given = (
         f"LINNET_WORK = {work} is on this pod's own disk" if "LINNET_WORK" in os.environ else "LINNET_WORK is missing"
     )
-    raise PlaceError(
+    raise WorkLocationError(
         f"{given}: set it in the ConfigMap linnet (deploy/kubernetes/config.yaml) to an s3:// address, or to a folder "
         "of the volume that [volume] in pipelines/clusters/default.toml mounts"
     )
 
 
 def feature_weights(recipe: Recipe) -> tuple[Path | None, str | None]:
-    """(file, sha256) of the recipe's feature network, as LINNET_INCEPTION_* or LINNET_EMBEDDING_* say."""
-    place = 1 if recipe.data.kind == "audio" else 0
-    path, sha256 = (os.environ.get(names[place]) for names in (WEIGHTS_VARIABLES, HASH_VARIABLES))
+    """(file, sha256) of the feature extractor's weights, from LINNET_INCEPTION_* or LINNET_EMBEDDING_*."""
+    index = 1 if recipe.data.kind == "audio" else 0
+    path, sha256 = (os.environ.get(names[index]) for names in (WEIGHTS_VARIABLES, HASH_VARIABLES))
     return Path(path) if path else None, sha256 or None

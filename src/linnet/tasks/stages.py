@@ -25,7 +25,7 @@ from linnet.recipe import Recipe
 from linnet.recipe.evaluate import LearnedFeatures
 from linnet.recipe.load import parse_recipe
 from linnet.stages.table import result_code_hash
-from linnet.tasks.environment import feature_weights, in_cluster, require_shared, work_place
+from linnet.tasks.environment import feature_weights, in_cluster, require_shared, work_location
 
 Facts = dict[str, Any]
 P = ParamSpec("P")
@@ -114,9 +114,9 @@ def check(
 
 def _check_place(recipe: Recipe, num_nodes: int, gpus: int) -> None:
     """Checkpoints have a place that outlives the pod, and the batch can be shared out."""
-    storage.check_access(work_place(), write=True)
+    storage.check_access(work_location(), write=True)
     if num_nodes > 1 or in_cluster():
-        require_shared(work_place(), TrainJobSettings.from_environment())
+        require_shared(work_location(), TrainJobSettings.from_environment())
     per_node = max(1, gpus) if in_cluster() else 1
     batch_size, processes = recipe.train.batch_size, num_nodes * per_node
     if batch_size % processes:
@@ -198,7 +198,7 @@ def train(
     from linnet.tracking.client import known_run
 
     _verify(dataset, Dataset.content_hash(Path(dataset)), dataset_hash)
-    parsed, work = _parse(recipe), work_place()
+    parsed, work = _parse(recipe), work_location()
     if num_nodes == 1:
         if in_cluster():
             training.check_gpus(int(pod_gpus))

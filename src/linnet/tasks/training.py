@@ -1,4 +1,4 @@
-"""Where a training runs: in this process, in several of this machine, or on many nodes that share a place for files."""
+"""Where training runs: in one process or several on this machine, or on many nodes with a shared location for files."""
 
 import os
 import tempfile
@@ -20,31 +20,31 @@ from linnet.stages import train as stage
 from linnet.tasks.environment import require_shared
 
 CHECKPOINT_SECONDS = 60.0
-TOLD_TO_NODES = (
+FORWARDED_ENV = (  # to the nodes of a TrainJob; keys come from secrets
     "MLFLOW_TRACKING_URI",
     "MLFLOW_EXPERIMENT_NAME",
     "AWS_ENDPOINT_URL_S3",
     "AWS_DEFAULT_REGION",
     "LINNET_PIPELINE_RUN",
 )
-RECIPE, DATASET, MODEL, WORK = "recipe.json", "dataset", "model", "work"  # what lies in a shared place
+RECIPE, DATASET, MODEL, WORK = "recipe.json", "dataset", "model", "work"  # names in a shared location
 
 
-class SharedPlaceError(LinnetError):
-    """What the nodes of a training share is missing or not theirs."""
+class SharedLocationError(LinnetError):
+    """The shared location of a training lacks what it needs, or is of another version of linnet."""
 
 
 def default_processes(device: torch.device) -> int:
-    """One for each GPU; one on a CPU, which a single process uses whole."""
+    """One process for each GPU; one on a CPU, of which a single process uses all cores."""
     return max(1, torch.cuda.device_count()) if device.type == "cuda" else 1
 
 
-def check_gpus(promised: int) -> None:
-    """Raises DeviceError if this pod sees fewer GPUs than it asked for: a week on the CPU helps nobody."""
-    if (seen := torch.cuda.device_count()) < promised:
+def check_gpus(requested: int) -> None:
+    """Raises DeviceError if this pod has fewer GPUs than it requested: a week on the CPU helps nobody."""
+    if (visible := torch.cuda.device_count()) < requested:
         raise DeviceError(
-            f"this pod asked for {promised} GPUs and torch sees {seen}; check the node's driver and device plugin, or "
-            "set gpus in pipelines/clusters/default.toml"
+            f"this pod requested {requested} GPUs and torch sees {visible}; check the node's driver and device plugin, "
+            "or set gpus in pipelines/clusters/default.toml"
         )
 
 
@@ -60,7 +60,10 @@ def on_this_machine(
     keep_checkpoint: bool = False,
     track: bool = True,
 ) -> None:
-    """Train in `processes` processes (0: one for each GPU). `work` may be an s3:// address: checkpoints outlive us."""
+    """Train in `processes` processes (0: one for each GPU).
+
+    Where `work` is an s3:// address, checkpoints outlive this machine.
+    """
     remote = storage.is_s3_url(work)
     local = Path(tempfile.gettempdir()) / "linnet-work" if remote else Path(work)
     torchrun.start(
@@ -79,31 +82,31 @@ def on_this_machine(
 
 
 def on_many_nodes(recipe: Recipe, *, dataset: Path, out: Path, work: str, num_nodes: int) -> None:
-    """Put recipe and dataset where all nodes see them, have a TrainJob train, and fetch the model.
+    """Publish recipe and dataset to a location that all nodes share, train in a TrainJob, and fetch the model.
 
     Raises:
-        PlaceError: LINNET_WORK is a folder that only this pod sees.
-        TrainJobError: the job failed, or the cluster refuses it.
-        StorageError: the shared place does not answer.
+        WorkLocationError: LINNET_WORK is a folder that only this pod sees.
+        TrainJobError: the job failed, or the cluster refused it.
+        StorageError: the shared location does not answer.
     """
     settings = TrainJobSettings.from_environment()
     require_shared(work, settings)
     key = stage.training_key(recipe, Dataset.content_hash(dataset))
-    place = storage.join(work, f"nodes-{key[:16]}")
-    publish(recipe, dataset, place)
-    told = {name: os.environ[name] for name in TOLD_TO_NODES if name in os.environ}
-    told["LINNET_GIT_COMMIT"] = git_commit()
-    settings = settings.model_copy(update={"environment": settings.environment | told})
-    trainjob.run(settings, key=key, num_nodes=num_nodes, arguments=["train-shared", place])
-    fetch(place, out, job=trainjob.job_name(key))
+    location = storage.join(work, f"nodes-{key[:16]}")
+    publish(recipe, dataset, location)
+    forwarded = {name: os.environ[name] for name in FORWARDED_ENV if name in os.environ}
+    forwarded["LINNET_GIT_COMMIT"] = git_commit()
+    settings = settings.model_copy(update={"environment": settings.environment | forwarded})
+    trainjob.run(settings, key=key, num_nodes=num_nodes, arguments=["train-shared", location])
+    fetch(location, out, job=trainjob.job_name(key))
 
 
-def fetch(place: str, out: Path, *, job: str) -> None:
-    """Bring the model that the nodes left in `place`. Raises SharedPlaceError if it is gone."""
-    model = storage.join(place, MODEL)
-    remote = storage.is_s3_url(place)
+def fetch(location: str, out: Path, *, job: str) -> None:
+    """Copy the model that the nodes left in `location` to `out`. Raises SharedLocationError if it is gone."""
+    model = storage.join(location, MODEL)
+    remote = storage.is_s3_url(location)
     if not (storage.is_complete(model) if remote else (Path(model) / PROVENANCE).is_file()):
-        raise SharedPlaceError(
+        raise SharedLocationError(
             f"{model} is not there, though the TrainJob is complete: somebody removed it. Delete the job (kubectl "
             f"delete trainjob {job}) and start the training again"
         )
@@ -113,68 +116,68 @@ def fetch(place: str, out: Path, *, job: str) -> None:
         _copy(Path(model), out)
 
 
-def in_shared_place(place: str) -> None:
-    """What each process of a TrainJob runs: train what lies in `place`, and leave the model there.
+def in_shared_location(location: str) -> None:
+    """Train the recipe and dataset in `location` and leave the model there: each process of a TrainJob runs this.
 
     Raises:
-        StorageError, ArtifactError: `place` does not hold a recipe and a dataset.
+        StorageError, ArtifactError: `location` does not hold a recipe and a dataset.
     """
-    first = os.environ.get("RANK", "0") == "0"
-    local = _bring(place) if storage.is_s3_url(place) else Path(place)
+    is_main_process = os.environ.get("RANK", "0") == "0"
+    remote = storage.is_s3_url(location)
+    local = _download(location) if remote else Path(location)
     recipe = _read_recipe(local / RECIPE)
-    remote = storage.is_s3_url(place)
-    if remote and storage.is_complete(storage.join(place, MODEL)):
-        log(f"{place}: already trained")
+    if remote and storage.is_complete(storage.join(location, MODEL)):
+        log(f"{location}: already trained")
         return
     stage.run(
         recipe,
         dataset=local / DATASET,
         out=local / MODEL,
         work=local / WORK,
-        mirror=storage.join(place, WORK) if remote else None,
+        mirror=storage.join(location, WORK) if remote else None,
         device=pick_device(os.environ.get("LINNET_DEVICE") or "auto"),
         checkpoint_every_seconds=CHECKPOINT_SECONDS,
-        keep_checkpoint=remote,  # until the model has arrived
+        keep_checkpoint=remote,  # until the model is uploaded
         track=True,
     )
-    if remote and first:
-        storage.upload_folder(local / MODEL, storage.join(place, MODEL))
-        storage.remove(storage.join(place, WORK))
+    if remote and is_main_process:
+        storage.upload_folder(local / MODEL, storage.join(location, MODEL))
+        storage.remove(storage.join(location, WORK))
 
 
 def _read_recipe(path: Path) -> Recipe:
     try:
         return Recipe.model_validate_json(path.read_bytes())
     except ValidationError as reason:
-        raise SharedPlaceError(
+        raise SharedLocationError(
             f"{path}: is no recipe of this version of linnet ({first_line(reason)}); start the training again"
         ) from None
 
 
-def publish(recipe: Recipe, dataset: Path, place: str) -> None:
-    """Put what the nodes need into `place`."""
+def publish(recipe: Recipe, dataset: Path, location: str) -> None:
+    """Copy the recipe and the dataset to `location`, where the nodes read them."""
     text = recipe.model_dump_json(indent=2, by_alias=True) + "\n"
-    if not storage.is_s3_url(place):
-        if not is_current(Path(place) / DATASET, read_provenance(dataset, made_by="preprocess")["input_hash"]):
-            _copy(dataset, Path(place) / DATASET)
-        write_text(Path(place) / RECIPE, text)
+    if not storage.is_s3_url(location):
+        if not is_current(Path(location) / DATASET, read_provenance(dataset, made_by="preprocess")["input_hash"]):
+            _copy(dataset, Path(location) / DATASET)
+        write_text(Path(location) / RECIPE, text)
         return
-    if storage.is_complete(storage.join(place, DATASET)):
+    if storage.is_complete(storage.join(location, DATASET)):
         return  # a task that was started again: its nodes may be reading
     with tempfile.TemporaryDirectory() as scratch:
         write_text(Path(scratch) / RECIPE, text)
-        storage.upload_file(Path(scratch) / RECIPE, storage.join(place, RECIPE))
-    storage.upload_folder(dataset, storage.join(place, DATASET))
+        storage.upload_file(Path(scratch) / RECIPE, storage.join(location, RECIPE))
+    storage.upload_folder(dataset, storage.join(location, DATASET))
 
 
-def _bring(place: str) -> Path:
-    """Recipe and dataset on this node's disk; its processes share one copy."""
-    local = Path(tempfile.gettempdir()) / "linnet-nodes" / place.rpartition("/")[2]
+def _download(location: str) -> Path:
+    """The folder of recipe and dataset on this node's disk; the processes of the node share one copy."""
+    local = Path(tempfile.gettempdir()) / "linnet-nodes" / location.rpartition("/")[2]
     local.mkdir(parents=True, exist_ok=True)
     own = local / f"{RECIPE}.{os.getpid()}"
-    storage.download_file(storage.join(place, RECIPE), own)
+    storage.download_file(storage.join(location, RECIPE), own)
     own.replace(local / RECIPE)
-    storage.download_folder(storage.join(place, DATASET), local / DATASET)
+    storage.download_folder(storage.join(location, DATASET), local / DATASET)
     return local
 
 

@@ -1,1 +1,1 @@
-"""The training loop and what it keeps: optimizer, averaged weights, checkpoints. Knows no diffusion."""
+"""Training: the loss of a step, the optimizer loop, EMA weights, checkpoints, several processes."""

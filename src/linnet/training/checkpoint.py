@@ -3,34 +3,29 @@
 import pickle
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
+from linnet import storage
 from linnet.errors import LinnetError, first_line
 from linnet.files import commit_file
+from linnet.progress import log
 
 
 class CheckpointError(LinnetError):
     """A checkpoint is damaged."""
 
 
-class Mirror(Protocol):
-    """A second place for the checkpoint, for machines whose disks do not outlive them."""
-
-    def push(self, path: Path) -> None: ...
-
-    def pull(self, path: Path) -> None: ...
-
-    def discard(self) -> None: ...
-
-
 class CheckpointStore:
-    """The newest state of one run, in a folder that is no output of the stage."""
+    """The newest state of one run, in a folder that is no output of the stage.
 
-    def __init__(self, folder: Path, *, every_seconds: float, mirror: Mirror | None = None) -> None:
+    `remote` is an s3:// address for a second copy, where the folder does not outlive this machine.
+    """
+
+    def __init__(self, folder: Path, *, every_seconds: float, remote: str | None = None) -> None:
         self.path = folder / "checkpoint.pt"
-        self._mirror = mirror
+        self._remote = remote
         self._every_seconds = every_seconds
         self._saved_at = time.monotonic()
 
@@ -39,7 +34,7 @@ class CheckpointStore:
         return time.monotonic() - self._saved_at >= self._every_seconds
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the newest checkpoint by `state`."""
+        """Replace the newest checkpoint by `state`. Storage that does not answer must not end a training."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_suffix(".partial")
         try:
@@ -51,15 +46,18 @@ class CheckpointStore:
                 raise error.__context__ from None
             raise
         commit_file(partial, self.path)
-        if self._mirror:
-            self._mirror.push(self.path)
+        if self._remote:
+            try:
+                storage.upload_file(self.path, self._remote)
+            except storage.StorageError as reason:
+                log(f"{reason} Training goes on; the newest checkpoint is only on this machine.")
         self._saved_at = time.monotonic()
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
         """The newest state, None where there is none. Raises CheckpointError if it is damaged."""
-        if self._mirror and not self.path.exists():
+        if self._remote and not self.path.exists() and storage.exists(self._remote):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._mirror.pull(self.path)
+            storage.download_file(self._remote, self.path)
         if not self.path.exists():
             return None
         try:
@@ -73,5 +71,5 @@ class CheckpointStore:
     def discard(self) -> None:
         """Remove the checkpoint: the run is finished."""
         self.path.unlink(missing_ok=True)
-        if self._mirror:
-            self._mirror.discard()
+        if self._remote:
+            storage.remove(self._remote)

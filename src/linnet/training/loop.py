@@ -1,7 +1,7 @@
-"""The optimizer loop: mixed precision, clipping, averaging, checkpoints, and a stop before a bad update.
+"""The optimizer loop: loss scaling, clipping, EMA, checkpoints, and a stop before a non-finite update.
 
-What step n computes depends on the weights and on n alone, so a run that was stopped and taken up again ends in the
-same bits as one that was not.
+It knows nothing of diffusion. Step n depends on the weights and on n alone, so that a run that was stopped and resumed
+ends in the same bits as one that was not.
 """
 
 import math
@@ -25,12 +25,12 @@ MIN_LOSS_SCALE = 2.0**-10  # fp16: gradients that overflow even at this scale ar
 
 
 class NonFiniteLossError(LinnetError):
-    """The loss or the gradient became infinite or not a number; the weights were not touched by it."""
+    """The loss or the gradient is infinite or not a number; the weights are those from before it."""
 
 
 @dataclass
-class Running:
-    """Sums since the last line of the history."""
+class RunningSums:
+    """Sums since the last row of the history."""
 
     loss: float = 0.0
     gradient_norm: float = 0.0
@@ -50,24 +50,24 @@ class HistoryRow:
 
 @dataclass
 class TrainState:
-    """All that a checkpoint holds."""
+    """All that a checkpoint holds, and what this process needs beside it."""
 
     network: nn.Module
-    averaged: EMA
+    ema: EMA
     optimizer: torch.optim.Optimizer
     scaler: GradScaler
-    ranks: DistributedContext  # no part of a checkpoint, like the replica
-    replica: nn.Module  # the network, or what averages its gradients over ranks
+    distributed: DistributedContext  # not in the checkpoint
+    ddp: nn.Module  # not in the checkpoint: the network, wrapped where there are several ranks
     step: int = 0
-    running: Running = field(default_factory=Running)
+    running: RunningSums = field(default_factory=RunningSums)
     history: list[HistoryRow] = field(default_factory=list)
-    grids: dict[int, Tensor] = field(default_factory=dict)  # by step: bytes of PNG files, uint8
+    grids: dict[int, Tensor] = field(default_factory=dict)  # by step: the bytes of a PNG file, uint8
 
     def state_dict(self) -> dict[str, Any]:
         """Plain tensors and numbers, loadable with `weights_only=True`."""
         return {
             "network": self.network.state_dict(),
-            "averaged": self.averaged.network.state_dict(),
+            "ema": self.ema.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "step": self.step,
@@ -79,25 +79,25 @@ class TrainState:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state` was saved."""
         self.network.load_state_dict(state["network"])
-        self.averaged.network.load_state_dict(state["averaged"])
+        self.ema.network.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.step = state["step"]
-        self.running = Running(**state["running"])
+        self.running = RunningSums(**state["running"])
         self.history = [HistoryRow(**row) for row in state["history"]]
         self.grids = {step: png.cpu() for step, png in state["grids"].items()}
 
 
-def new_state(network: nn.Module, section: TrainSection, ranks: DistributedContext) -> TrainState:
-    """The state before the first step; `network` must already be on the ranks' device."""
-    network = ranks.synchronised(network)
+def new_state(network: nn.Module, section: TrainSection, distributed: DistributedContext) -> TrainState:
+    """The state before the first step; `network` must already be on the device of `distributed`."""
+    network = distributed.sync_batch_norm(network)
     return TrainState(
         network=network,
-        averaged=EMA(network, section.ema_decay),
+        ema=EMA(network, section.ema_decay),
         optimizer=_build_optimizer(network, section),
-        scaler=GradScaler(ranks.device.type, enabled=section.precision == "fp16"),
-        ranks=ranks,
-        replica=ranks.replica(network),
+        scaler=GradScaler(distributed.device.type, enabled=section.precision == "fp16"),
+        distributed=distributed,
+        ddp=distributed.wrap_ddp(network),
     )
 
 
@@ -116,7 +116,7 @@ def fit(
     stop: StopRequest,
     on_step: Callable[[float], None],
     on_log: Callable[[HistoryRow, float], None],
-    on_grid: Callable[[int, nn.Module], None],
+    on_grid: Callable[[], None],
 ) -> None:
     """Train until `section.num_steps`.
 
@@ -124,11 +124,11 @@ def fit(
         compute_loss: the loss of step n as a scalar; all randomness in it must come from n.
         on_step: called after each step with its loss.
         on_log: called with a new history row and the examples per second since the row before.
-        on_grid: called with the number of steps done and the averaged network.
+        on_grid: called in the main process when a grid of samples of the EMA network is due.
 
     Raises:
         NonFiniteLossError: before the update that would have spoilt the weights.
-        Stopped: a signal asked for it; the checkpoint is written.
+        Stopped: a signal asked to stop; the checkpoint is written.
     """
     grid_every = section.steps_for(section.grid_every_kexamples)
     state.network.train()
@@ -141,9 +141,9 @@ def fit(
             row = _close_history_row(state, section)
             on_log(row, (state.step - first) * section.batch_size / max(now - since, 1e-9))
             since, first = now, state.step
-        if state.ranks.is_first and (state.step % grid_every == 0 or state.step == section.num_steps):
-            on_grid(state.step, state.averaged.network)
-        if signal_number := state.ranks.largest(stop.signal_number):
+        if state.distributed.is_main_process and (state.step % grid_every == 0 or state.step == section.num_steps):
+            on_grid()
+        if signal_number := state.distributed.all_reduce_max(stop.signal_number):
             _save(state, checkpoints)
             raise Stopped(f"stopped after step {state.step} of {section.num_steps}", signal_number)
         if checkpoints.is_due():
@@ -156,24 +156,24 @@ def train_step(
     compute_loss: Callable[[nn.Module, int], Tensor],
     checkpoints: CheckpointStore,
 ) -> float:
-    """One optimizer step; returns its loss. Raises NonFiniteLossError without having changed the weights."""
+    """Take one optimizer step and return its loss. Raises NonFiniteLossError before it changes the weights."""
     rate = learning_rate(section, state.step)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
-    loss = compute_loss(state.replica, state.step)
+    loss = compute_loss(state.ddp, state.step)
     state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
     state.scaler.unscale_(state.optimizer)
     norm = nn.utils.clip_grad_norm_(state.network.parameters(), section.max_gradient_norm, foreach=True)
-    measured = state.ranks.mean(torch.stack([loss.detach().float(), norm.float()]))
-    loss_value, norm_value = measured.tolist()  # waits for the device
+    means = state.distributed.all_reduce_mean(torch.stack([loss.detach().float(), norm.float()]))
+    loss_value, norm_value = means.tolist()  # waits for the device
     overflow_is_expected = state.scaler.is_enabled() and state.scaler.get_scale() > MIN_LOSS_SCALE
     if not math.isfinite(loss_value) or not (math.isfinite(norm_value) or overflow_is_expected):
-        raise NonFiniteLossError(_explain_stop(state, section, loss_value, norm_value, checkpoints))
+        raise NonFiniteLossError(_explain_non_finite(state, section, loss_value, norm_value, checkpoints))
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.optimizer.zero_grad(set_to_none=True)
     if math.isfinite(norm_value):  # else the scaler skipped this update
-        state.averaged.update(state.step)
+        state.ema.update(state.step)
         state.running.gradient_norm += norm_value
     state.running.loss += loss_value
     state.running.steps += 1
@@ -182,7 +182,7 @@ def train_step(
 
 
 def _save(state: TrainState, checkpoints: CheckpointStore) -> None:
-    if state.ranks.is_first:  # all ranks hold the same
+    if state.distributed.is_main_process:  # all ranks hold the same
         checkpoints.save(state.state_dict())
 
 
@@ -195,7 +195,7 @@ def _close_history_row(state: TrainState, section: TrainSection) -> HistoryRow:
         learning_rate=learning_rate(section, state.step - 1),
     )
     state.history.append(row)
-    state.running = Running()
+    state.running = RunningSums()
     return row
 
 
@@ -217,10 +217,10 @@ def _build_optimizer(network: nn.Module, section: TrainSection) -> torch.optim.O
             assert_never(optimizer)
 
 
-def _explain_stop(
+def _explain_non_finite(
     state: TrainState, section: TrainSection, loss: float, norm: float, checkpoints: CheckpointStore
 ) -> str:
-    """Keep the good state if it is one (a bad forward pass may have spoilt batch norm's statistics), and say so."""
+    """The message; saves the state first, unless the forward pass has spoilt the statistics of batch norm."""
     if _all_finite(state.network.state_dict().values()):
         _save(state, checkpoints)
     precision = "" if section.precision == "fp32" else ", use precision = 'fp32'"

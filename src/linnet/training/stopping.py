@@ -1,4 +1,4 @@
-"""Stopping between two steps when a person or a scheduler asks for it."""
+"""Stopping between two optimizer steps when a signal asks for it."""
 
 import os
 import signal
@@ -8,26 +8,27 @@ from types import FrameType
 
 
 class StopRequest:
-    """The signal that asked for a stop, 0 until then."""
+    """The signal that asked to stop; 0 until one does."""
 
     signal_number = 0
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Ctrl-C and SIGTERM only take note, so that no optimizer step is cut in two; a second Ctrl-C ends at once.
+    """Record Ctrl-C and SIGTERM instead of ending at once, so that no optimizer step is cut in two.
 
-    Under torchrun one Ctrl-C arrives twice, from the terminal and from the agent, which itself ends what takes long.
+    A second Ctrl-C ends at once. Under torchrun one Ctrl-C arrives twice, from the terminal and from the agent, and the
+    agent itself ends what takes too long.
     """
     request = StopRequest()
-    alone = "TORCHELASTIC_RUN_ID" not in os.environ
+    under_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
 
-    def take_note(number: int, _frame: FrameType | None) -> None:
-        if alone and request.signal_number == signal.SIGINT:
+    def record(number: int, _frame: FrameType | None) -> None:
+        if not under_torchrun and request.signal_number == signal.SIGINT:
             raise KeyboardInterrupt
         request.signal_number = number
 
-    previous = {number: signal.signal(number, take_note) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, record) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield request
     finally:

@@ -11,7 +11,7 @@ import streamlit as st
 
 from linnet.errors import LinnetError, explain
 from linnet.inference.requests import MAX_SECONDS, GenerationRequest, default_seconds
-from linnet.modalities.conditions import Condition
+from linnet.models.conditioning import Condition
 from linnet.models.device import pick_device
 from linnet.recipe import ClassLabel, MultiLabel, Text, Unconditional
 from linnet.ui import generation

@@ -28,9 +28,9 @@ def voice(pitch_hz: float = 140.0) -> Tensor:
     return torch.from_numpy(0.2 * np.sum(harmonics, axis=0)).float()
 
 
-def misfit_decibels(found: Tensor, wanted: Tensor, stft: Transform) -> float:
+def misfit_decibels(found: Tensor, expected: Tensor, stft: Transform) -> float:
     """Spectral convergence: of the magnitudes, relative to their size."""
-    return 20 * math.log10(float((stft.spectrum(found).abs() - wanted).norm() / wanted.norm()))
+    return 20 * math.log10(float((stft.spectrum(found).abs() - expected).norm() / expected.norm()))
 
 
 @pytest.mark.parametrize("keep_dc", [True, False])

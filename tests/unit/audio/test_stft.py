@@ -57,10 +57,10 @@ def test_the_spectrum_is_the_definition(keep_dc: bool) -> None:
     stft = TINY.model_copy(update={"keep_dc": keep_dc})
     waveform = noise(20).double()
     found = Transform(stft).spectrum(waveform)
-    wanted = (as_matrix(stft, 20) @ waveform).reshape(6, 9, 2)
-    wanted[:, 1:-1] /= math.sqrt(2)
+    expected = (as_matrix(stft, 20) @ waveform).reshape(6, 9, 2)
+    expected[:, 1:-1] /= math.sqrt(2)
     assert found.shape == (stft.num_bins, 6)
-    torch.testing.assert_close(found, torch.view_as_complex(wanted).T[0 if keep_dc else 1 :], rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(found, torch.view_as_complex(expected).T[0 if keep_dc else 1 :], rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("stft", [TINY, AT_8_KHZ, AT_16_KHZ], ids=lambda stft: str(stft.window_samples))

@@ -17,7 +17,7 @@ from linnet.commands import describe
 from linnet.inference.reference_sets import UNTRAINED_STEPS
 from linnet.models.blocks import SelfAttention, TokenAttention
 from linnet.models.build import build_network
-from linnet.models.hashed_text_encoder import PARTS_PER_WORD
+from linnet.models.hashed_text_encoder import NGRAMS_PER_WORD
 from linnet.recipe import ClassLabel, Recipe, Text, TrainedTextEncoder, Unconditional
 from linnet.recipe.load import load_recipe
 from support.tiny import tiny_audio_recipe, tiny_music_recipe, tiny_recipe
@@ -90,7 +90,7 @@ def example(recipe: Recipe, device: str) -> tuple[Tensor, Tensor, Tensor | None]
         case ClassLabel():
             condition = torch.zeros(1, dtype=torch.int64, device=device)
         case Text(encoder=TrainedTextEncoder(max_words=words)):
-            condition = torch.zeros(1, words, PARTS_PER_WORD, dtype=torch.int64, device=device)
+            condition = torch.zeros(1, words, NGRAMS_PER_WORD, dtype=torch.int64, device=device)
     return torch.zeros(1, *recipe.data.shape, device=device), torch.full((1,), 0.5, device=device), condition
 
 

@@ -56,35 +56,35 @@ def test_predicted_x0_undoes_the_target(prediction: Prediction) -> None:
     x0, noise = (value.double() for value in images())
     rates = [rate.double() for rate in SCHEDULE.rates(TIMESTEPS)]
     x_t = objective.diffuse(x0, noise, *rates)
-    answer = objective.target(prediction, x0, noise, *rates)
+    output = objective.target(prediction, x0, noise, *rates)
     # float32 rates square to 1 within 1e-7, which is what v relies on
-    torch.testing.assert_close(objective.predicted_x0(prediction, answer, x_t, *rates), x0, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(objective.predicted_x0(prediction, output, x_t, *rates), x0, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_a_wrong_answer_implies_the_image_diffusers_says(prediction: Prediction) -> None:
-    """Not only at the truth: an arbitrary answer must imply what diffusers' DDPM step calls pred_original_sample."""
-    x_t, answer = (value.double() for value in images())
+    """Not only at the truth: an arbitrary output must imply what diffusers' DDPM step calls pred_original_sample."""
+    x_t, output = (value.double() for value in images())
     names = {"epsilon": "epsilon", "x0": "sample", "v": "v_prediction"}
     scheduler = their_scheduler()
     scheduler.register_to_config(prediction_type=names[prediction], clip_sample=False)
     scheduler.set_timesteps(1000)
-    ours = objective.predicted_x0(prediction, answer, x_t, *SCHEDULE.rates(TIMESTEPS))
+    ours = objective.predicted_x0(prediction, output, x_t, *SCHEDULE.rates(TIMESTEPS))
     for row, timestep in enumerate(TIMESTEPS.tolist()):
-        step = scheduler.step(answer[row : row + 1], timestep, x_t[row : row + 1])
+        step = scheduler.step(output[row : row + 1], timestep, x_t[row : row + 1])
         torch.testing.assert_close(ours[row : row + 1], step.pred_original_sample, rtol=1e-6, atol=1e-5)
 
 
-@pytest.mark.parametrize(("kind", "wanted"), [("mse", (1 + 4 + 0 + 9) / 4), ("mae", (1 + 2 + 0 + 3) / 4)])
-def test_loss_is_the_mean_over_all_elements(kind: Loss, wanted: float) -> None:
-    answer = torch.tensor([[1.0, -2.0], [5.0, 3.0]])
+@pytest.mark.parametrize(("kind", "expected"), [("mse", (1 + 4 + 0 + 9) / 4), ("mae", (1 + 2 + 0 + 3) / 4)])
+def test_loss_is_the_mean_over_all_elements(kind: Loss, expected: float) -> None:
+    output = torch.tensor([[1.0, -2.0], [5.0, 3.0]])
     truth = torch.tensor([[0.0, 0.0], [5.0, 0.0]])
-    assert float(objective.loss(kind, answer, truth)) == wanted
+    assert float(objective.loss(kind, output, truth)) == expected
 
 
 def test_loss_of_a_half_precision_answer_is_counted_in_float32() -> None:
     """The sum of squares of 100,000 elements of 300 overflows float16."""
-    answer = torch.full((100_000,), 300.0, dtype=torch.float16)
-    value = objective.loss("mse", answer, torch.zeros(100_000))
+    output = torch.full((100_000,), 300.0, dtype=torch.float16)
+    value = objective.loss("mse", output, torch.zeros(100_000))
     assert value.dtype == torch.float32
     assert math.isclose(float(value), 90_000.0, rel_tol=1e-6)

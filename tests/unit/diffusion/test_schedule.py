@@ -39,8 +39,8 @@ def test_cosine_agrees_with_diffusers(num_timesteps: int) -> None:
 def test_linear_is_the_product_of_its_betas() -> None:
     betas = [0.1, 0.2, 0.3]
     schedule = build_schedule(LinearSchedule(kind="linear", num_timesteps=3, beta_start=0.1, beta_end=0.3))
-    wanted = [math.prod(1 - beta for beta in betas[: count + 1]) for count in range(3)]
-    assert schedule.alpha_bar.tolist() == pytest.approx(wanted, rel=1e-15)
+    expected = [math.prod(1 - beta for beta in betas[: count + 1]) for count in range(3)]
+    assert schedule.alpha_bar.tolist() == pytest.approx(expected, rel=1e-15)
 
 
 @pytest.mark.parametrize("offset", [0.0, 0.008, 0.2])

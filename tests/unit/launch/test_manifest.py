@@ -1,4 +1,4 @@
-"""The TrainJob as Kubeflow Trainer's own model reads it, and the settings it is made of."""
+"""The TrainJob as Kubeflow Trainer's own model reads it, and the settings that it is made of."""
 
 import json
 import subprocess
@@ -85,7 +85,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "named"),
     [
         ({"gpus_per_node": "8"}, "gpus_per_node"),
         ({"gpus_per_nod": 8}, "gpus_per_nod"),
@@ -100,11 +100,11 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         ({"image_pull_policy": "Always"}, "once"),
     ],
 )
-def test_wrong_settings_are_named(monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], said: str) -> None:
+def test_wrong_settings_are_named(monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], named: str) -> None:
     monkeypatch.setenv("LINNET_TRAINJOB", json.dumps(PLAIN | change))
     with pytest.raises(TrainJobError, match=r"^LINNET_TRAINJOB: .*pipelines/clusters/default\.toml$") as caught:
         TrainJobSettings.from_environment()
-    assert said in str(caught.value)
+    assert named in str(caught.value)
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]"])

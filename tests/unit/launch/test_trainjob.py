@@ -63,9 +63,9 @@ def test_it_is_created_followed_and_complete(api: KubernetesApi, capsys: pytest.
         ),
     ]
     run()
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     title = f"TrainJob lab/{NAME}"
-    assert said.err.removesuffix("\n").split("\n") == [
+    assert output.err.removesuffix("\n").split("\n") == [
         f"{title}: created",
         "first node: waiting for its pod",
         "first node: Unschedulable",
@@ -79,7 +79,7 @@ def test_it_is_created_followed_and_complete(api: KubernetesApi, capsys: pytest.
         f"first node: succeeded as pod {api.pods[0].name}",
         f"{title}: complete",
     ]
-    assert said.out == ""
+    assert output.out == ""
     assert api.count("POST trainjobs") == 1
     assert api.deletions == []
 
@@ -87,12 +87,12 @@ def test_it_is_created_followed_and_complete(api: KubernetesApi, capsys: pytest.
 def test_what_is_created_is_the_manifest(api: KubernetesApi) -> None:
     completes(api)
     run()
-    wanted = manifest(settings_of(S3), key=KEY, num_nodes=2, arguments=ARGUMENTS)
-    assert api.jobs[NAME]["spec"]["trainer"] == wanted["spec"]["trainer"]
-    assert api.jobs[NAME]["metadata"].items() >= wanted["metadata"].items()
+    expected = manifest(settings_of(S3), key=KEY, num_nodes=2, arguments=ARGUMENTS)
+    assert api.jobs[NAME]["spec"]["trainer"] == expected["spec"]["trainer"]
+    assert api.jobs[NAME]["metadata"].items() >= expected["metadata"].items()
 
 
-def test_a_repeated_task_takes_the_running_job_up_again(api: KubernetesApi, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_repeated_task_adopts_the_running_job(api: KubernetesApi, capsys: pytest.CaptureFixture[str]) -> None:
     api.create(manifest(settings_of(S3), key=KEY, num_nodes=2, arguments=ARGUMENTS))
     completes(api)
     run()
@@ -111,7 +111,7 @@ def test_a_complete_job_is_not_run_again(api: KubernetesApi, capsys: pytest.Capt
 
 
 def test_losing_the_race_to_create_it_means_following(api: KubernetesApi) -> None:
-    """A POST whose answer got lost, or another task with the same key."""
+    """A POST whose response got lost, or another task with the same key."""
     api.rival = manifest(settings_of(S3), key=KEY, num_nodes=2, arguments=ARGUMENTS)
     completes(api)
     run()
@@ -169,7 +169,7 @@ def test_other_settings_for_the_same_key_replace_the_job(
     assert "replacing it" in capsys.readouterr().err
 
 
-def test_a_job_that_is_going_is_waited_for(api: KubernetesApi) -> None:
+def test_a_job_that_is_being_deleted_is_waited_for(api: KubernetesApi) -> None:
     api.create(manifest(settings_of(S3), key=KEY, num_nodes=2, arguments=ARGUMENTS))
     api.delete(NAME)
     completes(api)
@@ -178,8 +178,8 @@ def test_a_job_that_is_going_is_waited_for(api: KubernetesApi) -> None:
     assert api.count("POST trainjobs") == 1
 
 
-def test_a_job_that_never_goes_is_given_up(api: KubernetesApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainjob, "SECONDS_TO_CLEAR_UP", -119.9)
+def test_a_job_that_is_never_gone_is_given_up(api: KubernetesApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainjob, "CLEANUP_SECONDS", -119.9)
     api.create(manifest(settings_of(S3), key=KEY, num_nodes=2, arguments=ARGUMENTS))
     api.looks_until_gone = 1_000_000
     api.delete(NAME)
@@ -232,7 +232,7 @@ def test_a_log_that_cannot_be_read_is_no_reason_to_end(api: KubernetesApi, capsy
 
 
 @pytest.mark.parametrize("blips", [[503, 503, 500], [429, 401], [502, 504]])
-def test_blips_are_waited_out(api: KubernetesApi, blips: list[int]) -> None:
+def test_outages_are_waited_out(api: KubernetesApi, blips: list[int]) -> None:
     completes(api)
     api.steps[1:1] = [lambda: setattr(api, "blips", list(blips))]
     api.blips = [503]
@@ -245,14 +245,14 @@ def test_blips_are_waited_out(api: KubernetesApi, blips: list[int]) -> None:
 def test_an_api_that_stays_away_is_given_up_and_the_job_not_left_alone(
     api: KubernetesApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainjob, "SECONDS_TO_TAKE_THE_JOB_ALONG", 0.1)
+    monkeypatch.setattr(trainjob, "DELETE_ON_EXIT_SECONDS", 0.1)
     api.steps = [lambda: setattr(api, "blips", [503] * 1000)]
     with pytest.raises(TrainJobError, match=r"has not answered for 0 s \(503 Service Unavailable\)"):
         run(outage_seconds=0.2)
     assert f"kubectl -n lab delete trainjob {NAME}" in capsys.readouterr().err
 
 
-def test_a_task_that_took_the_job_up_again_takes_it_along_too(api: KubernetesApi) -> None:
+def test_a_task_that_adopted_the_job_deletes_it_too(api: KubernetesApi) -> None:
     api.create(manifest(settings_of(S3), key=KEY, num_nodes=2, arguments=ARGUMENTS))
     api.forbidden = {"list pods"}
     with pytest.raises(TrainJobError, match="list"):
@@ -323,23 +323,23 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def ended_by(api: KubernetesApi, number: signal.Signals) -> str:
-    """Start a task, send it a signal while it follows its job, return what it said."""
+    """Start a task, send it a signal while it follows its job, return its standard error."""
     environment = os.environ | {"LINNET_TRAINJOB": json.dumps(S3)}
     command = [sys.executable, "-c", PROGRAM]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         wait_for(lambda: api.count("LIST pods") >= 2)
         process.send_signal(number)
-        _, said = process.communicate(timeout=30)
+        _, stderr = process.communicate(timeout=30)
     assert process.returncode != 0
-    return said
+    return stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_task_takes_its_job_along(api: KubernetesApi, number: signal.Signals) -> None:
-    said = ended_by(api, number)
+def test_a_stopped_task_deletes_its_job(api: KubernetesApi, number: signal.Signals) -> None:
+    stderr = ended_by(api, number)
     assert [options["propagationPolicy"] for options in api.deletions] == ["Foreground"]
-    assert f"TrainJob lab/{NAME}: deleted, because this task ends" in said
-    assert f"Stopped: {number.name}" in said
+    assert f"TrainJob lab/{NAME}: deleted, because this task ends" in stderr
+    assert f"Stopped: {number.name}" in stderr
 
 
 def test_a_killed_task_leaves_its_job_to_the_repeated_one(api: KubernetesApi) -> None:
@@ -350,7 +350,7 @@ def test_a_killed_task_leaves_its_job_to_the_repeated_one(api: KubernetesApi) ->
     assert api.count("POST trainjobs") == 1
 
 
-def test_signals_mean_what_they_did_before_afterwards(api: KubernetesApi) -> None:
+def test_signal_handlers_are_restored(api: KubernetesApi) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM))
     timer.start()

@@ -1,4 +1,4 @@
-"""The shared parts against closed forms and against plain loops in float64."""
+"""The shared layers against closed forms and against plain loops in float64."""
 
 import math
 
@@ -47,7 +47,7 @@ def test_self_attention_is_softmax_of_scaled_dot_products(
     found = array(attention(x))
     w_qkv, b_qkv = array(attention.to_qkv.weight)[:, :, 0, 0], array(attention.to_qkv.bias)  # type: ignore[arg-type]
     w_out, b_out = array(attention.to_out.weight)[:, :, 0, 0], array(attention.to_out.bias)  # type: ignore[arg-type]
-    for image, answer in zip(array(x), found, strict=True):
+    for image, output in zip(array(x), found, strict=True):
         normed = group_norm(image, groups).reshape(channels, -1)
         if affine:
             normed = normed * array(attention.norm.weight)[:, None] + array(attention.norm.bias)[:, None]
@@ -58,12 +58,12 @@ def test_self_attention_is_softmax_of_scaled_dot_products(
             scores = queries[rows].T @ keys[rows] / math.sqrt(head_channels)
             chances = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
             mixed[rows] = (chances @ values[rows].T).T
-        wanted = image + (w_out @ mixed + b_out[:, None]).reshape(image.shape)
-        np.testing.assert_allclose(answer, wanted, rtol=1e-10, atol=1e-10)
+        expected = image + (w_out @ mixed + b_out[:, None]).reshape(image.shape)
+        np.testing.assert_allclose(output, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_self_attention_moves_with_its_positions() -> None:
-    """No position enters: a permuted image gives the permuted answer."""
+    """No position enters: a permuted image gives the permuted output."""
     attention = SelfAttention(16, heads=2, head_channels=8, groups=8, affine_norm=True).double()
     randomise(attention)
     generator = torch.Generator().manual_seed(2)
@@ -76,15 +76,15 @@ def test_self_attention_moves_with_its_positions() -> None:
 def test_geometric_speeds_run_from_lowest_to_highest() -> None:
     """f_k = lowest (highest / lowest)^(k / (n - 1)): Beres' 16 frequencies from 1 to 1,000."""
     speeds = geometric_speeds(32, lowest_hz=1.0, highest_hz=1000.0)
-    wanted = [2 * math.pi * 1000 ** (k / 15) for k in range(16)]
-    assert speeds.tolist() == pytest.approx(wanted, rel=1e-12)
+    expected = [2 * math.pi * 1000 ** (k / 15) for k in range(16)]
+    assert speeds.tolist() == pytest.approx(expected, rel=1e-12)
 
 
 def test_sinusoidal_embedding_is_sines_then_cosines() -> None:
     embedding = SinusoidalEmbedding(torch.tensor([1.0, 2.0, math.pi]))
     values = [0.0, 0.25, 0.5, 1.0]
-    wanted = [[f(value * speed) for f in (math.sin, math.cos) for speed in (1, 2, math.pi)] for value in values]
-    torch.testing.assert_close(embedding(torch.tensor(values)), torch.tensor(wanted))
+    expected = [[f(value * speed) for f in (math.sin, math.cos) for speed in (1, 2, math.pi)] for value in values]
+    torch.testing.assert_close(embedding(torch.tensor(values)), torch.tensor(expected))
 
 
 def test_sinusoidal_embedding_keeps_float32_angles_for_half_precision_values() -> None:
@@ -94,8 +94,8 @@ def test_sinusoidal_embedding_keeps_float32_angles_for_half_precision_values() -
     found = embedding(half)
     assert found.dtype == torch.float32
     assert torch.equal(found, embedding(half.float()))
-    wanted = [math.sin(2 * math.pi * 1000 ** (k / 15) * 0.75) for k in range(16)]
-    torch.testing.assert_close(found[1, :16], torch.tensor(wanted), rtol=0, atol=1e-3)
+    expected = [math.sin(2 * math.pi * 1000 ** (k / 15) * 0.75) for k in range(16)]
+    torch.testing.assert_close(found[1, :16], torch.tensor(expected), rtol=0, atol=1e-3)
 
 
 def test_sinusoidal_embedding_has_nothing_to_save_or_train() -> None:
@@ -113,17 +113,17 @@ def test_token_attention_is_softmax_of_scaled_dot_products_over_the_seen_tokens(
     attention = TokenAttention(12, heads=3).double()
     randomise(attention)
     x = torch.randn(2, 5, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    seen = torch.tensor([[True, True, True, False, False], [True, False, True, True, True]])
-    found = array(attention(x, seen))
+    mask = torch.tensor([[True, True, True, False, False], [True, False, True, True, True]])
+    found = array(attention(x, mask))
     w_qkv, b_qkv = array(attention.to_qkv.weight), array(attention.to_qkv.bias)
     w_out, b_out = array(attention.to_out.weight), array(attention.to_out.bias)
-    for tokens, looked_at, answer in zip(array(x), seen.numpy(), found, strict=True):
+    for tokens, visible, output in zip(array(x), mask.numpy(), found, strict=True):
         queries, keys, values = np.split(tokens @ w_qkv.T + b_qkv, 3, axis=1)
         mixed = np.empty_like(tokens)
         for head in range(3):
             columns = slice(head * 4, head * 4 + 4)
-            weights = np.exp(queries[:, columns] @ keys[:, columns].T / 2) * looked_at
+            weights = np.exp(queries[:, columns] @ keys[:, columns].T / 2) * visible
             mixed[:, columns] = weights / weights.sum(axis=1, keepdims=True) @ values[:, columns]
-        np.testing.assert_allclose(answer, mixed @ w_out.T + b_out, rtol=1e-10, atol=1e-10)
+        np.testing.assert_allclose(output, mixed @ w_out.T + b_out, rtol=1e-10, atol=1e-10)
     everywhere = torch.ones(2, 5, dtype=torch.bool)
     torch.testing.assert_close(attention(x, None), attention(x, everywhere), rtol=1e-12, atol=1e-12)

@@ -159,10 +159,10 @@ def gradient_size(parameter: nn.Parameter) -> float:
 def test_memory_layout_changes_nothing(injection: Injection) -> None:
     network = build(injection).eval()
     with torch.inference_mode():
-        wanted = network(images(), VARIANCE, LABELS)
+        expected = network(images(), VARIANCE, LABELS)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         found = network(images().contiguous(memory_format=torch.channels_last), VARIANCE, LABELS)
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_first_form_averages_batches_and_the_later_form_does_not() -> None:

@@ -1,4 +1,4 @@
-"""From people's values to tensors to embeddings: known sums, and "nothing" the same however it is said."""
+"""From conditions to tensors to embeddings: known sums, and one null condition however it is given."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from linnet.models.conditioning import ConditionEncoder, ConditionError, Value, build_condition_embedding
+from linnet.models.conditioning import Condition, ConditionEncoder, ConditionError, build_condition_embedding
 from linnet.recipe import (
     ClassLabel,
     Conditioning,
@@ -45,7 +45,7 @@ def encoder(section: Conditioning) -> ConditionEncoder:
     return ConditionEncoder(section, label_names=NAMES, device=CPU)
 
 
-def something(section: Conditioning) -> Tensor:
+def example_condition(section: Conditioning) -> Tensor:
     """A condition of three rows, the middle one empty."""
     match section:
         case ClassLabel():
@@ -70,24 +70,24 @@ def test_an_unconditional_network_has_no_embedding() -> None:
 
 
 @pytest.mark.parametrize("section", [CLASSES, LABELS, TRAINED, FROZEN])
-def test_nothing_is_the_same_however_it_is_said(section: Conditioning) -> None:
-    module, condition = embedding(section), something(section)
+def test_the_null_condition_is_the_same_however_it_is_given(section: Conditioning) -> None:
+    module, condition = embedding(section), example_condition(section)
     like = torch.zeros(3, 1, 2, 2, dtype=torch.float64)
-    found, nothing = module(condition, like), module(None, like)
-    assert found.shape == nothing.shape == (3, 4)
-    assert torch.equal(found[1], nothing[1])
-    assert torch.equal(nothing[0], nothing[1])
-    empty = encoder(section).nothing(3)
-    assert torch.equal(module(empty.double() if empty.is_floating_point() else empty, like), nothing)
+    found, null = module(condition, like), module(None, like)
+    assert found.shape == null.shape == (3, 4)
+    assert torch.equal(found[1], null[1])
+    assert torch.equal(null[0], null[1])
+    empty = encoder(section).null_condition(3)
+    assert torch.equal(module(empty.double() if empty.is_floating_point() else empty, like), null)
     for row in (0, 2):
-        assert not torch.allclose(found[row], nothing[row])
+        assert not torch.allclose(found[row], null[row])
         torch.testing.assert_close(module(condition[row : row + 1], like[:1])[0], found[row], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("section", [CLASSES, LABELS, TRAINED, FROZEN])
-def test_every_parameter_learns_and_nothing_is_not_a_number(section: Conditioning) -> None:
+def test_every_parameter_learns_and_no_gradient_is_nan(section: Conditioning) -> None:
     module = embedding(section)
-    module(something(section), torch.zeros(3, 1, 2, 2)).square().sum().backward()
+    module(example_condition(section), torch.zeros(3, 1, 2, 2)).square().sum().backward()
     for name, parameter in module.named_parameters():
         assert parameter.grad is not None, name
         assert bool(parameter.grad.isfinite().all()), name
@@ -106,22 +106,22 @@ def test_multi_label_adds_rows_over_the_root_of_their_number() -> None:
     module = embedding(LABELS)
     table = module.state_dict()["table.weight"]
     condition = torch.tensor([[1.0, 0, 0, 0], [1, 0, 1, 0], [1, 1, 1, 1], [0, 0, 0, 0]]).double()
-    wanted = [table[0], (table[0] + table[2]) / math.sqrt(2), table[:4].sum(dim=0) / 2, table[4]]
-    torch.testing.assert_close(module(condition, condition), torch.stack(wanted), rtol=1e-12, atol=1e-12)
+    expected = [table[0], (table[0] + table[2]) / math.sqrt(2), table[:4].sum(dim=0) / 2, table[4]]
+    torch.testing.assert_close(module(condition, condition), torch.stack(expected), rtol=1e-12, atol=1e-12)
 
 
 def test_pooled_text_goes_through_one_linear_map() -> None:
-    module, condition = embedding(FROZEN), something(FROZEN)
+    module, condition = embedding(FROZEN), example_condition(FROZEN)
     state = module.state_dict()
-    wanted = condition @ state["to_out.weight"].T + state["to_out.bias"]
-    wanted[1] = state["no_text"]
-    torch.testing.assert_close(module(condition, condition), wanted, rtol=1e-12, atol=1e-12)
+    expected = condition @ state["to_out.weight"].T + state["to_out.bias"]
+    expected[1] = state["no_text"]
+    torch.testing.assert_close(module(condition, condition), expected, rtol=1e-12, atol=1e-12)
 
 
-# --- people's values --------------------------------------------------------------------------------------------------
+# --- conditions to tensors --------------------------------------------------------------------------------------------
 
 
-def test_an_unconditional_model_is_told_nothing() -> None:
+def test_an_unconditional_model_has_no_condition() -> None:
     assert encoder(NONE).encode([None, "rain"]) is None
 
 
@@ -145,29 +145,29 @@ def test_texts_become_buckets() -> None:
     assert found.dtype == torch.int64
     assert found.shape[:2] == (4, 3)
     assert found.ne(0).any(dim=2).tolist() == [[True, True, False], [False] * 3, [False] * 3, [False] * 3]
-    assert encoder(TRAINED).nothing(0).shape == (0, *found.shape[1:])
+    assert encoder(TRAINED).null_condition(0).shape == (0, *found.shape[1:])
 
 
 @pytest.mark.parametrize(
-    ("section", "value", "message"),
+    ("section", "condition", "message"),
     [
         (CLASSES, 5, "there is no class 5: this model knows 0 to 4"),
         (CLASSES, -1, "there is no class -1"),
-        (CLASSES, "rain", "told a class number, not 'rain'"),
+        (CLASSES, "rain", "takes a class number, not 'rain'"),
         (LABELS, ("cell",), "does not know the label 'cell'; did you mean 'Cello'"),
         (LABELS, ("CELLO",), "did you mean 'Cello'"),
         (LABELS, ("zzz",), "'zzz'; it knows 3 labels, none like this"),
-        (LABELS, "Cello", "told label names, not 'Cello'"),
-        (LABELS, 1, "told label names, not 1"),
-        (TRAINED, 1, "told a text, not 1"),
-        (FROZEN, ("bass",), r"told a text, not \('bass',\)"),
+        (LABELS, "Cello", "takes label names, not 'Cello'"),
+        (LABELS, 1, "takes label names, not 1"),
+        (TRAINED, 1, "takes a text, not 1"),
+        (FROZEN, ("bass",), r"takes a text, not \('bass',\)"),
     ],
 )
-def test_what_a_model_cannot_be_told_is_said(section: Conditioning, value: Value, message: str) -> None:
+def test_a_condition_of_another_kind_is_refused(section: Conditioning, condition: Condition, message: str) -> None:
     with pytest.raises(ConditionError, match=message):
-        encoder(section).encode([None, value])
+        encoder(section).encode([None, condition])
 
 
-def test_more_labels_than_room_is_said() -> None:
+def test_more_labels_than_columns_are_refused() -> None:
     with pytest.raises(ConditionError, match=r"has 5 labels\. Set num_labels = 5 or more"):
         ConditionEncoder(LABELS, label_names=["a", "b", "c", "d", "e"], device=CPU)

@@ -99,16 +99,16 @@ def test_one_block_is_attention_and_mlp_between_modulated_norms_and_gates() -> N
     rows = list(tokens[0].numpy())
     inputs = [norm(row) * (1 + parts[1]) + parts[0] for row in rows]
     queries, keys, values = zip(*(np.split(dense("attention.to_qkv", row), 3) for row in inputs), strict=True)
-    for place in range(5):
+    for index in range(5):
         mixed = np.zeros(16)
         for head in (slice(start, start + 4) for start in range(0, 16, 4)):
-            scores = [math.exp(queries[place][head] @ key[head] / math.sqrt(4)) for key in keys]
+            scores = [math.exp(queries[index][head] @ key[head] / math.sqrt(4)) for key in keys]
             mixed[head] = sum(s * value[head] for s, value in zip(scores, values, strict=True)) / sum(scores)
-        rows[place] = rows[place] + parts[2] * dense("attention.to_out", mixed)
-    for place in range(5):
-        hidden = dense("mlp.0", norm(rows[place]) * (1 + parts[4]) + parts[3])
+        rows[index] = rows[index] + parts[2] * dense("attention.to_out", mixed)
+    for index in range(5):
+        hidden = dense("mlp.0", norm(rows[index]) * (1 + parts[4]) + parts[3])
         hidden = 0.5 * hidden * (1 + np.tanh(math.sqrt(2 / math.pi) * (hidden + 0.044715 * hidden**3)))
-        rows[place] = rows[place] + parts[5] * dense("mlp.2", hidden)
+        rows[index] = rows[index] + parts[5] * dense("mlp.2", hidden)
     found = block(tokens, embedding)[0].detach().numpy()
     np.testing.assert_allclose(found, np.stack(rows), rtol=1e-10, atol=1e-10)
 
@@ -127,7 +127,7 @@ def test_a_part_of_a_patch_is_a_patch_of_zeros_around_it() -> None:
 
 
 def test_positions_are_untouched_on_the_trained_grid_and_interpolated_on_others() -> None:
-    network = build(shape=(2, 11, 8))  # three rows of patches, the last one in part
+    network = build(shape=(2, 11, 8))  # three rows of patches, the last one incomplete
     assert network.positions.shape == (16, 3, 2)
     assert network.positions_on(torch.Size([3, 2])) is network.positions
     longer = network.positions_on(torch.Size([3, 5]))
@@ -143,8 +143,8 @@ def test_positions_tell_patches_apart_and_nothing_else_does() -> None:
     moved = x.roll((4, -4), dims=(2, 3))
     assert not torch.allclose(network(moved, TIMESTEPS, None), network(x, TIMESTEPS, None).roll((4, -4), dims=(2, 3)))
     torch.nn.init.zeros_(network.positions)
-    wanted = network(x, TIMESTEPS, None).roll((4, -4), dims=(2, 3))
-    torch.testing.assert_close(network(moved, TIMESTEPS, None), wanted, rtol=1e-10, atol=1e-10)
+    expected = network(x, TIMESTEPS, None).roll((4, -4), dims=(2, 3))
+    torch.testing.assert_close(network(moved, TIMESTEPS, None), expected, rtol=1e-10, atol=1e-10)
 
 
 def test_timestep_and_condition_reach_every_pixel() -> None:

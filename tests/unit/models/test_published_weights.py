@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from linnet.models.published_weights import AttentionOrder, GuidedWeightsError, from_guided_diffusion
+from linnet.models.published_weights import AttentionOrder, PublishedWeightsError, from_guided_diffusion
 from linnet.models.unet import UNet
 from linnet.recipe import TDF, ClassLabel, Unconditional
 from linnet.recipe import UNet as Settings
@@ -88,11 +88,11 @@ def test_the_published_network_and_ours_compute_the_same(updown: bool, scale_shi
     ours = converted(net, weights)
     for height, width in ((8, 8), (4, 12)):
         x = examples(net, height, width)
-        wanted = run(net, weights, x, TIMESTEPS)
+        expected = run(net, weights, x, TIMESTEPS)
         with torch.inference_mode():
             found = ours(x, TIMESTEPS, None)
-        assert float(wanted.std()) > 0.1
-        torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)
+        assert float(expected.std()) > 0.1
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_two_blocks_a_level_and_a_wide_first_level() -> None:
@@ -105,16 +105,16 @@ def test_two_blocks_a_level_and_a_wide_first_level() -> None:
     torch.testing.assert_close(found, run(net, weights, x, TIMESTEPS), rtol=1e-10, atol=1e-10)
 
 
-def test_classes_keep_their_rows_and_no_class_adds_nothing() -> None:
+def test_classes_keep_their_rows_and_the_null_row_is_zero() -> None:
     net = dataclasses.replace(NET, num_classes=3)
     weights = random_weights(net, seed=3)
     ours, x, labels = converted(net, weights), examples(net, 4, 4), torch.tensor([2, 0])
     with torch.inference_mode():
-        wanted = run(net, weights, x, TIMESTEPS, labels)
-        torch.testing.assert_close(ours(x, TIMESTEPS, labels), wanted, rtol=1e-10, atol=1e-10)
+        expected = run(net, weights, x, TIMESTEPS, labels)
+        torch.testing.assert_close(ours(x, TIMESTEPS, labels), expected, rtol=1e-10, atol=1e-10)
         without = run(net, weights, x, TIMESTEPS)
         torch.testing.assert_close(ours(x, TIMESTEPS, None), without, rtol=1e-10, atol=1e-10)
-    assert float((wanted - without).abs().max()) > 0.1
+    assert float((expected - without).abs().max()) > 0.1
 
 
 def test_of_learnt_variances_the_prediction_is_kept() -> None:
@@ -128,58 +128,58 @@ def test_of_learnt_variances_the_prediction_is_kept() -> None:
 
 def test_single_precision_agrees_to_single_precision() -> None:
     weights = random_weights(NET, seed=5)
-    wanted = run(NET, weights, examples(NET, 8, 8), TIMESTEPS)
+    expected = run(NET, weights, examples(NET, 8, 8), TIMESTEPS)
     with torch.inference_mode():
         found = converted(NET, weights).float()(examples(NET, 8, 8).float(), TIMESTEPS, None)
-    torch.testing.assert_close(found.double(), wanted, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("wanted_order", ORDERS)
-def test_the_attention_order_matters(wanted_order: AttentionOrder) -> None:
+@pytest.mark.parametrize("attention_order", ORDERS)
+def test_the_attention_order_matters(attention_order: AttentionOrder) -> None:
     """A checkpoint read in the other order loads without complaint and computes something else."""
     weights = random_weights(NET, seed=6)
     names = [name for name in weights if name.endswith("qkv.weight")]
-    ours = from_guided_diffusion(weights, settings(NET), attention_order=wanted_order)
+    ours = from_guided_diffusion(weights, settings(NET), attention_order=attention_order)
     assert len(names) == 4  # one down, two up, one in the middle
     same = torch.equal(ours["middle.0.attention.to_qkv.weight"][..., 0], weights["middle_block.1.qkv.weight"])
-    assert same == (wanted_order == "new")
+    assert same == (attention_order == "new")
 
 
 def test_missing_and_unexpected_tensors_are_named() -> None:
     weights = random_weights(NET, seed=7)
     bias = weights.pop("middle_block.0.in_layers.2.bias")
     with pytest.raises(
-        GuidedWeightsError, match=r"missing middle_block\.0\.in_layers\.2\.bias; unexpected nothing\. Set"
+        PublishedWeightsError, match=r"missing middle_block\.0\.in_layers\.2\.bias; unexpected nothing\. Set"
     ):
         from_guided_diffusion(weights, settings(NET), attention_order="legacy")
     weights |= {"middle_block.0.in_layers.2.bias": bias, "extra.weight": bias}
-    with pytest.raises(GuidedWeightsError, match=r"missing nothing; unexpected extra\.weight\. Set"):
+    with pytest.raises(PublishedWeightsError, match=r"missing nothing; unexpected extra\.weight\. Set"):
         from_guided_diffusion(weights, settings(NET), attention_order="legacy")
 
 
-def test_another_kind_of_resampling_is_told() -> None:
+def test_another_kind_of_resampling_is_named() -> None:
     plain = settings(dataclasses.replace(NET, resblock_updown=False))
     with pytest.raises(
-        GuidedWeightsError, match=r"missing input_blocks\.2\.0\.op\.bias.* and \d+ more\. Set .*resampling"
+        PublishedWeightsError, match=r"missing input_blocks\.2\.0\.op\.bias.* and \d+ more\. Set .*resampling"
     ):
         from_guided_diffusion(random_weights(NET, seed=8), plain, attention_order="legacy")
 
 
 def test_other_sizes_are_told_with_both_shapes() -> None:
     other = settings(dataclasses.replace(NET, use_scale_shift_norm=False))
-    with pytest.raises(GuidedWeightsError, match=r"emb_layers\.1\.weight \[128, 256\] instead of \[64, 256\]"):
+    with pytest.raises(PublishedWeightsError, match=r"emb_layers\.1\.weight \[128, 256\] instead of \[64, 256\]"):
         from_guided_diffusion(random_weights(NET, seed=9), other, attention_order="legacy")
 
 
 @pytest.mark.parametrize("state", [{}, {"input_blocks.0.0.weight": torch.zeros(3)}])
 def test_something_else_is_no_checkpoint(state: dict[str, Tensor]) -> None:
-    with pytest.raises(GuidedWeightsError, match="no checkpoint of the guided-diffusion U-Net"):
+    with pytest.raises(PublishedWeightsError, match="no checkpoint of the guided-diffusion U-Net"):
         from_guided_diffusion(state, settings(NET), attention_order="legacy")
 
 
 def test_the_published_network_has_no_frequency_layer() -> None:
     ours = settings(NET).model_copy(update={"frequency_layer": TDF(kind="tdf", bottleneck=16, min_units=16)})
-    with pytest.raises(GuidedWeightsError, match="frequency_layer"):
+    with pytest.raises(PublishedWeightsError, match="frequency_layer"):
         from_guided_diffusion(random_weights(NET, seed=10), ours, attention_order="legacy")
 
 

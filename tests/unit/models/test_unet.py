@@ -165,9 +165,9 @@ def test_starts_at_zero_and_keeps_the_shape(
 
 def test_every_residual_branch_starts_as_the_identity() -> None:
     network = build(random_weights=False)
-    part = network.middle[0]
+    block = network.middle[0]
     x = torch.randn(2, 48, 4, 4)
-    assert torch.equal(part(x, torch.randn(2, 64)), x)
+    assert torch.equal(block(x, torch.randn(2, 64)), x)
 
 
 def test_timestep_embedding_is_the_transformers() -> None:
@@ -220,10 +220,10 @@ def test_every_parameter_gets_a_gradient(injection: Injection, resampling: Resam
 def test_memory_layout_changes_nothing(injection: Injection, resampling: Resampling, frequency_layer: bool) -> None:
     network = build(injection=injection, resampling=resampling, frequency_layer=frequency_layer).eval()
     with torch.inference_mode():
-        wanted = network(images(), TIMESTEPS, LABELS)
+        expected = network(images(), TIMESTEPS, LABELS)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         found = network(images().contiguous(memory_format=torch.channels_last), TIMESTEPS, LABELS)
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_dropout_works_in_training_only() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from linnet.models.unet_blocks import Resample, ResidualBlock, TDFLayer, resampled
 from linnet.recipe import TDF, NoFrequencyLayer, UNet
 
-DIMS, GROUPS = 12, 4
+D, GROUPS = 12, 4
 
 
 def settings(injection: Literal["shift", "scale_shift"], *, tdf: bool) -> UNet:
@@ -53,22 +53,24 @@ def random_expand(layer: TDFLayer) -> TDFLayer:
 def test_a_block_starts_as_its_resampling(
     resample: Resample, side: int, injection: Literal["shift", "scale_shift"], tdf: bool
 ) -> None:
-    block = ResidualBlock(8, 8, settings(injection, tdf=tdf), dims=DIMS, frequencies=side, resample=resample).double()
+    block = ResidualBlock(
+        8, 8, settings(injection, tdf=tdf), embedding_dims=D, frequencies=side, resample=resample
+    ).double()
     x = numbers(2, 8, 6, 6)
-    found = block(x, numbers(2, DIMS))
+    found = block(x, numbers(2, D))
     assert found.shape == (2, 8, side, side)
     assert torch.equal(found, resampled(x, resample))
 
 
 def test_the_frequency_layer_comes_last() -> None:
-    plain = ResidualBlock(8, 16, settings("scale_shift", tdf=False), dims=DIMS, frequencies=6).double()
-    whole = ResidualBlock(8, 16, settings("scale_shift", tdf=True), dims=DIMS, frequencies=6).double()
+    plain = ResidualBlock(8, 16, settings("scale_shift", tdf=False), embedding_dims=D, frequencies=6).double()
+    whole = ResidualBlock(8, 16, settings("scale_shift", tdf=True), embedding_dims=D, frequencies=6).double()
     torch.nn.init.normal_(plain.conv_out.weight)
     whole.load_state_dict(plain.state_dict(), strict=False)
     layer = whole.frequency_layer
     assert isinstance(layer, TDFLayer)
     random_expand(layer)
-    x, embedding = numbers(2, 8, 6, 5), numbers(2, DIMS)
+    x, embedding = numbers(2, 8, 6, 5), numbers(2, D)
     assert torch.equal(whole(x, embedding), layer(plain(x, embedding)))
 
 
@@ -81,10 +83,10 @@ def test_resampling_averages_squares_and_repeats_pixels() -> None:
 
 def test_scale_shift_survives_where_the_norm_would_take_a_shift_away() -> None:
     """A constant added before a norm of one channel a group vanishes; scale and shift after the norm do not."""
-    block = ResidualBlock(GROUPS, GROUPS, settings("scale_shift", tdf=False), dims=DIMS, frequencies=4).double()
+    block = ResidualBlock(GROUPS, GROUPS, settings("scale_shift", tdf=False), embedding_dims=D, frequencies=4).double()
     torch.nn.init.normal_(block.conv_out.weight)
     x = numbers(1, GROUPS, 4, 4)
-    first, second = block(x, numbers(1, DIMS, seed=1)), block(x, numbers(1, DIMS, seed=2))
+    first, second = block(x, numbers(1, D, seed=1)), block(x, numbers(1, D, seed=2))
     assert float((first - second).detach().abs().min()) > 0
 
 
@@ -97,23 +99,23 @@ def test_tdf_is_x_plus_w2_relu_norm_w1_x() -> None:
     w1, w2 = layer.squeeze.weight.detach().numpy(), layer.expand.weight.detach().numpy()
     assert w1.shape == (3, 6)
     assert w2.shape == (6, 3)
-    for example, answer in zip(x.numpy(), layer(x).detach().numpy(), strict=True):
+    for example, output in zip(x.numpy(), layer(x).detach().numpy(), strict=True):
         hidden = np.einsum("hf,cft->cht", w1, example)
         for group in range(GROUPS):
             channels = hidden[2 * group : 2 * group + 2]
             channels[:] = (channels - channels.mean()) / np.sqrt(channels.var() + 1e-5)
-        wanted = example + np.einsum("fh,cht->cft", w2, np.maximum(hidden, 0))
-        np.testing.assert_allclose(answer, wanted, rtol=1e-10, atol=1e-10)
+        expected = example + np.einsum("fh,cht->cft", w2, np.maximum(hidden, 0))
+        np.testing.assert_allclose(output, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_tdf_starts_as_the_identity_and_learns() -> None:
     layer, x = tdf_layer(), numbers(2, 8, 6, 5)
-    wanted = numbers(2, 8, 6, 5, seed=1)
+    expected = numbers(2, 8, 6, 5, seed=1)
     assert torch.equal(layer(x), x)
     losses = []
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.5)
     for _ in range(3):
-        loss = (layer(x) - wanted).square().mean()
+        loss = (layer(x) - expected).square().mean()
         optimizer.zero_grad()
         loss.backward()
         assert layer.expand.weight.grad is not None

@@ -28,7 +28,9 @@ def losses(recipe: TrainingRecipe, steps: range, *, empty_classes: int = 0) -> l
     with torch.no_grad():
         for parameter in network.parameters():  # the head starts at zero and would hide the rest
             parameter.add_(0.02)
-    compute = DiffusionLoss(recipe, statistics, images, labels, DistributedContext.alone(CPU), start_step=steps.start)
+    compute = DiffusionLoss(
+        recipe, statistics, images, labels, DistributedContext.single_process(CPU), start_step=steps.start
+    )
     return [compute(network, step).detach() for step in steps]
 
 

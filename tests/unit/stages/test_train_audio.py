@@ -64,13 +64,13 @@ def test_a_waveform_takes_a_quarter_or_an_eighth_of_the_bytes(waveform: Made, sp
     assert others == {Dataset.spectrograms("train")}
 
 
-def loss_computer(one: Made, *, ranks: DistributedContext, start_step: int = 0) -> DiffusionLoss:
+def diffusion_loss(one: Made, *, distributed: DistributedContext, start_step: int = 0) -> DiffusionLoss:
     return DiffusionLoss(
         one.recipe.training(),
         one.statistics,
         np.asarray(open_array(one.dataset / Dataset.training_examples(one.audio))),
         np.asarray(open_array(one.dataset / Dataset.labels("train"))),
-        ranks,
+        distributed,
         start_step=start_step,
     )
 
@@ -84,46 +84,46 @@ def test_a_stored_spectrogram_is_trained_on_as_its_waveform_is(waveform: Made, s
     assert torch.equal(waveform.codec.encode(small), spectrogram.codec.encode(large))
 
 
-class Knowing(DenoisingNetwork):
-    """Answers exactly, for examples that are all `x0`: with it, with the noise, or with the velocity."""
+class Oracle(DenoisingNetwork):
+    """Predicts exactly, for examples that are all `x0`: the example, the noise, or the velocity."""
 
     noise_level: NoiseLevel = "timestep"
 
-    def __init__(self, answer: Prediction, x0: Tensor, alpha_bar: Tensor) -> None:
+    def __init__(self, prediction: Prediction, x0: Tensor, alpha_bar: Tensor) -> None:
         super().__init__()
-        self.answer, self.x0, self.alpha_bar = answer, x0.double(), alpha_bar
+        self.prediction, self.x0, self.alpha_bar = prediction, x0.double(), alpha_bar
 
     def forward(self, x_t: Tensor, noise_level: Tensor, condition: Tensor | None) -> Tensor:
         bar = self.alpha_bar[noise_level.long()].view(-1, 1, 1, 1)
         noise = (x_t - bar.sqrt() * self.x0) / (1 - bar).sqrt()
-        answers = {
+        outputs = {
             "epsilon": noise,
             "x0": self.x0.expand_as(x_t),
             "v": bar.sqrt() * noise - (1 - bar).sqrt() * self.x0,
         }
-        return answers[self.answer]
+        return outputs[self.prediction]
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
-def test_the_loss_is_zero_for_the_answer_that_the_recipe_asks_for(waveform: Made, prediction: Prediction) -> None:
+def test_the_loss_is_zero_for_the_prediction_that_the_recipe_names(waveform: Made, prediction: Prediction) -> None:
     recipe = waveform.recipe.training()
     recipe = recipe.model_copy(update={"diffusion": recipe.diffusion.model_copy(update={"prediction": prediction})})
     windows = np.asarray(open_array(waveform.dataset / Dataset.waveforms("train")))
     loudest = windows[[np.square(windows.astype(float)).sum(axis=1).argmax()]]
     examples, labels = np.repeat(loudest, 8, axis=0), np.zeros(8, dtype=np.int64)
     x0, schedule = waveform.codec.encode(torch.from_numpy(loudest)), build_schedule(recipe.diffusion.schedule)
-    for answer in PREDICTIONS:
+    for output in PREDICTIONS:
         compute = DiffusionLoss(
-            recipe, waveform.statistics, examples, labels, DistributedContext.alone(CPU), start_step=0
+            recipe, waveform.statistics, examples, labels, DistributedContext.single_process(CPU), start_step=0
         )
-        loss = float(compute(Knowing(answer, x0, schedule.alpha_bar), 0))
-        assert loss < 1e-6 if answer == prediction else loss > 0.1, (answer, loss)
+        loss = float(compute(Oracle(output, x0, schedule.alpha_bar), 0))
+        assert loss < 1e-6 if output == prediction else loss > 0.1, (output, loss)
 
 
 def test_the_untrained_loss_is_the_mean_square_of_a_target(waveform: Made) -> None:
-    """An output of zero costs 1, whichever is asked for: examples, noise and velocities have that mean square."""
+    """An output of zero costs 1, whatever the network predicts: all three targets have that mean square."""
     network = build_network(waveform.recipe.training())
-    compute = loss_computer(waveform, ranks=DistributedContext.alone(CPU))
+    compute = diffusion_loss(waveform, distributed=DistributedContext.single_process(CPU))
     with torch.no_grad():
         losses = [float(compute(network, step)) for step in range(48)]
     assert np.mean(losses) == pytest.approx(1, abs=0.15)
@@ -132,17 +132,20 @@ def test_the_untrained_loss_is_the_mean_square_of_a_target(waveform: Made) -> No
 def test_a_step_depends_on_its_number_alone(waveform: Made) -> None:
     """So a run that was stopped goes on to the same bits."""
     network = waveform.diffusion_model().network
-    whole = loss_computer(waveform, ranks=DistributedContext.alone(CPU))
+    whole = diffusion_loss(waveform, distributed=DistributedContext.single_process(CPU))
     losses = [float(whole(network, step)) for step in range(3)]
-    assert float(loss_computer(waveform, ranks=DistributedContext.alone(CPU), start_step=2)(network, 2)) == losses[2]
+    assert (
+        float(diffusion_loss(waveform, distributed=DistributedContext.single_process(CPU), start_step=2)(network, 2))
+        == losses[2]
+    )
     assert len(set(losses)) == 3
 
 
-def test_two_ranks_see_the_words_and_the_noise_of_one(waveform: Made) -> None:
+def test_two_ranks_have_the_conditions_and_the_noise_of_one(waveform: Made) -> None:
     """Each draws for the whole batch and takes its rows, so the mean of their losses is that of one rank."""
     network = waveform.diffusion_model().network
-    alone = loss_computer(waveform, ranks=DistributedContext.alone(CPU))
-    pair = [loss_computer(waveform, ranks=DistributedContext(rank, 2, CPU)) for rank in range(2)]
+    alone = diffusion_loss(waveform, distributed=DistributedContext.single_process(CPU))
+    pair = [diffusion_loss(waveform, distributed=DistributedContext(rank, 2, CPU)) for rank in range(2)]
     for step in range(4):
         shares = [float(compute(network, step)) for compute in pair]
         assert np.mean(shares) == pytest.approx(float(alone(network, step)), rel=1e-5)

@@ -17,8 +17,9 @@ from linnet.hashes import folder_hash
 from linnet.launch import torchrun
 from linnet.launch.torchrun import LaunchError
 from linnet.stages import preprocess, train
-from linnet.training.distributed import DistributedContext, DistributedError, joined
+from linnet.training.distributed import DistributedContext, DistributedError, distributed_context
 from support.tiny import tiny_raw_data, tiny_recipe
+from support.workers import fail, kill_rank_1
 
 CPU = torch.device("cpu")
 INPUT_MODEL = ("model.noise_injection=input", "model.attention_heads_by_level=[0, 0]")  # this one has batch norm
@@ -76,15 +77,15 @@ def test_two_stopped_processes_go_on_to_the_same_bits(dataset: Path, tmp_path: P
         while not list(folder.glob("work/*/checkpoint.pt")) and time.monotonic() < deadline:
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
-    assert process.returncode != 0, said
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode != 0, stderr
     assert not (folder / "model").exists()
     assert folder_hash(run_training(dataset, folder, 2)) == folder_hash(whole)
 
 
 def test_a_mistake_in_a_process_is_one_sentence(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        LaunchError, match=r"^\[train\] batch_size = 5 .* to 2 processes; give --set train\.batch_size=6 or --pro"
+        LaunchError, match=r"^\[train\] batch_size = 5 .* among 2 processes; give --set train\.batch_size=6 or --pro"
     ):
         run_training(dataset, tmp_path, 2, "train.batch_size=5")
     with pytest.raises(LaunchError, match=r"^batch norm over 2 processes needs GPUs"):
@@ -93,51 +94,41 @@ def test_a_mistake_in_a_process_is_one_sentence(dataset: Path, tmp_path: Path) -
 
 def test_a_full_disk_in_a_process_is_one_sentence() -> None:
     with pytest.raises(LaunchError, match=r"^/somewhere/model: No space left on device; .*free some space there"):
-        torchrun.start(_fail, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/somewhere/model"), processes=2)
+        torchrun.start(fail, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/somewhere/model"), processes=2)
 
 
 @pytest.mark.parametrize("bug", [ValueError("shapes: differ"), AssertionError()], ids=repr)
 def test_a_bug_in_a_process_is_not_taken_for_a_mistake(bug: Exception, caplog: pytest.LogCaptureFixture) -> None:
     """It is no sentence for people: they are sent to its traceback."""
     with pytest.raises(LaunchError, match=r"^training process [01] ended with status 1; its last lines are above"):
-        torchrun.start(_fail, bug, processes=2)
+        torchrun.start(fail, bug, processes=2)
     assert "raise error" in caplog.text
-
-
-def _fail(error: Exception) -> None:
-    raise error
 
 
 def test_a_killed_process_is_named(tmp_path: Path) -> None:
     with pytest.raises(LaunchError, match=r"ended with SIGKILL.*Repeat the command"):
-        torchrun.start(_kill_rank_1, processes=2)
-
-
-def _kill_rank_1() -> None:
-    if os.environ["RANK"] == "1":
-        os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(30)
+        torchrun.start(kill_rank_1, processes=2)
 
 
 def test_rows_of_all_ranks_are_the_whole_batch() -> None:
-    rows = [DistributedContext(rank, 3, CPU).rows(12) for rank in range(3)]
-    assert [list(range(12))[part] for part in rows] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    rows = [DistributedContext(rank, 3, CPU).local_rows(12) for rank in range(3)]
+    assert [list(range(12))[each] for each in rows] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
 
 
-def test_alone_nothing_is_wrapped_or_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_process_wraps_and_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     network = nn.BatchNorm1d(2)
-    with joined(CPU, batch_size=3) as ranks:
-        assert ranks.replica(network) is network
-        assert ranks.synchronised(network) is network
-        assert ranks.largest(7) == 7
-        assert ranks.from_first({"a": 1}) == {"a": 1}
-        assert ranks.is_first
+    with distributed_context(CPU, batch_size=3) as distributed:
+        assert distributed.wrap_ddp(network) is network
+        assert distributed.sync_batch_norm(network) is network
+        assert distributed.all_reduce_max(7) == 7
+        assert distributed.broadcast({"a": 1}) == {"a": 1}
+        assert distributed.is_main_process
 
 
 def test_batch_norm_on_a_gpu_is_synchronised() -> None:
-    ranks = DistributedContext(0, 2, torch.device("cuda", 0))
-    converted = ranks.synchronised(nn.Sequential(nn.BatchNorm2d(4, affine=False)))
+    distributed = DistributedContext(0, 2, torch.device("cuda", 0))
+    converted = distributed.sync_batch_norm(nn.Sequential(nn.BatchNorm2d(4, affine=False)))
     assert isinstance(converted[0], nn.SyncBatchNorm)  # type: ignore[index]
     with pytest.raises(DistributedError):
-        DistributedContext(0, 2, CPU).synchronised(nn.BatchNorm2d(4))
+        DistributedContext(0, 2, CPU).sync_batch_norm(nn.BatchNorm2d(4))

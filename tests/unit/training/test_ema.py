@@ -10,15 +10,15 @@ def test_average_follows_the_closed_form() -> None:
     with torch.no_grad():
         network.weight.fill_(0.0)
     averaged = EMA(network, 0.9)
-    wanted = 0.0
+    expected = 0.0
     for step in range(200):
         with torch.no_grad():
             network.weight.fill_(step + 1.0)
         averaged.update(step)
         decay = min(0.9, (1 + step) / (10 + step))
-        wanted = decay * wanted + (1 - decay) * (step + 1)
-    assert abs(float(averaged.network.weight) - wanted) < 1e-3  # type: ignore[arg-type]
-    assert abs(200 - wanted) > 5  # it lags, as an average must
+        expected = decay * expected + (1 - decay) * (step + 1)
+    assert abs(float(averaged.network.weight) - expected) < 1e-3  # type: ignore[arg-type]
+    assert abs(200 - expected) > 5  # it lags, as an average must
 
 
 def test_batch_norm_statistics_are_averaged_and_the_copy_is_its_own() -> None:

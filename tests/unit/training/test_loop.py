@@ -22,7 +22,7 @@ from linnet.training.stopping import StopRequest
 from support.tiny import tiny_recipe
 
 CPU = torch.device("cpu")
-ALONE = DistributedContext.alone(CPU)
+SINGLE = DistributedContext.single_process(CPU)
 Loss = Callable[[nn.Module, int], Tensor]
 
 
@@ -36,7 +36,7 @@ def network() -> nn.Module:
 
 
 def denoise(net: nn.Module, step: int) -> Tensor:
-    """Everything random comes from the step, as the loop asks of its callers."""
+    """Everything random comes from the step, as the loop requires of its callers."""
     x = torch.randn(4, 6, generator=torch.Generator().manual_seed(step))
     loss: Tensor = (net(x) - x.flip(0)).square().mean()
     return loss
@@ -59,26 +59,26 @@ def run(state: TrainState, train: TrainSection, store: CheckpointStore, *, stop_
         stop=stop,
         on_step=lambda _: None,
         on_log=lambda row, _: rows.append(row),
-        on_grid=lambda *_: None,
+        on_grid=lambda: None,
     )
     return rows
 
 
 def weights(state: TrainState) -> list[Tensor]:
-    return [*state.network.state_dict().values(), *state.averaged.network.state_dict().values()]
+    return [*state.network.state_dict().values(), *state.ema.network.state_dict().values()]
 
 
 @pytest.mark.parametrize("stop_at", [0, 7, 22])
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_a_stopped_and_continued_run_ends_in_the_same_bits(tmp_path: Path, stop_at: int, precision: str) -> None:
     train = section(f"train.precision={precision}")
-    whole = new_state(network(), train, ALONE)
+    whole = new_state(network(), train, SINGLE)
     run(whole, train, CheckpointStore(tmp_path / "whole", every_seconds=1e9))
 
     store = CheckpointStore(tmp_path / "stopped", every_seconds=1e9)
     with pytest.raises(Stopped, match=f"after step {stop_at + 1} of 24"):
-        run(new_state(network(), train, ALONE), train, store, stop_at=stop_at)
-    continued = new_state(network(), train, ALONE)
+        run(new_state(network(), train, SINGLE), train, store, stop_at=stop_at)
+    continued = new_state(network(), train, SINGLE)
     saved = store.load(CPU)
     assert saved is not None
     continued.load_state_dict(saved)
@@ -92,7 +92,7 @@ def test_a_stopped_and_continued_run_ends_in_the_same_bits(tmp_path: Path, stop_
 
 def test_how_often_checkpoints_are_written_changes_nothing(tmp_path: Path) -> None:
     train = section()
-    seldom, often = new_state(network(), train, ALONE), new_state(network(), train, ALONE)
+    seldom, often = new_state(network(), train, SINGLE), new_state(network(), train, SINGLE)
     run(seldom, train, CheckpointStore(tmp_path / "seldom", every_seconds=1e9))
     run(often, train, CheckpointStore(tmp_path / "often", every_seconds=0))
     assert (tmp_path / "often" / "checkpoint.pt").exists()
@@ -103,7 +103,7 @@ def test_how_often_checkpoints_are_written_changes_nothing(tmp_path: Path) -> No
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_bad_loss_stops_before_the_update_and_keeps_a_good_checkpoint(tmp_path: Path, bad: float) -> None:
     train = section()
-    state = new_state(network(), train, ALONE)
+    state = new_state(network(), train, SINGLE)
     store = CheckpointStore(tmp_path, every_seconds=1e9)
     for _ in range(3):
         train_step(state, train, denoise, store)
@@ -121,7 +121,7 @@ def test_a_bad_loss_stops_before_the_update_and_keeps_a_good_checkpoint(tmp_path
 
 def test_a_finite_loss_with_a_bad_gradient_stops_too(tmp_path: Path) -> None:
     train = section()
-    state = new_state(network(), train, ALONE)
+    state = new_state(network(), train, SINGLE)
 
     def loss(net: nn.Module, step: int) -> Tensor:
         zero = denoise(net, step) * 0
@@ -133,7 +133,7 @@ def test_a_finite_loss_with_a_bad_gradient_stops_too(tmp_path: Path) -> None:
 
 def test_fp16_skips_an_overflowing_step_and_lowers_the_scale(tmp_path: Path) -> None:
     train = section("train.precision=fp16")
-    state = new_state(network(), train, ALONE)
+    state = new_state(network(), train, SINGLE)
     before = [tensor.clone() for tensor in state.network.parameters()]
     scale = state.scaler.get_scale()
     value = train_step(
@@ -160,7 +160,7 @@ def test_one_step_is_what_the_papers_say(tmp_path: Path, kind: str) -> None:
         else Adam(kind="adam", beta1=0.9, beta2=0.99)
     )
     train = train.model_copy(update={"optimizer": optimizer})
-    state = new_state(nn.Linear(6, 6, bias=False), train, ALONE)
+    state = new_state(nn.Linear(6, 6, bias=False), train, SINGLE)
     start = next(state.network.parameters()).detach().clone()
     probe = nn.Linear(6, 6, bias=False)
     probe.load_state_dict(state.network.state_dict())
@@ -168,14 +168,14 @@ def test_one_step_is_what_the_papers_say(tmp_path: Path, kind: str) -> None:
     gradient = probe.weight.grad
     assert gradient is not None
     train_step(state, train, denoise, CheckpointStore(tmp_path, every_seconds=1e9))
-    wanted = start * (1 - 0.01 * decay) - 0.01 * gradient / (gradient.abs() + 1e-8)
-    torch.testing.assert_close(next(state.network.parameters()).detach(), wanted)
+    expected = start * (1 - 0.01 * decay) - 0.01 * gradient / (gradient.abs() + 1e-8)
+    torch.testing.assert_close(next(state.network.parameters()).detach(), expected)
 
 
 def test_gradients_are_clipped_to_the_norm(tmp_path: Path) -> None:
     """With SGD-like reading: the recorded norm is the one before clipping, the moments hold the clipped gradient."""
     train = section("train.max_gradient_norm=0.001", "train.warmup_kexamples=0.0")
-    state = new_state(network(), train, ALONE)
+    state = new_state(network(), train, SINGLE)
     train_step(state, train, denoise, CheckpointStore(tmp_path, every_seconds=1e9))
     assert state.running.gradient_norm > 0.001
     moments = [state.optimizer.state[p]["exp_avg"] / (1 - 0.9) for p in state.network.parameters()]

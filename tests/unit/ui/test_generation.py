@@ -11,8 +11,8 @@ from PIL import Image
 
 from linnet.commands import generate as command
 from linnet.inference.requests import GenerationRequest, default_seconds
-from linnet.modalities.conditions import Condition
 from linnet.modalities.statistics import ImageStatistics
+from linnet.models.conditioning import Condition
 from linnet.ui import generation
 from support.statistics import audio_statistics
 from support.ui import CPU, built, nothing, request
