@@ -1,4 +1,4 @@
-"""A fixed mean and scale for every frequency: natural audio has 60 dB less at the top of the spectrum than at its foot.
+"""A fixed mean and scale for every frequency: audio has 60 dB less at the top of its spectrum than at the bottom.
 
 Both are constants of a data set, so a complex spectrogram stays linear in the waveform.
 """
@@ -16,16 +16,16 @@ from linnet.recipe import STFT, ComplexSpectrogram, MagnitudeSpectrogram
 
 
 @dataclass(frozen=True)
-class FrequencyScales:
-    """One number for each bin: the network sees (channel - mean) / scale."""
+class FrequencyNormalization:
+    """One value for each bin: the network sees (channel - mean) / scale."""
 
     mean: list[float]
     scale: list[float]
-    peak: list[float]  # the largest |channel - mean| / scale of any example: beyond it nothing real was seen
+    peak: list[float]  # the largest |channel - mean| / scale of any training example
 
 
 class FrequencyStatistics:
-    """Gathers the scales over training examples in float64: equal examples in equal order, equal bits."""
+    """Accumulates the normalization over training examples in float64: equal examples in equal order, equal bits."""
 
     def __init__(self, stft: STFT, representation: ComplexSpectrogram | MagnitudeSpectrogram) -> None:
         self._stft, self._representation = stft, representation
@@ -34,7 +34,7 @@ class FrequencyStatistics:
         self._low, self._high = np.full(stft.num_bins, np.inf), np.full(stft.num_bins, -np.inf)
 
     def add(self, channels: Tensor) -> None:
-        """Count examples in, float [..., channels, bins, frames] as `as_channels` gives them."""
+        """Add examples, float [..., channels, bins, frames] as `as_channels` gives them."""
         rows: NDArray[np.float32] = channels.detach().cpu().numpy().reshape(-1, *channels.shape[-3:])
         for row in rows:  # one by one, so that the sums do not depend on how examples were batched
             values = row.astype(np.float64)
@@ -44,9 +44,9 @@ class FrequencyStatistics:
             np.minimum(self._low, values.min(axis=(0, 2)), out=self._low)
             np.maximum(self._high, values.max(axis=(0, 2)), out=self._high)
 
-    def scales(self) -> FrequencyScales:
+    def normalization(self) -> FrequencyNormalization:
         """Complex: mean 0 and root mean square. Magnitude: mean and standard deviation. Never below the noise floor."""
-        assert self._count > 0, "no example was counted in"
+        assert self._count > 0, "no example was added"
         match self._representation:
             case ComplexSpectrogram():
                 mean, variance = np.zeros_like(self._sum), self._squares / self._count
@@ -57,7 +57,7 @@ class FrequencyStatistics:
                 assert_never(self._representation)
         scale = np.maximum(np.sqrt(variance), noise_floor(self._stft, self._representation))
         peak = np.maximum(self._high - mean, mean - self._low) / scale
-        return FrequencyScales(mean.tolist(), scale.tolist(), peak.tolist())
+        return FrequencyNormalization(mean.tolist(), scale.tolist(), peak.tolist())
 
 
 def noise_floor(stft: STFT, representation: ComplexSpectrogram | MagnitudeSpectrogram) -> float:

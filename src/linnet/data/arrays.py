@@ -56,7 +56,7 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
 
 
 class ChannelStatistics:
-    """Exact mean and standard deviation of each channel over all pixels seen: integer sums, so order is no matter."""
+    """Exact mean and standard deviation of each channel over all pixels seen: integer sums, whatever their order."""
 
     def __init__(self, channels: int) -> None:
         self._sum = np.zeros(channels, dtype=np.uint64)

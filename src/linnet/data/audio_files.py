@@ -1,4 +1,4 @@
-"""From an audio file to windows of samples: one channel, one sample rate, -1..1, and a note of all that was changed."""
+"""Audio files as windows of samples: one channel, one sample rate, -1..1, and a note of all that was changed."""
 
 import math
 import os
@@ -16,12 +16,15 @@ MAX_CHANNELS = 8
 MIN_RATE_HZ, MAX_RATE_HZ = 1000, 768_000
 MAX_DURATION_SECONDS = 4 * 3600
 MAX_SAMPLES = 2**28  # 1 GiB as float32: 100 minutes at 44100 Hz
-UNKNOWN_FRAMES = 2**63 - 1  # libsndfile's answer for a stream whose header doesn't say
-UNKNOWN_BYTES = 0x7FFFF000  # what programs that write to a pipe put for a size they don't know yet, and above
+UNKNOWN_FRAMES = 2**63 - 1  # libsndfile's value for a stream whose header doesn't say
+UNKNOWN_BYTES = 0x7FFFF000  # and above: put by programs that write to a pipe for a size they don't know yet
 BLOCK = 4096  # samples; where a decoder fails, the block it fails in is lost
 MAX_RATIO_TERM = 2000  # of the sample rates; a resampling kernel for 44101 : 16000 would take gigabytes
-SHORTEST_PART = 4  # a recording of a quarter of a window or more is padded, a shorter one rejected
-PROMISE = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)  # libsndfile's log
+MAX_PADDING = 4  # a recording of a quarter of a window or more is padded, a shorter one rejected
+# What libsndfile's log says of a file whose header is wrong.
+DECLARED_BYTES = re.compile(
+    r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE
+)  # libsndfile's log
 
 
 class UnreadableAudio(ValueError):
@@ -41,7 +44,7 @@ class _Stream(soundfile.SoundFile):  # type: ignore[misc]  # soundfile comes wit
 
 @dataclass(frozen=True)
 class DecodedAudio:
-    """One recording as the pipeline uses it, and what was done for that."""
+    """One recording as the pipeline uses it, and what was changed for that."""
 
     samples: NDArray[np.float32]  # [n], finite, in -1..1
     notes: tuple[str, ...]  # what was changed or is missing
@@ -62,7 +65,7 @@ def read_audio(path: Path, *, sample_rate_hz: int) -> DecodedAudio:
     """Any file that libsndfile decodes (wav, flac, ogg, mp3, aiff, ...) as one channel at `sample_rate_hz`.
 
     Up to 8 channels are mixed by their mean, other sample rates resampled, and what then peaks above 1 is scaled to
-    peak at 1. Of a file that ends early or is damaged inside, the part before that is kept. All that gets a note.
+    peak at 1. Of a file that ends early or is damaged, the samples before that are kept. Each change gets a note.
 
     Raises:
         UnreadableAudio: missing, not audio, empty, more than 4 hours or 2^28 samples, values that are not finite.
@@ -97,7 +100,7 @@ def cut_windows(
         UnreadableAudio: the recording is too short.
     """
     count = len(samples)
-    if count * SHORTEST_PART < window_samples:
+    if count * MAX_PADDING < window_samples:
         raise UnreadableAudio(f"too short: {count} samples of the {window_samples} of a window")
     notes: tuple[str, ...] = ()
     starts = list(range(0, count - window_samples + 1, stride_samples))
@@ -139,9 +142,9 @@ def _convert(file: soundfile.SoundFile, sample_rate_hz: int) -> DecodedAudio:
 
 
 def _decode(file: soundfile.SoundFile) -> tuple[NDArray[np.float32], list[str]]:
-    """The mean of the channels, float32 [n], and notes. A header's promises are not believed: reading is limited."""
-    promised = None if file.frames == UNKNOWN_FRAMES else int(file.frames)
-    _check_length(promised or 0, file.samplerate)
+    """The mean of the channels, float32 [n], and notes. Reading is limited whatever length the header declares."""
+    declared = None if file.frames == UNKNOWN_FRAMES else int(file.frames)
+    _check_length(declared or 0, file.samplerate)
     blocks: list[NDArray[np.float32]] = []
     count, is_damaged = 0, False
     try:
@@ -152,15 +155,15 @@ def _decode(file: soundfile.SoundFile) -> tuple[NDArray[np.float32], list[str]]:
     except soundfile.LibsndfileError:
         is_damaged = True
     if not count:
-        raise UnreadableAudio("nothing of it can be decoded" if is_damaged or promised else "no samples in it")
-    if match := PROMISE.search(file.extra_info):  # of these formats libsndfile corrects `frames` without a word
-        said, there = int(match[1]), int(match[2])
-        promised = round(count * said / there) if there and said < UNKNOWN_BYTES else promised
+        raise UnreadableAudio("nothing of it can be decoded" if is_damaged or declared else "no samples in it")
+    if match := DECLARED_BYTES.search(file.extra_info):  # of these formats libsndfile corrects `frames` silently
+        said, actual = int(match[1]), int(match[2])
+        declared = round(count * said / actual) if actual and said < UNKNOWN_BYTES else declared
     samples, seconds = np.concatenate(blocks), f"{count / file.samplerate:.2f}"
-    if promised is None:
+    if declared is None:
         return samples, [f"does not say how long it is: {seconds} s could be decoded"]
-    if count < promised:
-        return samples, [f"ends early: {seconds} of {promised / file.samplerate:.2f} s could be decoded"]
+    if count < declared:
+        return samples, [f"ends early: {seconds} of {declared / file.samplerate:.2f} s could be decoded"]
     return samples, []
 
 
@@ -172,16 +175,16 @@ def _check_length(num_samples: int, rate_hz: int) -> None:
         )
 
 
-def _resample(samples: NDArray[np.float32], rate_hz: int, wanted_hz: int) -> NDArray[np.float32]:
-    """By a windowed sinc with the settings known as kaiser_best: aliases 90 dB down and more."""
+def _resample(samples: NDArray[np.float32], rate_hz: int, target_hz: int) -> NDArray[np.float32]:
+    """Resample by a windowed sinc with the settings known as kaiser_best: aliases are 90 dB down or more."""
     import torch
     import torchaudio
 
-    # A ratio without a small fraction is met to 1 in 10^6, far below what can be heard.
-    if wanted_hz < rate_hz:
-        ratio = Fraction(wanted_hz, rate_hz).limit_denominator(MAX_RATIO_TERM)
+    # A ratio of large terms is approximated to 1 in 10^6, far below what can be heard.
+    if target_hz < rate_hz:
+        ratio = Fraction(target_hz, rate_hz).limit_denominator(MAX_RATIO_TERM)
     else:
-        ratio = 1 / Fraction(rate_hz, wanted_hz).limit_denominator(MAX_RATIO_TERM)
+        ratio = 1 / Fraction(rate_hz, target_hz).limit_denominator(MAX_RATIO_TERM)
     resampled: torch.Tensor = torchaudio.functional.resample(
         torch.from_numpy(samples),
         orig_freq=ratio.denominator,

@@ -1,4 +1,4 @@
-"""What every kind of raw data can be found to be: not usable."""
+"""The error of all raw data."""
 
 from linnet.errors import LinnetError
 

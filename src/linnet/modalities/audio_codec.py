@@ -68,7 +68,7 @@ class AudioCodec:
                 assert_never(self.data.representation)
 
     def inconsistency(self, features: Tensor) -> Tensor:
-        """Features - STFT(inverse STFT(features)): the part of complex spectrograms [B, 2, F, T] that no waveform has."""
+        """The part of complex spectrograms [B, 2, F, T] that no waveform has: z - STFT(inverse STFT(z))."""
         return features - self.spectrogram(self.waveform(features))
 
     def clip(self, x: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from linnet.progress import ProgressBar
 from linnet.recipe import Audio
 
 if TYPE_CHECKING:
-    from linnet.audio.normalization import FrequencyScales
+    from linnet.audio.normalization import FrequencyNormalization
 
 STATISTICS_BATCH = 64  # windows
 ROUND_TRIP_WINDOWS = 32
@@ -82,7 +82,7 @@ def preprocess(data: Audio, *, raw: Path, folder: Path, workers: int) -> Preproc
     _write_converted(folder / Dataset.converted, counts.converted)
 
     def measure() -> tuple[AudioStatistics, AudioSummary]:
-        scales = _measure_frequencies(data, folder)
+        normalization = _measure_frequencies(data, folder)
         recordings = index.recordings
         statistics = AudioStatistics(
             train_count=sizes["train"],
@@ -96,9 +96,9 @@ def preprocess(data: Audio, *, raw: Path, folder: Path, workers: int) -> Preproc
             seconds=sum(counts.durations),
             silent_windows=counts.num_silent,
             unused_seconds=counts.unused_seconds,
-            mean=scales.mean,
-            scale=scales.scale,
-            peak=scales.peak,
+            mean=normalization.mean,
+            scale=normalization.scale,
+            peak=normalization.peak,
             round_trip=round_trip(data, open_array(folder / Dataset.waveforms("train"))),
         )
         return statistics, AudioSummary(durations=counts.durations)
@@ -193,8 +193,8 @@ def _manifest_rows(recording: Recording, split: str, first_row: int, windows: Re
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def _measure_frequencies(data: Audio, folder: Path) -> "FrequencyScales":
-    """Per-frequency scales of the train split; also writes its spectrograms where the recipe stores them."""
+def _measure_frequencies(data: Audio, folder: Path) -> "FrequencyNormalization":
+    """Mean and scale per frequency of the train split; also writes its spectrograms where the recipe stores them."""
     import torch
 
     from linnet.audio.normalization import FrequencyStatistics
@@ -216,7 +216,7 @@ def _measure_frequencies(data: Audio, folder: Path) -> "FrequencyScales":
                 for example in channels.numpy():
                     writer.append(example)
             bar.advance(len(batch))
-    return statistics.scales()
+    return statistics.normalization()
 
 
 def round_trip(data: Audio, waveforms: NDArray[Any]) -> RoundTrip:

@@ -62,7 +62,7 @@ class STFT(Section):
         if self.hop_samples * 2 > self.window_samples:
             raise ValueError(
                 f"hop_samples = {self.hop_samples} is more than half of window_samples = {self.window_samples}: the "
-                "waveform could not be had back. Use a quarter of the window."
+                "waveform could not be reconstructed. Use a quarter of the window."
             )
         return self
 
@@ -79,10 +79,10 @@ class ComplexSpectrogram(Section):
 
 
 class MagnitudeSpectrogram(Section):
-    """|STFT|^exponent as one channel; the phase is estimated when audio is made of it."""
+    """|STFT|^exponent as one channel; the phase is estimated for decoding."""
 
     kind: Literal["magnitude"]
-    exponent: Annotated[float, Field(gt=0, le=1)]  # 1: as it is; below 1 lifts what is quiet
+    exponent: Annotated[float, Field(gt=0, le=1)]  # 1: as it is; below 1 raises quiet bins
     phase_iterations: PositiveInt  # of Griffin-Lim
 
 
@@ -90,7 +90,7 @@ Representation = Annotated[ComplexSpectrogram | MagnitudeSpectrogram, Field(disc
 
 
 class Audio(Section):
-    """Windows of recordings as spectrograms (Hugging Face audiofolder layout, or any data set by its id)."""
+    """Windows of recordings as spectrograms (Hugging Face's audiofolder layout, or a data set of its hub)."""
 
     kind: Literal["audio"]
     folder: FolderName  # below data/

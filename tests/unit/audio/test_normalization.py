@@ -21,7 +21,7 @@ def test_complex_scales_are_root_mean_squares() -> None:
     values = np.random.default_rng(0).normal(0.5, [[1.0], [2.0], [3.0], [4.0]], size=(6, 2, 4, 5)).astype(np.float32)
     statistics = FrequencyStatistics(TINY, COMPLEX)
     statistics.add(torch.from_numpy(values))
-    found = statistics.scales()
+    found = statistics.normalization()
     assert found.mean == [0.0] * 4
     rms = np.sqrt(np.square(values.astype(np.float64)).mean(axis=(0, 1, 3)))
     np.testing.assert_allclose(found.scale, rms, rtol=1e-13)
@@ -33,7 +33,7 @@ def test_magnitude_scales_are_means_and_deviations() -> None:
     values[:, :, 2] = 30 - values[:, :, 2]  # its far end is the low one
     statistics = FrequencyStatistics(TINY, magnitude(0.5))
     statistics.add(torch.from_numpy(values))
-    found = statistics.scales()
+    found = statistics.normalization()
     mean, deviation = values.mean(axis=(0, 1, 3), dtype=np.float64), values.std(axis=(0, 1, 3), dtype=np.float64)
     np.testing.assert_allclose(found.mean, mean, rtol=1e-13)
     np.testing.assert_allclose(found.scale, deviation, rtol=1e-12)
@@ -48,14 +48,14 @@ def test_batches_do_not_matter() -> None:
     together.add(values)
     for value in values:
         alone.add(value)
-    assert together.scales() == alone.scales()
+    assert together.normalization() == alone.normalization()
 
 
 @pytest.mark.parametrize("representation", [COMPLEX, magnitude(1.0), magnitude(0.3)], ids=["complex", "1", "0.3"])
 def test_silence_has_the_scale_of_the_noise_floor(representation: ComplexSpectrogram | MagnitudeSpectrogram) -> None:
     statistics = FrequencyStatistics(TINY, representation)
     statistics.add(torch.zeros(2 if representation is COMPLEX else 1, 4, 5))
-    found = statistics.scales()
+    found = statistics.normalization()
     assert found.scale == [noise_floor(TINY, representation)] * 4
     assert found.scale[0] > 0
     assert found.peak == [0.0] * 4

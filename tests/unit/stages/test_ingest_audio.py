@@ -194,7 +194,7 @@ def with_a_bad_line(path: Path, made: Path) -> None:
         (
             with_a_bad_line,
             RawDataError,
-            r"/bad\.tar/recordings/metadata\.csv: lines 2 and 3 both name recording_000\.wav",
+            r"/bad\.tar/recordings/metadata\.csv: lines 2 and 3 both name song_000\.wav",
         ),
     ],
 )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from linnet.data.layouts import gathering
+from linnet.data.layouts import audio_conversion
 from linnet.data.layouts.audio_folder import find_folder, read_recordings, visible_files
 from linnet.data.layouts.base import LayoutReader
 from linnet.data.raw import RawDataError
@@ -34,11 +34,11 @@ class AudioFolderReader(LayoutReader):
 
     def check(self, source: Path) -> None:
         """Raise RawDataError if `source` cannot be converted, as far as that shows without copying anything."""
-        gathering.check(source, self.data)
+        audio_conversion.check(source, self.data)
 
     def copy(self, source: Path, raw: Path) -> None:
         """Convert the folder `source`."""
-        gathering.arrange(source, raw, self.data)
+        audio_conversion.convert(source, raw, self.data)
 
     def unpack(self, archive: Path, raw: Path, *, advance: Callable[[int], None]) -> None:
         """Convert what an archive holds."""

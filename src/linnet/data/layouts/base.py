@@ -19,7 +19,7 @@ class LayoutReader(ABC):
 
     @property
     def settings(self) -> Mapping[str, str]:
-        """Settings of the recipe that change how the raw folder is written; a folder made with others is not current."""
+        """The recipe's settings that change how the raw folder is written: a folder made with others is outdated."""
         return {}
 
     @abstractmethod

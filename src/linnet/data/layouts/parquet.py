@@ -5,16 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from linnet.data.layouts.audio_folder import (
-    AUDIO_SUFFIXES,
-    FILE_NAME,
-    METADATA,
-    SPLIT,
-    check_columns,
-    clean,
-    one_line,
-    whole_label,
-)
+from linnet.data.layouts.audio_folder import AUDIO_SUFFIXES
+from linnet.data.layouts.metadata import FILE_NAME, METADATA, SPLIT, check_columns, check_label, clean, one_line
 from linnet.data.raw import RawDataError
 from linnet.errors import first_line
 from linnet.progress import ProgressBar, log
@@ -32,7 +24,7 @@ def write_rows(files: Mapping[str, Sequence[Path]], features: Any, folder: Path,
     """Write metadata.csv and `audio/` of all rows into the empty `folder`.
 
     Text, numbers, class labels (by name) and lists of texts or class labels become columns; there is a column `split`
-    where there are several. Texts are cut at 100,000 characters, which is said. Audio files keep their bytes and get
+    where there are several. Texts are cut at 100,000 characters, which is logged. Audio files keep their bytes and get
     numbers for names: a path inside the data is not to be trusted. A row without audio bytes stays in the metadata,
     so that preprocess counts it as rejected.
 
@@ -46,30 +38,29 @@ def write_rows(files: Mapping[str, Sequence[Path]], features: Any, folder: Path,
         RawDataError: no or several audio columns, no column that the recipe names, a label with the separator in it,
             a damaged file.
     """
-    places = [(split, path) for split, paths in files.items() for path in paths]
-    if not places:
+    paths = [(split, path) for split, group in files.items() for path in group]
+    if not paths:
         raise RawDataError(f"{folder}: no parquet files in the splits {', '.join(files) or '(none)'}")
-    features = features if features is not None else _features(places[0][1])
-    audio = _audio_column(features, places[0][1])
-    columns = {name: _renamed(name, has_splits=len(files) > 1) for name in features if _is_text(features[name])}
-    check_columns(list(columns.values()), data, where=places[0][1])
+    first, has_splits = paths[0][1], len(files) > 1
+    features = features if features is not None else _features(first)
+    audio = _audio_column(features, first)
+    columns = {name: _renamed(name, has_splits=has_splits) for name in features if _is_text(features[name])}
+    check_columns(list(columns.values()), data, where=first)
     (folder / AUDIO_FOLDER).mkdir(parents=True)
     with (folder / METADATA).open("w", encoding="utf-8", newline="") as file, ProgressBar("ingest: rows", 0) as bar:
         writer = csv.writer(file, lineterminator="\n")
-        split_column = [SPLIT] if len(files) > 1 else []
-        writer.writerow([FILE_NAME, *columns.values(), SOURCE_NAME, *split_column])
-        number = cut = 0
-        for split, path in places:
-            for row in _rows(path, [audio, *columns]):
-                name, source_name = _write_audio(row[audio], folder, number)
-                cells = [_cell(row[column], features[column], column, data, path) for column in columns]
-                cut += sum(len(cell) > LONGEST_TEXT for cell in cells)
-                cells = [cell[:LONGEST_TEXT] for cell in cells]
-                writer.writerow([name, *cells, source_name, *([split] if split_column else [])])
-                number += 1
-                bar.advance()
-    if cut:
-        log(f"{cut} texts of more than {LONGEST_TEXT} characters were cut to that")
+        writer.writerow([FILE_NAME, *columns.values(), SOURCE_NAME, *([SPLIT] if has_splits else [])])
+        rows = ((split, path, row) for split, path in paths for row in _rows(path, [audio, *columns]))
+        num_cut = 0
+        for number, (split, path, row) in enumerate(rows):
+            name, source_name = _write_audio(row[audio], folder, number)
+            cells = [_cell(row[column], features[column], column, data, path) for column in columns]
+            num_cut += sum(len(cell) > LONGEST_TEXT for cell in cells)
+            cells = [cell[:LONGEST_TEXT] for cell in cells]
+            writer.writerow([name, *cells, source_name, *([split] if has_splits else [])])
+            bar.advance()
+    if num_cut:
+        log(f"{num_cut} texts of more than {LONGEST_TEXT} characters were cut to that")
 
 
 def _rows(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
@@ -78,15 +69,15 @@ def _rows(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
 
     try:
         with pq.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False) as file:
-            absent = [column for column in columns if column not in file.schema_arrow.names]
-            if absent:  # pyarrow would leave them out without a word
-                raise RawDataError(f"{path}: no column {absent[0]!r}, which the others or README.md have; correct it")
+            missing = [column for column in columns if column not in file.schema_arrow.names]
+            if missing:  # pyarrow would leave them out silently
+                raise RawDataError(f"{path}: no column {missing[0]!r}, which the others or README.md have; correct it")
             for batch in file.iter_batches(batch_size=1, columns=columns):
                 yield from batch.to_pylist()
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as reason:  # texts are looked at when they are asked for
-        if isinstance(reason, OSError) and reason.errno is not None:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # texts are decoded as late as here
+        if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's fault, not the file's
-        raise RawDataError(f"{path}: not a whole parquet file like the others ({first_line(reason)})") from None
+        raise RawDataError(f"{path}: not a whole parquet file like the others ({first_line(error)})") from None
 
 
 def _features(path: Path) -> Any:
@@ -96,27 +87,28 @@ def _features(path: Path) -> Any:
 
     try:
         return datasets.Features.from_arrow_schema(pq.read_schema(path))
-    except (pa.ArrowException, OSError) as reason:
-        if isinstance(reason, OSError) and reason.errno is not None:
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise RawDataError(f"{path}: not a whole parquet file ({first_line(reason)}); fetch it again") from None
+        raise RawDataError(f"{path}: not a whole parquet file ({first_line(error)}); fetch it again") from None
 
 
 def _audio_column(features: Any, path: Path) -> str:
     import datasets
 
-    found = [
-        name
+    columns = [
+        str(name)
         for name, feature in features.items()
         if isinstance(feature, datasets.Audio) or (isinstance(feature, dict) and set(feature) == {"bytes", "path"})
     ]
-    if len(found) == 1:
-        return str(found[0])
-    if "audio" in found:
+    if len(columns) == 1:
+        return columns[0]
+    if "audio" in columns:
         return "audio"
+    names = ", ".join(columns) or "all columns: " + ", ".join(features)
     raise RawDataError(
-        f"{path}: {len(found)} columns hold audio files ({', '.join(found) or 'all columns: ' + ', '.join(features)}); "
-        "there must be one, or one called audio, of struct{bytes, path}"
+        f"{path}: {len(columns)} columns hold audio files ({names}); there must be one, or one called audio, of "
+        "struct{bytes, path}"
     )
 
 
@@ -127,6 +119,7 @@ def _renamed(name: str, *, has_splits: bool) -> str:
 
 
 def _is_text(feature: Any) -> bool:
+    """Whether values of this type can stand in metadata.csv."""
     import datasets
 
     match feature:
@@ -149,16 +142,16 @@ def _cell(value: Any, feature: Any, column: str, data: Audio, path: Path) -> str
     match feature:
         case datasets.ClassLabel():
             name = one_line(feature.names[value]) if 0 <= value < feature.num_classes else ""  # -1: not labelled
-            return whole_label(name, column, data, where=str(path))
+            return check_label(name, column, data, where=str(path))
         case datasets.List() | datasets.LargeList():
             items = [_cell(item, feature.feature, column, data, path) for item in value]
-            return data.label_separator.join(whole_label(item, column, data, where=str(path)) for item in items)
+            return data.label_separator.join(check_label(item, column, data, where=str(path)) for item in items)
         case _:
             return one_line(str(value))
 
 
 def _write_audio(audio: Any, folder: Path, number: int) -> tuple[str, str]:
-    """Writes the bytes; returns the file's name in `folder`, and what the row called it."""
+    """Write the bytes; returns the file's name in `folder`, and what the row called it."""
     audio = audio or {}
     content, source_path = audio.get("bytes"), str(audio.get("path") or "")
     source_name = clean(source_path.replace("\\", "/").rpartition("/")[2])[0][:200]
@@ -169,7 +162,7 @@ def _write_audio(audio: Any, folder: Path, number: int) -> tuple[str, str]:
 
 
 def _suffix(content: bytes, source_name: str) -> str:
-    """By what the file is, then by what it was called."""
+    """The suffix of what the file is, or of its name."""
     for magic, suffix in MAGICS.items():
         if content.startswith(magic):
             return suffix

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from linnet.data.layouts.audio_folder import JSON_METADATA, METADATA
-from linnet.data.layouts.gathering import arrange_published
+from linnet.data.layouts.audio_conversion import convert_published
+from linnet.data.layouts.metadata import JSON_METADATA, METADATA
 from linnet.data.layouts.published import AUDIOFOLDER, Published, read_published
 from linnet.data.raw import RawDataError
 from linnet.data.sources.download import DownloadError
@@ -114,7 +114,7 @@ def download(address: Address, commit: str, cache: Path) -> Snapshot:
 
 def write(snapshot: Snapshot, folder: Path, data: Audio) -> None:
     """Write the snapshot into the empty `folder` in the raw layout of audio. Raises RawDataError."""
-    arrange_published(snapshot.folder, snapshot.published, snapshot.chosen, folder, data)
+    convert_published(snapshot.folder, snapshot.published, snapshot.chosen, folder, data)
 
 
 def _endpoint() -> str:

@@ -24,31 +24,31 @@ SPECIES = (
     "Amber_Oriole",
 )
 LAYOUT = "caltech"  # data.layout of recipes for them
-VERSION = 1  # one more for every change of what is drawn; a test knows the content of each version
-PICTURES_PER_SPECIES = 100
+VERSION = 1  # one more for every change of the images; a test knows the content of each version
+IMAGES_PER_SPECIES = 100
 GREY_EVERY = 47  # about as rare as in the original
 OVERSAMPLING = 3
 
 Colour = tuple[int, int, int]
 
 
-def make_birds(folder: Path, *, per_species: int = PICTURES_PER_SPECIES, seed: int = 0) -> None:
+def make_birds(folder: Path, *, per_species: int = IMAGES_PER_SPECIES, seed: int = 0) -> None:
     """Write `CUB_200_2011/` below `folder`: the index, and `per_species` JPEG images of each species."""
     base = folder / FOLDER
     class_names = tuple(f"{number:03d}.{name}" for number, name in enumerate(SPECIES, start=1))
     records = []
     for label, class_name in enumerate(class_names):
         (base / "images" / class_name).mkdir(parents=True)
-        for place in range(per_species):
-            image_id = label * per_species + place + 1
-            rng = np.random.default_rng([seed, label, place])
+        for number in range(per_species):
+            image_id = label * per_species + number + 1
+            rng = np.random.default_rng([seed, label, number])
             image, box = draw_bird(rng, label)
             if image_id % GREY_EVERY == 0:
                 image = image.convert("L")
-            name = f"{class_name}/{SPECIES[label]}_{place + 1:04d}.jpg"
+            name = f"{class_name}/{SPECIES[label]}_{number + 1:04d}.jpg"
             path = base / "images" / name
             image.save(path, quality=90)
-            records.append(ImageRecord(image_id, name, path, box, label, "train" if place % 2 else "test"))
+            records.append(ImageRecord(image_id, name, path, box, label, "train" if number % 2 else "test"))
     write_index(base, ImageIndex(tuple(records), class_names))
 
 

@@ -1,4 +1,4 @@
-"""Made-up music in the audiofolder layout: a small data set that every machine can make, byte for byte the same.
+"""Synthetic music in the audiofolder layout: a small data set that every machine can make, byte for byte the same.
 
 Every recording has four labels that can be heard: what plays, in which mode, how fast, and in which texture. As in
 collections of real music, a few recordings are stereo, a few have other sample rates, and several labels hold at once.
@@ -23,7 +23,7 @@ from linnet.data.synthetic.waveforms import (
 )
 
 VERSION = 1  # one more for every change of what is played; a test knows the content of each version
-NUM_SONGS = 48
+NUM_RECORDINGS = 48
 SECONDS = 6.0
 RATE_HZ = 16_000
 OTHER_RATES_HZ = {5: 22_050, 8: 8_000}  # of a few recordings, by their number modulo 11
@@ -35,7 +35,7 @@ PROGRESSIONS = ((0, 3, 4, 0), (0, 5, 3, 4), (0, 4, 5, 3))  # steps of the scale;
 
 @dataclass(frozen=True)
 class Instrument:
-    """How a note audio."""
+    """How its notes sound."""
 
     name: str  # as captions say it
     attack_seconds: float
@@ -48,9 +48,9 @@ INSTRUMENTS = {
         "an organ", 0.015, ((0.5, 0.5, 9.0), (1.0, 0.8, 9.0), (2.0, 0.6, 9.0), (3.0, 0.4, 9.0), (4.0, 0.4, 9.0))
     ),
     "plucked": Instrument(
-        "a plucked string", 0.002, tuple((float(place), 1 / place, 0.25 / place) for place in range(1, 10))
+        "a plucked string", 0.002, tuple((float(number), 1 / number, 0.25 / number) for number in range(1, 10))
     ),
-    "bell": Instrument(  # its partials are no whole multiples: that is what makes it a bell
+    "bell": Instrument(  # its partials are no integer multiples: that is what makes it a bell
         "a bell", 0.001, ((1.0, 0.8, 0.6), (2.76, 0.6, 0.35), (5.4, 0.4, 0.2), (8.93, 0.2, 0.1))
     ),
 }
@@ -58,7 +58,7 @@ INSTRUMENTS = {
 
 @dataclass(frozen=True)
 class Style:
-    """What a recording's labels say."""
+    """The labels of a recording."""
 
     timbre: str
     mode: str
@@ -83,8 +83,8 @@ class Style:
                 return f"{self.tempo} {self.mode} chords on {where}"
 
 
-def make_music(folder: Path, *, num_recordings: int = NUM_SONGS, seconds: float = SECONDS, seed: int = 0) -> None:
-    """Write `num_recordings` WAV files of `seconds` each and metadata.csv (file_name, labels, caption) into `folder`."""
+def make_music(folder: Path, *, num_recordings: int = NUM_RECORDINGS, seconds: float = SECONDS, seed: int = 0) -> None:
+    """Write `num_recordings` WAV files of `seconds` each, and metadata.csv with labels and captions, into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for number in range(num_recordings):
@@ -113,17 +113,17 @@ def play(style: Style, rng: np.random.Generator, *, samples: int, rate_hz: int) 
     progression = PROGRESSIONS[int(rng.integers(len(PROGRESSIONS)))]
     track = np.zeros(samples)
     step = int(rng.integers(7))
-    for place in range(-(-samples // beat)):
-        chord = progression[place // 2 % len(progression)]
+    for number in range(-(-samples // beat)):
+        chord = progression[number // 2 % len(progression)]
         if style.texture == "melody":
             step = int(np.clip(step + rng.integers(-2, 3), -2, 9))
-            add(track, place * beat, note(style, _pitch(style, key + 12, step), beat, rate_hz))
-        elif place % 2 == 0:
+            add(track, number * beat, note(style, _pitch(style, key + 12, step), beat, rate_hz))
+        elif number % 2 == 0:
             for degree in (chord, chord + 2, chord + 4):
-                add(track, place * beat, 0.5 * note(style, _pitch(style, key, degree), 2 * beat, rate_hz))
+                add(track, number * beat, 0.5 * note(style, _pitch(style, key, degree), 2 * beat, rate_hz))
         if style.texture == "drums":
-            add(track, place * beat, _drum(place, rng, rate_hz))
-            add(track, place * beat + beat // 2, 0.3 * _hat(rng, rate_hz))
+            add(track, number * beat, _drum(number, rng, rate_hz))
+            add(track, number * beat + beat // 2, 0.3 * _hat(rng, rate_hz))
     return fade(track, attack_samples=0, release_samples=rate_hz // 20)
 
 
@@ -144,10 +144,10 @@ def _pitch(style: Style, key: int, step: int) -> int:
     return key + 12 * octave + SCALES[style.mode][degree]
 
 
-def _drum(place: int, rng: np.random.Generator, rate_hz: int) -> Signal:
+def _drum(beat: int, rng: np.random.Generator, rate_hz: int) -> Signal:
     """A kick on the even beats, a snare on the odd ones."""
     samples = rate_hz // 6
-    if place % 2:
+    if beat % 2:
         return 0.8 * noise(rng, samples) * decay(rate_hz * 0.025, samples)
     fall = decay(rate_hz * 0.02, samples)
     steps = phase_step(45, rate_hz) + np.rint(phase_step(110, rate_hz) * fall).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Made-up voices in the audiofolder layout: dry syllables that every machine can make, byte for byte the same.
+"""Synthetic voices in the audiofolder layout: dry syllables that every machine can make, byte for byte the same.
 
 Source and filter: every opening of the glottis sets the formants of a vowel ringing, each a damped sine (the wave
 function of a formant; Rodet, "Time-Domain Formant-Wave-Function Synthesis", Computer Music Journal 8(3), 1984), at a
@@ -13,7 +13,7 @@ import numpy as np
 
 from linnet.data.synthetic.waveforms import SINE, Signal, add, decay, fade, noise, tone, write_metadata, write_wav
 
-VERSION = 1  # one more for every change of what is said; a test knows the content of each version
+VERSION = 1  # one more for every change of the utterances; a test knows the content of each version
 NUM_UTTERANCES = 60
 RATE_HZ = 16_000
 NARROW_RATE_HZ = 8_000  # of every fifth utterance
@@ -73,33 +73,33 @@ def _syllable(rng: np.random.Generator) -> tuple[str, str]:
 def speak(speaker: Speaker, syllables: list[tuple[str, str]], rng: np.random.Generator, *, rate_hz: int) -> Signal:
     """An utterance [samples], silent at both ends and between the syllables."""
     silence = np.zeros(rate_hz // 10)
-    parts = [silence]
+    segments = [silence]
     pitch_hz = speaker.pitch_hz * (1.05 + 0.1 * rng.random())
     for consonant, vowel in syllables:
         samples = int(rng.integers(rate_hz * 16 // 100, rate_hz * 28 // 100))
-        parts += [_burst(consonant, speaker, rng, rate_hz), voiced(speaker, vowel, pitch_hz, samples, rate_hz)]
-        parts += [silence[: int(rng.integers(rate_hz // 50, rate_hz // 15))]]
+        segments += [_burst(consonant, speaker, rng, rate_hz), voiced(speaker, vowel, pitch_hz, samples, rate_hz)]
+        segments += [silence[: int(rng.integers(rate_hz // 50, rate_hz // 15))]]
         pitch_hz *= 0.96  # sentences fall
-    return np.concatenate([*parts, silence])
+    return np.concatenate([*segments, silence])
 
 
 def voiced(speaker: Speaker, vowel: str, pitch_hz: float, samples: int, rate_hz: int) -> Signal:
     """A vowel [samples]: formant waves at the pulses of a glottis whose pitch trembles by 2 % at 5 Hz and falls."""
     ring = formant_wave(vowel, speaker.formant_scale, rate_hz)
     track = np.zeros(samples)
-    place = 0.0
-    while place < samples:
-        tremble = SINE[int(place / rate_hz * 5 * len(SINE)) % len(SINE)]
-        start = int(place)
-        part = place - start  # between two samples: without this the voice would rasp
-        add(track, start, (1 - part) * ring)
-        add(track, start + 1, part * ring)
-        place += rate_hz / (pitch_hz * (1 + 0.02 * float(tremble) - 0.06 * place / samples))
+    pulse = 0.0  # the sample at which the glottis opens
+    while pulse < samples:
+        tremble = SINE[int(pulse / rate_hz * 5 * len(SINE)) % len(SINE)]
+        start = int(pulse)
+        fraction = pulse - start  # between two samples: without this the voice would rasp
+        add(track, start, (1 - fraction) * ring)
+        add(track, start + 1, fraction * ring)
+        pulse += rate_hz / (pitch_hz * (1 + 0.02 * float(tremble) - 0.06 * pulse / samples))
     return fade(track, attack_samples=rate_hz // 50, release_samples=rate_hz // 25)
 
 
 def formant_wave(vowel: str, scale: float, rate_hz: int) -> Signal:
-    """What one pulse leaves behind [samples of 30 ms]: each formant a sine that decays with its bandwidth."""
+    """The response to one pulse, 30 ms long [samples]: each formant is a sine that decays with its bandwidth."""
     samples = rate_hz * 3 // 100
     ring = np.zeros(samples)
     for formant, bandwidth, loudness in zip(FORMANTS_HZ[vowel], BANDWIDTHS_HZ, LOUDNESS, strict=True):

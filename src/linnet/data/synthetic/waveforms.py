@@ -1,7 +1,7 @@
-"""Audio made of numbers, byte for byte the same on every machine.
+"""Synthesis of waveforms, byte for byte the same on every machine.
 
-NumPy's sine, exponential and sums differ in the last bit between processors. So frequencies are whole phase steps, the
-sine is a table rounded far above that bit, decays are repeated products, and all else is additions and products.
+NumPy's sine, exponential and sums differ in the last bit between processors. So frequencies are integer phase steps,
+the sine is a table rounded far above that bit, decays are repeated products, all else is additions and products.
 """
 
 import csv
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linnet.audio.pcm import FULL_SCALE
-from linnet.data.layouts.audio_folder import FILE_NAME, METADATA
+from linnet.data.layouts.metadata import FILE_NAME, METADATA
 
 Signal = NDArray[np.float64]  # [samples], or [samples, channels] in a file
 TABLE_BITS, PHASE_BITS = 12, 32
@@ -25,7 +25,7 @@ def _rounded(value: float) -> float:
     return round(value * (1 << 24)) / (1 << 24)
 
 
-SINE = np.array([_rounded(math.sin(2 * math.pi * place / (1 << TABLE_BITS))) for place in range(1 << TABLE_BITS)])
+SINE = np.array([_rounded(math.sin(2 * math.pi * index / (1 << TABLE_BITS))) for index in range(1 << TABLE_BITS)])
 
 
 def phase_step(frequency_hz: float, rate_hz: int) -> int:
@@ -36,8 +36,8 @@ def phase_step(frequency_hz: float, rate_hz: int) -> int:
 def sine(steps: NDArray[np.int64]) -> Signal:
     """A sine tone [samples] whose phase moves by `steps` [samples] (of 2^-32 turns) a sample."""
     phases = np.cumsum(steps) & ((1 << PHASE_BITS) - 1)
-    places: NDArray[np.int64] = phases >> (PHASE_BITS - TABLE_BITS)
-    return SINE[places]
+    indices: NDArray[np.int64] = phases >> (PHASE_BITS - TABLE_BITS)
+    return SINE[indices]
 
 
 def tone(frequency_hz: float, samples: int, rate_hz: int) -> Signal:
@@ -54,9 +54,9 @@ def decay(half_life_samples: float, samples: int) -> Signal:
 
 def fade(signal: Signal, *, attack_samples: int, release_samples: int) -> Signal:
     """`signal` [samples] with a linear rise and fall, so that it begins and ends without a click."""
-    places = np.arange(len(signal), dtype=np.float64)
-    rise = np.minimum(1.0, places / max(attack_samples, 1))
-    fall = np.minimum(1.0, places[::-1] / max(release_samples, 1))
+    indices = np.arange(len(signal), dtype=np.float64)
+    rise = np.minimum(1.0, indices / max(attack_samples, 1))
+    fall = np.minimum(1.0, indices[::-1] / max(release_samples, 1))
     return signal * rise * fall
 
 
@@ -65,10 +65,10 @@ def noise(rng: np.random.Generator, samples: int) -> Signal:
     return rng.random(samples) * 2.0 - 1.0
 
 
-def add(track: Signal, start: int, part: Signal) -> None:
-    """Mix `part` into `track` from sample `start` on; what reaches past the end is cut off."""
-    end = min(start + len(part), len(track))
-    track[start:end] += part[: max(end - start, 0)]
+def add(track: Signal, start: int, signal: Signal) -> None:
+    """Mix `signal` into `track` from sample `start` on; what reaches past the end is cut off."""
+    end = min(start + len(signal), len(track))
+    track[start:end] += signal[: max(end - start, 0)]
 
 
 def write_wav(path: Path, signal: Signal, rate_hz: int) -> None:

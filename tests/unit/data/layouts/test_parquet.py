@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from linnet.data.layouts.audio_folder import read_recordings
-from linnet.data.layouts.gathering import arrange
+from linnet.data.layouts.audio_conversion import convert
 from linnet.data.raw import RawDataError
 from linnet.recipe import Audio
 from support.audio_section import SOUND
@@ -29,7 +29,7 @@ def one_file(tmp_path: Path, rows: list[dict[str, Any]], features: datasets.Feat
     for path in (source, folder):
         path.mkdir()
     (source / "train.parquet").write_bytes(parquet(rows, features))
-    arrange(source, folder, data)
+    convert(source, folder, data)
     return folder
 
 
@@ -52,7 +52,7 @@ def test_a_row_without_audio_stays_in_the_list_and_no_path_is_followed(tmp_path:
     for path in (source, folder):
         path.mkdir()
     pq.write_table(pa.table({"audio": pa.array(rows, bare), "split": ["a", "b", None]}), source / "x.parquet")
-    arrange(source, folder, SOUND.model_copy(update={"labels_column": ""}))
+    convert(source, folder, SOUND.model_copy(update={"labels_column": ""}))
     assert [line["file_name"] for line in table(folder)] == [f"audio/{number:07d}.wav" for number in range(3)]
     assert [line["split"] for line in table(folder)] == ["a", "b", ""]  # with one split the column is the source's
     assert [path.name for path in (folder / "audio").iterdir()] == ["0000002.wav"]
@@ -86,7 +86,7 @@ def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "recordings.parquet").write_bytes(parquet([row(0)])[:-20])
     with pytest.raises(RawDataError, match=r"recordings\.parquet: not a whole parquet file \(.*\); fetch it again"):
-        arrange(tmp_path, tmp_path / "out", TAGS)
+        convert(tmp_path, tmp_path / "out", TAGS)
 
 
 def test_a_text_that_is_no_utf_8_is_refused(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_text_that_is_no_utf_8_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         RawDataError, match=r"recordings\.parquet: not a whole parquet file like the others \('utf-8' codec"
     ):
-        arrange(tmp_path, tmp_path / "out", SOUND.model_copy(update={"labels_column": ""}))
+        convert(tmp_path, tmp_path / "out", SOUND.model_copy(update={"labels_column": ""}))
 
 
 def test_a_class_whose_name_would_become_two_labels(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from linnet.data.layouts.audio_conversion import convert
 from linnet.data.layouts.audio_folder import Recording, read_recordings
-from linnet.data.layouts.gathering import arrange
 from linnet.data.raw import RawDataError
 from linnet.recipe import Audio
 from support.audio_section import SOUND
@@ -27,7 +27,7 @@ def source_of(folder: Path, *names: str, **metadata: bytes) -> Path:
 def gathered(source: Path, data: Audio = DATA) -> Path:
     out = source.with_name("out")
     out.mkdir()
-    arrange(source, out, data)
+    convert(source, out, data)
     return out
 
 

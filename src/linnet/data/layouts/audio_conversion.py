@@ -1,4 +1,4 @@
-"""Published layouts of audio into ours: audiofolders as they are, several metadata files as one, parquet as files."""
+"""Published forms of audio into ours: audiofolders as they are, several metadata files as one, parquet as files."""
 
 import csv
 import json
@@ -11,21 +11,23 @@ from typing import Any
 
 from linnet.artifacts import Raw
 from linnet.data.layouts.audio_folder import (
+    audio_files,
+    find_folder,
+    folder_row,
+    is_hidden,
+    read_recordings,
+    visible_files,
+)
+from linnet.data.layouts.metadata import (
     FILE_NAME,
     JSON_METADATA,
     METADATA,
     SPLIT,
-    audio_files,
     check_columns,
-    file_name_of,
-    find_folder,
-    folder_row,
-    is_hidden,
+    check_label,
     one_line,
-    read_recordings,
+    parse_file_name,
     read_table,
-    visible_files,
-    whole_label,
 )
 from linnet.data.layouts.parquet import write_rows
 from linnet.data.layouts.published import AUDIOFOLDER, PARQUET, Published, read_published
@@ -35,73 +37,68 @@ from linnet.recipe import Audio
 
 
 @dataclass(frozen=True)
-class Part:
+class Selection:
     """What to take of an audiofolder: its splits, and what belongs to none of them."""
 
     splits: Mapping[str, str]  # of audio files, by name; empty: as metadata.csv and the folders' names say
-    left_out: frozenset[str]  # audio files of other splits; metadata may well name them
+    excluded: frozenset[str]  # audio files of other splits; metadata may well name them
 
 
-EVERYTHING = Part({}, frozenset())
+EVERYTHING = Selection({}, frozenset())
 
 
 def check(source: Path, data: Audio) -> None:
-    """Whether `source` can be brought into our layout, as far as that shows without copying anything.
-
-    Raises:
-        RawDataError: it cannot.
-    """
-    if not _is_parquet(source) and not _needs_gathering(source):
+    """Raise RawDataError if `source` cannot be converted, as far as that shows without copying anything."""
+    if not _is_parquet(source) and not _needs_merging(source):
         read_recordings(source, data)
 
 
-def arrange(source: Path, folder: Path, data: Audio) -> None:
+def convert(source: Path, folder: Path, data: Audio) -> None:
     """Write what a local folder holds into the empty `folder`, in our layout.
 
     Raises:
         RawDataError: it holds neither audio files nor parquet files with audio in them.
     """
     if _is_parquet(source):
-        arrange_parquet(source, read_published(source, config=""), folder, data)
-    elif _needs_gathering(source):
-        gather(source, folder, data, EVERYTHING)
+        _convert_parquet(source, read_published(source, config=""), folder, data)
+    elif _needs_merging(source):
+        _merge(source, folder, data, EVERYTHING)
     else:
         _copy(find_folder(source), folder)
 
 
-def arrange_published(source: Path, published: Published, chosen: Published, folder: Path, data: Audio) -> None:
+def convert_published(source: Path, published: Published, chosen: Published, folder: Path, data: Audio) -> None:
     """Write the `chosen` splits of a data set, whose files lie below `source`, into the empty `folder`."""
     if published.layout == PARQUET:
-        arrange_parquet(source, chosen, folder, data)
+        _convert_parquet(source, chosen, folder, data)
         return
     assert published.layout == AUDIOFOLDER
-    several = len(published.splits) > 1
-    if not several and not _needs_gathering(source):
+    has_splits = len(published.splits) > 1
+    if not has_splits and not _needs_merging(source):
         _copy(find_folder(source), folder)
         return
-    splits = {name: split for split, names in chosen.splits.items() for name in names} if several else {}
-    everything = {name for names in published.splits.values() for name in names}
-    wanted = {name for names in chosen.splits.values() for name in names}
-    gather(source, folder, data, Part(splits, frozenset(everything - wanted)))
+    splits = {name: split for split, names in chosen.splits.items() for name in names}
+    others = {name for names in published.splits.values() for name in names} - splits.keys()
+    _merge(source, folder, data, Selection(splits if has_splits else {}, frozenset(others)))
 
 
-def arrange_parquet(source: Path, published: Published, folder: Path, data: Audio) -> None:
-    """Write the rows of the parquet files below `source` into the empty `folder`."""
+def _convert_parquet(source: Path, published: Published, folder: Path, data: Audio) -> None:
     files = {split: [source / name for name in names] for split, names in published.splits.items()}
     write_rows(files, published.features, folder, data)
 
 
-def gather(source: Path, folder: Path, data: Audio, part: Part) -> None:
+def _merge(source: Path, folder: Path, data: Audio, selection: Selection) -> None:
     """Write one metadata.csv of all metadata files below `source`, and copy the other files.
 
     Raises:
         RawDataError: a metadata file makes no sense, or lacks a column that the recipe names.
     """
-    rows = [row for row in _metadata_rows(source, data) if row[FILE_NAME] not in part.left_out]
+    excluded = selection.excluded
+    rows = [row for row in _metadata_rows(source, data) if row[FILE_NAME] not in excluded]
     if not rows:
-        rows = [folder_row(name, data, source) for name in audio_files(source) if name not in part.left_out]
-    if part.splits:
-        rows = [row | {SPLIT: part.splits.get(row[FILE_NAME], "")} for row in rows]
+        rows = [folder_row(name, data, source) for name in audio_files(source) if name not in excluded]
+    if selection.splits:
+        rows = [row | {SPLIT: selection.splits.get(row[FILE_NAME], "")} for row in rows]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     check_columns(columns, data, where=source)
     with (folder / METADATA).open("w", encoding="utf-8", newline="") as file:
@@ -109,7 +106,7 @@ def gather(source: Path, folder: Path, data: Audio, part: Part) -> None:
         writer.writeheader()
         writer.writerows(rows)
     for name, path in visible_files(source).items():
-        if name not in part.left_out and path.name not in (METADATA, JSON_METADATA):
+        if name not in excluded and path.name not in (METADATA, JSON_METADATA):
             _copy_file(path, folder / name)
 
 
@@ -117,7 +114,7 @@ def _metadata_rows(source: Path, data: Audio) -> Iterator[dict[str, str]]:
     for path in _metadata_files(source):
         below = path.parent.relative_to(source)
         for where, row in _csv_rows(path) if path.suffix == ".csv" else _json_rows(path, data):
-            yield row | {FILE_NAME: (below / file_name_of(row[FILE_NAME], where)).as_posix()}
+            yield row | {FILE_NAME: (below / parse_file_name(row[FILE_NAME], where)).as_posix()}
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
@@ -141,16 +138,16 @@ def _json_rows(path: Path, data: Audio) -> Iterator[tuple[str, dict[str, str]]]:
 def _json_row(line: bytes, data: Audio, where: str) -> dict[str, str]:
     try:
         row = json.loads(line)
-    except ValueError as reason:  # bytes that are no UTF-8 too
-        raise RawDataError(f"{where}: no JSON ({reason}); correct the line") from None
+    except ValueError as error:  # bytes that are no UTF-8 too
+        raise RawDataError(f"{where}: no JSON ({error}); correct the line") from None
     if not isinstance(row, dict) or not isinstance(row.get(FILE_NAME), str):
         raise RawDataError(f"{where}: no object with a {FILE_NAME}; correct the line")
     texts = {one_line(column): _text_of(value, column, data, where) for column, value in row.items()}
     texts[FILE_NAME] = row[FILE_NAME]
     try:
         "".join(text for item in texts.items() for text in item).encode()
-    except UnicodeEncodeError as reason:
-        half = ascii(reason.object[reason.start])
+    except UnicodeEncodeError as error:
+        half = ascii(error.object[error.start])
         raise RawDataError(f"{where}: {half} is half a character, which no text in UTF-8 holds; correct it") from None
     return texts
 
@@ -158,7 +155,7 @@ def _json_row(line: bytes, data: Audio, where: str) -> dict[str, str]:
 def _text_of(value: Any, column: str, data: Audio, where: str) -> str:
     if isinstance(value, str):
         return one_line(value)
-    return data.label_separator.join(whole_label(entry, column, data, where=where) for entry in _entries(value))
+    return data.label_separator.join(check_label(entry, column, data, where=where) for entry in _entries(value))
 
 
 def _entries(value: Any) -> list[str]:
@@ -174,23 +171,23 @@ def _entries(value: Any) -> list[str]:
 
 
 def _metadata_files(source: Path) -> list[Path]:
-    found = [path for name in (METADATA, JSON_METADATA) for path in source.rglob(name)]
-    return sorted(path for path in found if not any(map(is_hidden, path.relative_to(source).parts)))
+    paths = [path for name in (METADATA, JSON_METADATA) for path in source.rglob(name)]
+    return sorted(path for path in paths if not any(map(is_hidden, path.relative_to(source).parts)))
 
 
 def _is_parquet(source: Path) -> bool:
-    """Parquet files, and no audio files that they could be the metadata of."""
+    """Whether there are parquet files, and no audio files that they could be the metadata of."""
     return next(source.rglob("*.parquet"), None) is not None and not audio_files(source)
 
 
-def _needs_gathering(source: Path) -> bool:
+def _needs_merging(source: Path) -> bool:
     """Whether the metadata lies elsewhere than in one metadata.csv at the top."""
     files = _metadata_files(source)
     return bool(files) and files != [find_folder(source) / METADATA]
 
 
 def _copy(source: Path, folder: Path) -> None:
-    """All files but hidden ones and source.json: licences and read-me files belong to the data."""
+    """Copy all files but hidden ones and source.json: licences and read-me files belong to the data."""
     top = os.path.realpath(source)
     for path in sorted(source.rglob("*")):
         name = path.relative_to(source)
