@@ -126,27 +126,27 @@ def test_the_champion_makes_audio_from_a_prompt(music: Finished, monkeypatch: py
         model.predict(pd.DataFrame([{"num_samples": 1, "seconds": 1e9}]))
 
 
-def test_audio_is_generated_from_a_prompt(music: Finished) -> None:
-    linnet(music.folder, "draw", music.file, "a slow bell", "--count", "1", "--seconds", "0.2", "--steps", "3")
-    samples, rate = soundfile.read(music.build / "drawn" / "000000.flac")
+def test_audio_is_generated_on_request(music: Finished) -> None:
+    linnet(music.folder, "generate", music.file, "a slow bell", "--count", "1", "--seconds", "0.2", "--steps", "3")
+    samples, rate = soundfile.read(music.build / "generated" / "000000.flac")
     assert (rate, len(samples)) == (8000, 1600)
 
 
 def test_a_recording_of_ones_own_is_repaired(vocals: Finished) -> None:
     given = np.sin(2 * np.pi * 440 * np.arange(3000) / 8000) * 0.4
     soundfile.write(vocals.folder / "mine.wav", given, 8000)
-    task = "{kind='inpaint_frames', start_seconds=0.1, gap_seconds=0.01}"
-    for name in ("missing_band", task):
-        linnet(vocals.folder, "repair", vocals.file, "mine.wav", "--task", name)
+    gap = "{kind='inpaint_frames', start_seconds=0.1, gap_seconds=0.01}"
+    for name in ("missing_band", gap):
+        linnet(vocals.folder, "repair", vocals.file, "mine.wav", "--degradation", name)
         samples, _ = soundfile.read(vocals.build / "repaired" / "mine" / "mine.flac")
         assert len(samples) == 3000
     assert np.abs(samples - given)[:700].max() < 1e-3, "away from the gap"
     shutil.copy(vocals.folder / "mine.wav", vocals.folder / "yours.wav")
-    linnet(vocals.folder, "repair", vocals.file, "yours.wav", "--task", task)
+    linnet(vocals.folder, "repair", vocals.file, "yours.wav", "--degradation", gap)
     for name in ("mine", "yours"):
         assert (vocals.build / "repaired" / name / f"{name}.flac").is_file(), "one file's result leaves another's"
-    said = linnet(vocals.folder, "repair", vocals.file, "mine.wav", "--task", "flood", status=2)
-    assert "no task of the recipe (missing_band, noisy)" in said
+    said = linnet(vocals.folder, "repair", vocals.file, "mine.wav", "--degradation", "flood", status=2)
+    assert "no degradation of the recipe (missing_band, noisy)" in said
 
 
 def test_a_killed_training_resumes_to_the_same_bytes(vocals: Finished, tmp_path: Path) -> None:

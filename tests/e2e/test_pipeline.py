@@ -87,8 +87,8 @@ def test_every_result_is_there(finished: Finished) -> None:
     for scores in metrics["restoration"].values():
         assert all(set(values) == {"restored", "baseline", "observed"} for values in scores.values())
         assert scores
-    for task in finished.recipe.restore.degradations:
-        restored = np.load(build / "restored" / task.name / "restored.npy")
+    for degradation in finished.recipe.restore.degradations:
+        restored = np.load(build / "restored" / degradation.name / "restored.npy")
         assert restored.shape == (2, 3, 16, 16)
         assert np.isfinite(restored).all()
     pages = sorted((build / "pages").iterdir())

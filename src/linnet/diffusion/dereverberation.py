@@ -20,7 +20,7 @@ from linnet.diffusion.schedule import NoiseSchedule
 WPE_ITERATIONS = 3
 PREDICTION_ERROR = 0.05  # of the predicted dry audio, against y's root mean square at that frequency
 LEAST_NOISE = 1e-3  # assumed where all is silent, in the units of the prior: keeps the posterior finite
-FIRST_SIGMA = 2.0  # predictions from more noise than this say too little about the audio to tell its room
+FIRST_SIGMA = 2.0  # predictions from more noise than this say too little about the audio to estimate its room
 
 
 def wpe(y: Tensor, *, taps: int, delay: int, iterations: int) -> Tensor:
@@ -71,7 +71,7 @@ class FilterPosterior:
     mean: Tensor
     root: Tensor
 
-    def draw(self, noise: Tensor) -> Tensor:
+    def sample(self, noise: Tensor) -> Tensor:
         """A sample [B, F, K] from standard circular complex noise [B, F, K] (E|n|^2 = 1)."""
         return self.mean + (self.root @ noise.to(self.root)[..., None])[..., 0]
 
@@ -127,12 +127,12 @@ def blind_dereverb(
     """The dry audio x of y[t] = sum_k h[k] x[t - k] + n, with h unknown, after GibbsDDRM (Murata et al. 2023).
 
     The first filter is the one that explains y by WPE's estimate of x. From sigma_t = 2 downwards each DDRM step is
-    preceded by a draw of the filter from its posterior given the predicted x_0, the last step by the posterior's mean.
+    preceded by a sample of the filter from its posterior given the predicted x_0, the last step by its mean.
     GibbsDDRM's filters move by Langevin steps instead. Tap 0 is held at 1, which settles the scale; the prior of the
     later ones decays by 60 dB over the filter.
 
     The convolution is circular over the T frames. A recording's is not: let it die away, append silence of
-    filter_frames - 1 frames, so that nothing that audio wraps round, and predict with `windows.windowed`.
+    filter_frames - 1 frames, so that no sound wraps round, and predict with `multidiffusion.windowed`.
 
     Args:
         y: [B, 2, F, T], in the units of the prior.
@@ -159,7 +159,7 @@ def blind_dereverb(
         nonlocal current
         if float(schedule.at(torch.tensor(timestep))) >= 1 / (1 + FIRST_SIGMA**2):
             found = rooms.posterior(to_complex(x0))
-            current = rooms.operator(found.mean if timestep == last else found.draw(rooms.standard_normal(noise)))
+            current = rooms.operator(found.mean if timestep == last else found.sample(rooms.standard_normal(noise)))
         return current
 
     return ddrm(
@@ -180,7 +180,7 @@ def blind_dereverb(
 
 @dataclass(frozen=True)
 class _Rooms:
-    """What filters of the observed audio are drawn from, and the whitened operators they make."""
+    """What filters of the observed audio are sampled from, and the whitened operators they make."""
 
     observed: Tensor  # complex [B, F, T]
     assumed_noise: Tensor  # [B, F], of real and imaginary part each
@@ -208,7 +208,7 @@ class _Rooms:
         )
 
     def standard_normal(self, noise: NoiseSource) -> Tensor:
-        """Complex [B, F, K], E|n|^2 = 1, of the streams that the images' noise comes from."""
+        """Complex [B, F, K], E|n|^2 = 1, of the streams that the examples' noise comes from."""
         return to_complex(noise.next()[..., : len(self.prior_variance)]) / math.sqrt(2)
 
     def operator(self, filters: Tensor) -> LinearOperator:

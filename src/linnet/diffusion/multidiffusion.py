@@ -1,4 +1,4 @@
-"""Images and audio larger than the network was trained on: overlapping windows, predicted apart and blended.
+"""Examples larger than the network was trained on: overlapping windows, predicted apart and blended.
 
 MultiDiffusion (Bar-Tal et al. 2023, eq. 5): of all predictions the one closest to those of the windows is their
 weighted mean. The weights of a window fall off smoothly to its borders, and those of all windows sum to one everywhere.
@@ -27,9 +27,9 @@ def window_starts(length: int, size: int, overlap_fraction: float) -> list[int]:
 
 
 def blending_weights(length: int, size: int, starts: list[int]) -> Tensor:
-    """[len(starts), size], float64: raised cosines, divided by their sum at each of the `length` places."""
-    places = (torch.arange(size, dtype=torch.float64) + 0.5) / size
-    bump = torch.sin(math.pi * places) ** 2
+    """[len(starts), size], float64: raised cosines, divided by their sum at each of the `length` positions."""
+    positions = (torch.arange(size, dtype=torch.float64) + 0.5) / size
+    bump = torch.sin(math.pi * positions) ** 2
     total = torch.zeros(length, dtype=torch.float64)
     for start in starts:
         total[start : start + size] += bump
@@ -73,8 +73,8 @@ def windowed(
         for first in range(0, len(areas), step):
             batch = areas[first : first + step]
             windows = torch.stack([x[example, :, high, wide] for example, high, wide, _ in batch])
-            for (example, high, wide, weight), answer in zip(batch, predict_x0(windows, timestep), strict=True):
-                blend[example, :, high, wide] += weight * answer
+            for (example, high, wide, weight), prediction in zip(batch, predict_x0(windows, timestep), strict=True):
+                blend[example, :, high, wide] += weight * prediction
         return blend
 
     return predict

@@ -33,7 +33,7 @@ class LinearOperator(Protocol):
         ...
 
     def observation_to_spectral(self, y: Tensor) -> Tensor:
-        """U^T y in the shape of x: each coordinate at the place of its singular value, 0 where that is 0."""
+        """U^T y in the shape of x: each coordinate at the position of its singular value, 0 where that is 0."""
         ...
 
     def singular_values(self, shape: tuple[int, ...]) -> Tensor:

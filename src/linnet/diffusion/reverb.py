@@ -1,4 +1,4 @@
-"""Made-up rooms: a filter over frames for each frequency."""
+"""Synthetic rooms: a filter over frames for each frequency."""
 
 import math
 

@@ -1,8 +1,8 @@
-"""Samplers: from noise to images, given a function that predicts the clean image.
+"""Samplers: from noise to examples, given a function that predicts the clean example.
 
-Each sampler walks down `timesteps` (the last one is -1, the clean image). All arithmetic is float32, with the scalar
-coefficients taken in float64. The noise comes from outside, one stream per image, so that an image depends on its
-own seed alone and not on the batch it is drawn in.
+Each sampler walks down `timesteps` (the last one is -1, the clean example). All arithmetic is float32, with the scalar
+coefficients taken in float64. The noise comes from outside, one stream per example, so that an example depends on its
+own seed alone and not on the batch it is sampled in.
 """
 
 import itertools
@@ -22,21 +22,21 @@ OnStep = Callable[[int, Tensor], None]  # (timestep that x now has, x)
 
 
 class PerSampleNoise:
-    """Standard normal noise, an independent stream for each image, seeded by (seed, number of the image).
+    """Standard normal noise, an independent stream for each example, seeded by (seed, index of the example).
 
-    The streams are numpy's: torch seeds its CPU generator with 32 bits, too few to keep many images apart.
+    The streams are numpy's: torch seeds its CPU generator with 32 bits, too few to keep many examples apart.
     """
 
-    def __init__(self, seed: int, numbers: Sequence[int], shape: tuple[int, ...], device: torch.device) -> None:
-        self._generators = [np.random.default_rng([seed, number]) for number in numbers]
+    def __init__(self, seed: int, indices: Sequence[int], shape: tuple[int, ...], device: torch.device) -> None:
+        self._generators = [np.random.default_rng([seed, index]) for index in indices]
         self._shape, self._device = shape, device
 
     def next(self) -> Tensor:
-        """[len(numbers), *shape], float32; the next draw of every stream."""
-        draws = np.empty((len(self._generators), *self._shape), dtype=np.float32)
-        for generator, row in zip(self._generators, draws, strict=True):
+        """[len(indices), *shape], float32; the next numbers of every stream."""
+        numbers = np.empty((len(self._generators), *self._shape), dtype=np.float32)
+        for generator, row in zip(self._generators, numbers, strict=True):
             generator.standard_normal(dtype=np.float32, out=row)
-        return torch.from_numpy(draws).to(self._device)
+        return torch.from_numpy(numbers).to(self._device)
 
 
 def sample(
@@ -46,7 +46,7 @@ def sample(
     noise: PerSampleNoise,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """Clean images [B, C, H, W]: the recipe's sampler from the streams' first draw downwards."""
+    """Clean examples [B, C, H, W]: the recipe's sampler, which starts from the first numbers of every stream."""
     timesteps = schedule.sampling_timesteps(section.num_steps)
     x = noise.next()
     match section:
@@ -68,7 +68,7 @@ def ddpm(
     noise: PerSampleNoise,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """Ancestral sampling: draw from q(x_s | x_t, x_0) with the predicted x_0 (Ho et al. 2020, eq. 6 and 7)."""
+    """Ancestral sampling from q(x_s | x_t, x_0) with the predicted x_0 (Ho et al. 2020, eq. 6 and 7)."""
     for t, s in itertools.pairwise(timesteps):
         bar_t, bar_s = _alpha_bars(schedule, t, s)
         alpha = bar_t / bar_s
@@ -90,7 +90,7 @@ def ddim(
     eta: float,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """Implicit sampling (Song et al. 2021, eq. 12 and 16); eta = 1 draws from the same posterior as `ddpm`."""
+    """Implicit sampling (Song et al. 2021, eq. 12 and 16); eta = 1 samples from the same posterior as `ddpm`."""
     for t, s in itertools.pairwise(timesteps):
         bar_t, bar_s = _alpha_bars(schedule, t, s)
         x0 = predict_x0(x, t)

@@ -19,7 +19,7 @@ WHITENING_STREAM = 0x3117E
 
 @dataclass(frozen=True)
 class Restoration:
-    """Held-out examples, degraded and restored: features [N, C, H, W] of the codec, which are pixels or spectrograms."""
+    """Held-out examples, degraded and restored, as features [N, C, H, W] of the codec: pixels or spectrograms."""
 
     clean: Tensor
     observed: Tensor

@@ -122,7 +122,7 @@ def test_filter_posterior_is_the_dense_one(first_variance: float) -> None:
         torch.testing.assert_close(found.mean[b, f], mean)
         torch.testing.assert_close(found.root[b, f] @ found.root[b, f].mH, covariance)
     if first_variance == 0:
-        assert torch.equal(found.draw(complex_normal(2, 3, 4, seed=4))[..., 0], torch.ones_like(found.mean[..., 0]))
+        assert torch.equal(found.sample(complex_normal(2, 3, 4, seed=4))[..., 0], torch.ones_like(found.mean[..., 0]))
 
 
 def test_drawn_filters_have_the_posteriors_covariance() -> None:
@@ -131,7 +131,7 @@ def test_drawn_filters_have_the_posteriors_covariance() -> None:
     found = filter_posterior(y, x, num_taps=3, noise_std=torch.tensor([1.0]), prior_variance=variance)
     mean, covariance = dense_posterior(y[0, 0], x[0, 0], 1.0, variance)
     count = 20_000
-    deviations = found.draw(complex_normal(count, 1, 3, seed=7))[:, 0] - mean
+    deviations = found.sample(complex_normal(count, 1, 3, seed=7))[:, 0] - mean
     scale = covariance.diagonal().real.sqrt()
     error = (deviations.T @ deviations.conj() / count - covariance) / scale[:, None] / scale
     assert float(error.abs().max()) < 5 / math.sqrt(count)
@@ -149,13 +149,13 @@ def test_a_room_decays_by_60_db_in_its_reverberation_time() -> None:
     assert torch.equal(filters, exponential_filter(5000, 11, 0.5, 0.05, torch.Generator().manual_seed(0)))
 
 
-def restore(y: Tensor, noise_std: Tensor, numbers: list[int], predict_x0: PredictX0 = best) -> Tensor:
+def restore(y: Tensor, noise_std: Tensor, indices: list[int], predict_x0: PredictX0 = best) -> Tensor:
     return blind_dereverb(
         y,
         noise_std,
         COSINE,
         predict_x0,
-        PerSampleNoise(0, numbers, tuple(y.shape[1:]), torch.device("cpu")),
+        PerSampleNoise(0, indices, tuple(y.shape[1:]), torch.device("cpu")),
         filter_frames=TAPS,
         wpe_delay=1,
         num_steps=40,

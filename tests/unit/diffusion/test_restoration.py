@@ -258,10 +258,10 @@ def test_a_result_does_not_depend_on_the_batch() -> None:
     operator = FrequencyConvolution(FILTERS)
     y = operator.forward(torch.randn(3, *SOUND, generator=torch.Generator().manual_seed(2)))
 
-    def restore(numbers: list[int], predict_x0: PredictX0) -> Tensor:
-        noise = PerSampleNoise(5, numbers, SOUND, CPU)
+    def restore(indices: list[int], predict_x0: PredictX0) -> Tensor:
+        noise = PerSampleNoise(5, indices, SOUND, CPU)
         return ddrm(
-            operator, y[numbers], 0.1, COSINE, predict_x0, noise, num_steps=5, eta=0.85, eta_b=1, below_noise="matched"
+            operator, y[indices], 0.1, COSINE, predict_x0, noise, num_steps=5, eta=0.85, eta_b=1, below_noise="matched"
         )
 
     torch.testing.assert_close(restore([0, 1, 2], squash)[1:2], restore([1], squash), rtol=1e-5, atol=1e-6)

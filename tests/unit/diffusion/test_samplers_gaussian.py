@@ -130,7 +130,7 @@ def test_a_images_noise_depends_on_its_seed_and_number_only() -> None:
         assert torch.equal(whole[1], single[0])
 
 
-def test_noise_of_other_seeds_numbers_and_draws_differs() -> None:
+def test_noise_of_other_seeds_indices_and_steps_differs() -> None:
     first = PerSampleNoise(0, [0, 1], (64,), CPU)
     rows = [*first.next(), *first.next(), *PerSampleNoise(1, [0, 1], (64,), CPU).next()]
     assert len({row.numpy().tobytes() for row in rows}) == 6

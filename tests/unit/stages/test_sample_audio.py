@@ -102,7 +102,7 @@ def test_shards_make_the_bytes_of_the_whole(either: Made, samples: Path, tmp_pat
     assert folder_hash(tmp_path / "joined", leave_out=()) == folder_hash(samples, leave_out=())
 
 
-def test_a_longer_piece_is_the_weighted_mean_of_overlapping_windows(music: Made) -> None:
+def test_a_longer_sample_is_the_weighted_mean_of_overlapping_windows(music: Made) -> None:
     """Drawn in one step, which is one prediction: windows at 0, 8 and 16 of 32 frames, with weights sin^2."""
     diffusion_model = music.diffusion_model()
     common: dict[str, Any] = {
@@ -131,7 +131,7 @@ def test_a_longer_piece_is_the_weighted_mean_of_overlapping_windows(music: Made)
     assert len(diffusion_model.codec.decode(found)[0]) == 31 * 16
 
 
-def test_a_longer_piece_of_two_examples_keeps_their_conditions_apart(music: Made) -> None:
+def test_a_longer_sample_of_two_examples_keeps_their_conditions_apart(music: Made) -> None:
     """The windows of a batch come in turns: each must get the words of its own example."""
     diffusion_model, section = music.diffusion_model(), music.recipe.sample
     words = ["flute, minor, fast, melody", "bell, major, slow, drums"]

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from linnet.data.layouts.audio_folder import read_recordings
 from linnet.data.layouts.audio_conversion import convert
+from linnet.data.layouts.audio_folder import read_recordings
 from linnet.data.raw import RawDataError
 from linnet.recipe import Audio
 from support.audio_section import SOUND

@@ -1,0 +1,50 @@
+"""The page about samples holds what it shows, and speaks of noise only where there is some to show."""
+
+import base64
+import io
+import re
+
+import numpy as np
+from PIL import Image
+
+from linnet.reports.samples import describe_sampling, render_samples
+from support.audio_section import SOUND
+from support.tiny import tiny_recipe
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
+WAVEFORMS = np.random.default_rng(0).integers(-9000, 9000, (30, 240), dtype=np.int16)
+
+
+def images_in(page: str) -> list[Image.Image]:
+    found = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
+    return [Image.open(io.BytesIO(base64.b64decode(text))) for text in found]
+
+
+def test_images_are_one_grid() -> None:
+    page = render_samples(tiny_recipe().data, IMAGES, [""] * 4, title="T", lead="L")
+    (grid,) = images_in(page)
+    assert np.array_equal(np.asarray(grid)[:16, :16], IMAGES[0])
+    assert np.array_equal(np.asarray(grid)[18:, 18:], IMAGES[3])
+    assert "Noise becomes" not in page
+
+
+def test_snapshots_are_rows_of_a_sheet() -> None:
+    noising = np.stack([IMAGES, IMAGES[::-1]])
+    page = render_samples(tiny_recipe().data, IMAGES, [""] * 4, title="T", lead="L", noising=noising)
+    _, sheet = images_in(page)
+    assert sheet.size == (4 * 18 - 2, 2 * 18 - 2)
+    assert np.array_equal(np.asarray(sheet)[18:, :16], IMAGES[3])
+
+
+def test_audio_has_players_with_its_prompts() -> None:
+    prompts = [f"prompt {number}" for number in range(30)]
+    page = render_samples(SOUND, WAVEFORMS, prompts, title="T", lead="L", noising=WAVEFORMS[:4].reshape(2, 2, 240))
+    assert page.count("data:audio/wav;base64,") == 24, "the first"
+    assert "prompt 23" in page
+    assert "prompt 24" not in page
+    assert "Noise becomes audio" in page
+
+
+def test_the_settings_are_a_line() -> None:
+    section = tiny_recipe("sample.seed=7", "sample.guidance_scale=1.5").sample
+    assert describe_sampling(section) == "5 steps of dpm_solver_pp_2m, seed 7, guidance 1.5"
