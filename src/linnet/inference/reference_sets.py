@@ -47,12 +47,8 @@ class ReferenceSets:
         """Read what is there, and sample what is not.
 
         Args:
-            recipe: of the samples.
             diffusion_model: the network before training.
-            dataset: made by preprocess.
-            samples: made by sample.
             scratch: a folder for what is too large for memory.
-            batch_size: of what is sampled here.
         """
         section = recipe.evaluate
         reference = read_split(recipe, dataset, section.reference_split)

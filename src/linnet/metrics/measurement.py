@@ -32,8 +32,6 @@ def measure(
     """Measure `sets` by each distance in the extractor's features.
 
     Args:
-        extractor: makes the features.
-        section: of the recipe.
         sets: reference, model, untrained, noise and real.
         comparison: for the protocol: how many examples of which kind are compared.
     """

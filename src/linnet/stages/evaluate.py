@@ -62,17 +62,9 @@ def run(
     For orientation the same distances are computed for pure noise, for the untrained network and for real examples.
 
     Args:
-        recipe: says how to measure.
-        dataset: made by preprocess.
-        model: made by train.
-        samples: made by sample.
         restored: made by restore; its scores stand beside the distances.
-        out: the report folder.
-        device: where networks run.
         feature_weights: the file of weights that the recipe's features need, where they need one.
         feature_sha256: what that file must hash to; None accepts the published file only.
-        batch_size: of what is sampled here.
-        track_run: whether MLflow gets the scores.
 
     Raises:
         ArtifactError: an input is missing, or they do not belong together.
@@ -89,12 +81,7 @@ def run(
     diffusion_model = DiffusionModel.load(model, weights="untrained", device=device)
     with new_folder(out) as folder, tempfile.TemporaryDirectory(dir=out.parent) as scratch:
         sets = ReferenceSets.build(
-            recipe,
-            diffusion_model,
-            dataset=dataset,
-            samples=samples,
-            scratch=Path(scratch),
-            batch_size=batch_size,
+            recipe, diffusion_model, dataset=dataset, samples=samples, scratch=Path(scratch), batch_size=batch_size
         )
         train, test = (read_split(recipe, dataset, split) for split in ("train", "test"))
         copies, pairs = find_copies(diffusion_model.codec, sets.model, train, test)

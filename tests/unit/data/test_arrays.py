@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from linnet.data.arrays import ArrayWriter, ChannelStatistics, open_array
+from linnet.data.arrays import ArrayWriter, ChannelStatistics, open_array, random_rows, write_array
 
 
 def images(count: int, height: int = 5, width: int = 7) -> NDArray[np.uint8]:
@@ -63,6 +63,22 @@ def test_an_opened_array_is_mapped_and_read_only(tmp_path: Path) -> None:
     array = open_array(tmp_path / "a.npy")
     assert isinstance(array, np.memmap)
     assert not array.flags.writeable
+
+
+def test_a_whole_array_is_written_as_numpy_would(tmp_path: Path) -> None:
+    write_array(tmp_path / "a.npy", images(4)[:, :, ::2])
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), images(4)[:, :, ::2])
+
+
+def test_random_rows_are_seeded_different_and_in_order() -> None:
+    array = np.arange(100) * 3
+    rows = random_rows(array, 10, seed=0)
+    assert len(set(rows.tolist())) == 10
+    assert (np.diff(rows) > 0).all()
+    assert set(rows.tolist()) <= set(array.tolist())
+    np.testing.assert_array_equal(rows, random_rows(array, 10, seed=0))
+    assert not np.array_equal(rows, random_rows(array, 10, seed=1))
+    np.testing.assert_array_equal(random_rows(array, 1000, seed=0), array)
 
 
 def test_statistics_are_those_of_numpy_in_float64() -> None:

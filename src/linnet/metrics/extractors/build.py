@@ -39,13 +39,7 @@ def extractor_class(name: Features) -> type[FeatureExtractor]:
 def build_extractor(
     name: Features, data: DataSection, weights: Weights | None, device: torch.device
 ) -> FeatureExtractor:
-    """The extractor of `name`, ready to use.
-
-    Args:
-        name: of the features.
-        data: where the examples come from.
-        weights: what `find_weights` gave.
-        device: where features are computed.
+    """The extractor of `name`, with the weights that `find_weights` gave.
 
     Raises:
         WeightsError: the file of weights holds something else.
@@ -57,7 +51,6 @@ def find_weights(features: Sequence[Features], path: Path | None, sha256: str | 
     """The verified weights that one of `features` needs; None where none does. A recipe has one that does at most.
 
     Args:
-        features: of the recipe.
         path: the file that the user names, if any.
         sha256: what it must hash to; None accepts the published file only, or any TorchScript file.
 
