@@ -91,8 +91,7 @@ def test_every_result_is_there(finished: Finished) -> None:
         restored = np.load(build / "restored" / task.name / "restored.npy")
         assert restored.shape == (2, 3, 16, 16)
         assert np.isfinite(restored).all()
-    pages = [build / name / "report.html" for name in ("dataset", "samples", "restored")]
-    for page in (*pages, build / "pages" / "evaluation.html"):
+    for page in (build / "pages" / f"{name}.html" for name in ("dataset", "samples", "restorations", "evaluation")):
         text = page.read_text()
         assert "data:image/png;base64," in text
         assert "://" not in text

@@ -85,9 +85,8 @@ def test_every_result_is_there(finished: Finished) -> None:
 
 
 def test_all_pages_hold_what_they_show(finished: Finished) -> None:
-    pages = {stage: finished.build / stage / "report.html" for stage in ("dataset", "samples", "restored")}
-    for stage, path in (pages | {"report": finished.build / "pages" / "evaluation.html"}).items():
-        page = path.read_text(encoding="utf-8")
+    for stage in ("dataset", "samples", "restorations", "evaluation"):
+        page = (finished.build / "pages" / f"{stage}.html").read_text(encoding="utf-8")
         assert "data:audio/wav;base64," in page, stage
         assert "data:image/png;base64," in page, stage
         assert "://" not in page, stage
