@@ -50,7 +50,7 @@ class TrainJobSettings(Section):
     """Where training on a cluster runs; nothing here changes the result.
 
     The values are those of the cluster's profile in pipelines/clusters/. `environment` is added by the train task;
-    `runtime` and     `service_account` have their defaults unless somebody writes LINNET_TRAINJOB by hand.
+    `runtime` and `service_account` have their defaults unless somebody writes LINNET_TRAINJOB by hand.
     """
 
     namespace: Label
