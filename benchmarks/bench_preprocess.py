@@ -1,7 +1,7 @@
 """From original photographs to 64 x 64 arrays: linnet's reader against torchvision's transforms, one core each.
 
 The peer opens the same files, cuts the same square and resizes with torchvision's antialiased Resize, as an ImageFolder
-data set with transforms does. Images: drawn birds of about 500 x 375 pixels, the original's size, saved as JPEG.
+data set with transforms does. Images: synthetic birds of about 500 x 375 pixels, the original's size, saved as JPEG.
 
     python benchmarks/bench_preprocess.py [FOLDER IN THE CALTECH LAYOUT]
 """
@@ -21,7 +21,7 @@ from linnet.data.layouts.caltech import read_index
 from linnet.data.synthetic.birds import make_birds
 from timing import compare
 
-SIZE, PICTURES, ROUNDS = 64, 80, 9
+SIZE, NUM_IMAGES, ROUNDS = 64, 80, 9
 
 
 def main() -> None:
@@ -30,10 +30,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         raw = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(scratch)
         if len(sys.argv) == 1:
-            make_birds(raw, per_species=PICTURES // 8)
-        records = read_index(raw).records[:PICTURES]
+            make_birds(raw, per_species=NUM_IMAGES // 8)
+        records = read_index(raw).records[:NUM_IMAGES]
         compare(
-            f"{len(records)} images of {raw if len(sys.argv) > 1 else 'the drawn set'} to {SIZE} x {SIZE}",
+            f"{len(records)} images of {raw if len(sys.argv) > 1 else 'the synthetic set'} to {SIZE} x {SIZE}",
             {
                 "torchvision (PIL, crop, Resize)": lambda: [_torchvision(record) for record in records],
                 "linnet": lambda: [_linnet(record) for record in records],

@@ -112,13 +112,13 @@ def write_tiny_recipe(folder: Path, *overrides: str) -> Path:
 
 
 def tiny_raw_data(folder: Path) -> Path:
-    """40 drawn birds."""
+    """40 synthetic birds."""
     make_birds(folder, per_species=5)
     return folder
 
 
 def tiny_audio_data(folder: Path, kind: Literal["voices", "music"]) -> Path:
-    """Eight audio of a second or so: some 100 windows."""
+    """Eight recordings of a second or so: some 100 windows."""
     match kind:
         case "voices":
             make_voices(folder, num_utterances=8)
