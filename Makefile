@@ -73,15 +73,15 @@ check: $(READY) ## Style, types, import contract, recipes, contract tests
 	@mypy
 	@lint-imports
 	@linnet check recipes/*.toml
-	@pytest tests/contract
+	@pytest -n logical --dist worksteal tests/contract
 
 .PHONY: test
 test: $(READY) ## All tests that need no GPU and no servers
-	@pytest -m "not gpu and not stack and not containers"
+	@pytest -n logical --dist worksteal -m "not gpu and not stack and not containers"
 
 .PHONY: test-fast
 test-fast: $(READY) ## Unit and contract tests only
-	@pytest tests/unit tests/contract -m "not gpu and not stack and not containers"
+	@pytest -n logical --dist worksteal tests/unit tests/contract -m "not gpu and not stack and not containers"
 
 .PHONY: test-gpu
 test-gpu: $(READY) ## Tests that need a CUDA GPU
