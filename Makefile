@@ -43,7 +43,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $(READY)
 
 .PHONY: kfp-local
-kfp-local: $(READY) ## The pipeline's DAG on RECIPE, as processes of this machine; SOURCE of its data
+kfp-local: $(READY) ## The pipeline's DAG for RECIPE, as processes of this machine; SOURCE names its data
 	@python -m pipelines.local $(RECIPE) --runner subprocess --source "$(SOURCE)" $(ARGS)
 
 .PHONY: image
@@ -59,11 +59,11 @@ pipeline: $(READY) ## Compile the DAG into pipelines/compiled/
 	@python -m pipelines.compile
 
 .PHONY: submit
-submit: $(READY) ## Run RECIPE on a cluster: KFP_HOST, KFP_TOKEN, LINNET_IMAGE by digest; more options in ARGS
+submit: $(READY) ## Run RECIPE on a cluster: KFP_HOST, KFP_TOKEN, LINNET_IMAGE by digest, LINNET_CLUSTER; more in ARGS
 	@python -m pipelines.submit $(RECIPE) $(ARGS)
 
 .PHONY: schedule
-schedule: $(READY) ## Make the cluster's recurring runs what pipelines/schedule.toml says
+schedule: $(READY) ## Change the cluster's recurring runs to match pipelines/schedule.toml
 	@python -m pipelines.schedule $(ARGS)
 
 .PHONY: check
@@ -100,11 +100,11 @@ describe: $(READY) ## What RECIPE is and what it will cost here
 	@linnet describe $(RECIPE)
 
 .PHONY: sweep
-sweep: $(READY) ## A grid of settings and seeds, or an Optuna search, as SWEEP says, as DVC experiments in one table
+sweep: $(READY) ## Run SWEEP, a grid of settings and seeds or an Optuna search, as DVC experiments in one table
 	@python -m pipelines.sweep $(SWEEP) $(ARGS)
 
 .PHONY: ui
-ui: $(READY) ## A page to draw from the trained models, at http://127.0.0.1:8501
+ui: $(READY) ## A page to generate with the trained models, at http://127.0.0.1:8501
 	@linnet ui
 
 .PHONY: ui-mlflow

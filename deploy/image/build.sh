@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Build the image with docker or podman; leave its id in build/image.id, and with PUSH its digest in build/image.ref.
+# Build the image with docker or podman; write its id to build/image.id, and with PUSH its digest in build/image.ref.
 # ENGINE=docker|podman  ACCELERATOR=cuda|cpu  PUSH=registry/linnet  (see `make image`)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
