@@ -156,7 +156,7 @@ def test_a_killed_training_resumes_to_the_same_bytes(vocals: Finished, tmp_path:
     assert linnet_killed(tmp_path, *arguments, when=lambda _: bool(list(tmp_path.glob(".work/*/*/checkpoint.pt"))))
     model = tmp_path / "build" / vocals.recipe.name / "model"
     assert not model.exists()
-    assert "going on after step" in linnet(tmp_path, *arguments)
+    assert "resuming after step" in linnet(tmp_path, *arguments)
     assert folder_hash(model, leave_out=()) == folder_hash(vocals.build / "model", leave_out=())
 
 

@@ -559,7 +559,7 @@ def test_a_checkpoint_in_s3_outlives_the_machine(bucket: str, client: Any, tmp_p
     second = start("second")
     stderr = second.communicate(timeout=120)[1]
     assert second.returncode == 0, stderr
-    assert "train: going on after step" in stderr
+    assert "train: resuming after step" in stderr
     assert keys(client, bucket) == []
     import torch
 

@@ -1,7 +1,7 @@
 """The stages as a pipeline engine calls them: texts and paths in, facts for the engine's records out."""
 
+from linnet.tasks.check import check
 from linnet.tasks.stages import (
-    check,
     close,
     collect,
     compare,

@@ -10,7 +10,7 @@ from linnet.registry import lineage
 from linnet.stages import evaluate, ingest, preprocess, register, restore, sample
 from linnet.stages.table import result_code_hash
 from linnet.tasks import training
-from linnet.tasks.stages import RESTORE_BATCH, SAMPLE_BATCH
+from linnet.tasks.boundary import RESTORE_BATCH, SAMPLE_BATCH
 
 
 def run(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from linnet.files import ArtifactError
-from linnet.tasks.stages import _check_place
+from linnet.tasks.check import check_training
 from support.tiny import tiny_recipe
 
 
@@ -44,10 +44,10 @@ def test_a_batch_that_cannot_be_shared_out_names_numbers_that_can(
     batch_size: int, nodes: int, gpus: int, remedy: str
 ) -> None:
     with pytest.raises(ArtifactError, match=rf"batch_size = {batch_size} .* to {nodes * gpus} processes .*{remedy}"):
-        _check_place(tiny_recipe(f"train.batch_size={batch_size}"), nodes, gpus)
+        check_training(tiny_recipe(f"train.batch_size={batch_size}"), nodes, gpus)
 
 
 @pytest.mark.usefixtures("pod")
 @pytest.mark.parametrize(("batch_size", "nodes", "gpus"), [(8, 1, 8), (6, 1, 6), (16, 2, 8), (5, 1, 0)])
 def test_a_batch_that_can_be_shared_out_is_accepted(batch_size: int, nodes: int, gpus: int) -> None:
-    _check_place(tiny_recipe(f"train.batch_size={batch_size}"), nodes, gpus)
+    check_training(tiny_recipe(f"train.batch_size={batch_size}"), nodes, gpus)
