@@ -24,7 +24,7 @@ case $status in
   *) exit "$status" ;;
 esac
 
-dvc repro --pull "register@$name" # fetches from the remote what another machine has already computed
+dvc repro --pull "report@$name" "register@$name" # fetches from the remote what another machine has already computed
 linnet register "recipes/$name.toml" # DVC does not know of the registry; finds the version again if it is there
 dvc push
 linnet results "build/$name"
