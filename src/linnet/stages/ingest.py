@@ -28,7 +28,7 @@ def run(data: DataSection, *, source: str | None, out: Path, work: Path) -> None
     """Bring the raw data of `data.kind` into `out`; a folder that already holds this very source is left alone.
 
     Args:
-        source: None keeps what ingest fetched before, and makes the built-in set where nothing is; `synthetic` (made here);
+        source: None keeps what is there, and makes the built-in set where nothing is; `synthetic` (made here);
             `caltech` (birds, from their published address); `hf:OWNER/NAME@REVISION[#CONFIGURATION][:SPLIT]` (audio,
             from the Hugging Face hub); the path of an archive or of a folder; `s3://BUCKET/ARCHIVE` or
             `s3://BUCKET/FOLDER/`; `dvc:REPOSITORY@REVISION` (what a DVC repository has in `data/<data.folder>`).
