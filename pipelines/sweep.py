@@ -385,6 +385,8 @@ class Workspace:
         if not (self.folder / ".git" / "index").exists():
             shutil.rmtree(self.folder, ignore_errors=True)  # what a killed command left
             command(project, "git", "clone", "--quiet", "--shared", "--no-checkout", str(project), str(self.folder))
+        for left_by_a_kill in (self.folder / ".git").rglob("*.lock"):  # nobody else works there: `lock` is held
+            left_by_a_kill.unlink()
         for key, fallback in (("user.name", "linnet sweep"), ("user.email", "sweep@localhost")):
             value = command(project, "git", "config", "--default", fallback, "--get", key)
             command(self.folder, "git", "config", key, value)
