@@ -20,6 +20,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -378,10 +379,11 @@ class Workspace:
             log("data/ is not what data.dvc says; saving it with `dvc commit data.dvc`")
             command(project, "dvc", "commit", "--quiet", "--force", "data.dvc")
         self.head = command(project, "git", "rev-parse", "HEAD")
-        index = str(self.folder.with_name("index"))  # not the project's, which somebody may be using
-        command(project, "git", "read-tree", "HEAD", GIT_INDEX_FILE=index)
-        command(project, "git", "add", "--all", "--", *TRACKED, GIT_INDEX_FILE=index)
-        self.files = command(project, "git", "write-tree", GIT_INDEX_FILE=index)
+        with tempfile.TemporaryDirectory() as temporary:  # not the project's index, which somebody may be using
+            index = {"GIT_INDEX_FILE": f"{temporary}/index"}
+            command(project, "git", "read-tree", "HEAD", **index)
+            command(project, "git", "add", "--all", "--", *TRACKED, **index)
+            self.files = command(project, "git", "write-tree", **index)
         if not (self.folder / ".git" / "index").exists():
             shutil.rmtree(self.folder, ignore_errors=True)  # what a killed command left
             command(project, "git", "clone", "--quiet", "--shared", "--no-checkout", str(project), str(self.folder))
