@@ -24,7 +24,7 @@ from linnet.errors import LinnetError
 from linnet.files import read_json
 from linnet.progress import log
 from linnet.recipe.load import load_recipe
-from linnet.tasks.environment import HASH_VARIABLES, WEIGHTS_VARIABLES
+from linnet.tasks.environment import HASH_VARIABLES, WEIGHTS_VARIABLES, weights_by_absolute_path
 from pipelines.console import WithoutBookkeeping
 
 DEFAULT_ROOT = Path("build/kfp")
@@ -121,9 +121,8 @@ def for_one_machine(spec: dict[str, Any]) -> dict[str, Any]:
 def _environment() -> dict[str, str]:
     """Files of weights by their absolute paths, under which containers get them too."""
     here = Path.cwd()
-    weights = {name: str(Path(os.environ[name]).resolve()) for name in WEIGHTS_VARIABLES if os.environ.get(name)}
     return (
-        weights
+        weights_by_absolute_path()
         | {name: os.environ[name] for name in FORWARDED_ENV if name in os.environ}
         | {
             "LINNET_PIPELINE_RUN": f"local-{uuid.uuid4()}",

@@ -33,6 +33,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptio
 MARKER = "linnet-schedule"  # what the description of a recurring run begins with
 ENABLED = "ENABLE"
 CONCURRENCY, NO_CATCHUP = 1, True
+Action = Literal["created", "replaced", "unchanged", "disabled", "enabled"]
 
 
 class ScheduleError(RecipeError):
@@ -87,7 +88,7 @@ class Change:
     """What to do for one name; identifiers are of recurring runs."""
 
     name: str
-    action: Literal["created", "replaced", "unchanged", "disabled", "enabled"]
+    action: Action
     cron: str
     create: ScheduledRun | None = None
     description: str = ""
@@ -186,17 +187,9 @@ def _change(scheduled: ScheduledRun, runs: Sequence[Any], package: str) -> Chang
     enabled = tuple(run.recurring_run_id for run in rest if run.mode == ENABLED)
     everything = tuple(run.recurring_run_id for run in rest)
     if kept is not None:
-        action: Literal["replaced", "unchanged"] = "replaced" if rest else "unchanged"
-        return Change(entry.name, action, entry.cron, disable=enabled, delete=everything)
-    return Change(
-        entry.name,
-        "replaced" if enabled else "enabled" if runs else "created",
-        entry.cron,
-        create=scheduled,
-        description=description,
-        disable=enabled,
-        delete=everything,
-    )
+        return Change(entry.name, "replaced" if rest else "unchanged", entry.cron, None, "", enabled, everything)
+    action: Action = "replaced" if enabled else "enabled" if runs else "created"
+    return Change(entry.name, action, entry.cron, scheduled, description, enabled, everything)
 
 
 def _disable(name: str, cron: str, runs: Sequence[Any]) -> Change:

@@ -6,22 +6,25 @@ name is a digest of all that decides its result, so a run whose name has a score
 `evaluate`: a sweep registers nothing and moves no champion.
 """
 
-import base64
+import contextlib
 import functools
 import hashlib
-import html
-import io
 import itertools
 import json
 import math
+import os
+import re
 import shlex
+import shutil
 import signal
 import statistics
+import subprocess
+import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -29,35 +32,45 @@ import optuna
 import pandas as pd
 import typer
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import TrialState, create_trial
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from scipy import stats
 
-from linnet.artifacts import Raw
+import linnet
+from linnet.artifacts import Raw, Report
 from linnet.cli import run_command
-from linnet.errors import Stopped
+from linnet.errors import Stopped, redact_credentials
 from linnet.files import folder_lock, write_text
 from linnet.progress import ProgressBar, log
 from linnet.recipe import Recipe, Section, can_have_metric, metric_names
 from linnet.recipe.load import RecipeError, load_recipe, read_toml
-from linnet.stages import STAGES
 from linnet.stages.table import result_code_hash
+from linnet.tasks.environment import weights_by_absolute_path
 from linnet.tracking.client import check_server
-from pipelines.experiments import ExperimentError, Workspace, changes, check_project, experiment_names, literal
 
 BUILD, WORK, DATA = Path("build/sweeps"), Path(".work/sweeps"), Path("data")
 SEEDED = ("train.seed", "sample.seed")  # every entry of `seeds` goes into both
-NUMBERS = ("mean ± deviation", "95 % of the mean", "lowest to highest", "behind the best", "seeds")
+STATUSES = ("measured", "failed", "missing")
+TRACKED = ("src", "recipes", "dvc.yaml", "params.yaml", "versions.toml", "data.dvc")  # what an experiment is made of
+DVC = (sys.executable, "-m", "dvc")
+QUIET = {"DVC_NO_ANALYTICS": "1", "GIT_PYTHON_REFRESH": "quiet", "DVC_EXP_AUTO_PUSH": "false"}
+STOPPING_SECONDS = 120.0  # for a checkpoint to be written
+HOW = {
+    "grid": 'give a list of different values, such as "train.learning_rate" = [0.001, 0.002] with the whole key in '
+    'quotes, or settings that change together, such as size = { small = { "model.widths" = [16, 16] }, large = ... }',
+    "search.space": "write { choices = ... } with what a grid has, or for a number of the recipe { low = ..., "
+    "high = ..., log = true or false }: low is below high, and above 0 for a logarithm",
+}
 
 Settings = dict[str, Any]  # key of the recipe -> value
 Params = dict[str, Any]  # as Optuna's trials have them: name of what is varied -> label of a choice, or a number
-Outcome = dict[str, Any]  # of a run: experiment, score, noise, scores, measured_by; or experiment and reason
+Outcome = dict[str, Any]  # of a run: experiment, status, and its scores or the reason why there are none
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
 
 class SweepError(RecipeError):
-    """A sweep cannot be run as it is; treated like a mistake in a recipe."""
+    """A sweep cannot be run as it is, or one of its experiments failed; treated like a mistake in a recipe."""
 
 
 class SearchSection(Section):
@@ -83,8 +96,8 @@ class SweepFile(Section):
     def _is_consistent(self) -> Self:
         if (self.grid is None) == (self.search is None):
             raise ValueError("give either [grid], for all combinations of values, or [search], for Optuna.")
-        if repeated := [seed for seed in self.seeds if self.seeds.count(seed) > 1]:
-            raise ValueError(f"seeds has {repeated[0]} twice: the same run twice says nothing about the spread.")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds has one twice: the same run twice says nothing about the spread.")
         return self
 
 
@@ -102,37 +115,31 @@ class Run:
 class Sweep:
     """A sweep file that was read."""
 
-    path: Path
+    name: str  # of the folder of results, and what names of experiments begin with
     file: SweepFile
     space: Mapping[str, BaseDistribution]  # what is varied, in the file's order
     choices: Mapping[str, Mapping[str, Settings]]  # of what has labels: what each of them sets
-
-    @property
-    def name(self) -> str:
-        """Of the folder of results, and what names of experiments begin with."""
-        return self.path.stem
 
     @property
     def recipe_path(self) -> Path:
         """Where the recipe lies in the project."""
         return Path("recipes") / f"{self.file.recipe}.toml"
 
-    def overrides(self, params: Params, seed: int | None = None) -> list[str]:
-        """What `linnet --set` takes; without a seed the recipe's own stay."""
+    def settings(self, params: Params, seed: int | None = None) -> Settings:
+        """What is changed in the recipe; without a seed its own stay."""
         settings = dict(self.file.set_)
         for name, value in params.items():
             settings |= self.choices[name][value] if name in self.choices else {name: value}
-        settings |= {} if seed is None else dict.fromkeys(SEEDED, seed)
-        return [f"{key}={literal(value, ' = ')}" for key, value in settings.items()]
+        return settings | ({} if seed is None else dict.fromkeys(SEEDED, seed))
 
     def read_recipe(self, params: Params, seed: int) -> Recipe:
         """The recipe with these settings. Raises RecipeError."""
-        recipe = load_recipe(self.recipe_path, self.overrides(params, seed))
+        recipe = load_recipe(self.recipe_path, overrides(self.settings(params, seed)))
         if not can_have_metric(recipe.evaluate, self.file.metric):
             known = ", ".join(name for features in recipe.evaluate.features for name in metric_names(features))
             raise SweepError(
-                f"{self.path}: metric = '{self.file.metric}' is not computed by [evaluate] features of the recipe; "
-                f"use one of {known}"
+                f"metric = '{self.file.metric}' is not computed by [evaluate] features of {self.recipe_path}; use one "
+                f"of {known}"
             )
         return recipe
 
@@ -141,14 +148,17 @@ class Sweep:
         recipe = self.read_recipe(params, seed)
         values = recipe.model_dump(mode="json", by_alias=True)
         del values["register"], values["train"]["seed"], values["sample"]["seed"]  # a trial's runs differ by seeds only
-        decides = [values, raw_hash(DATA / recipe.data.folder, self.recipe_path), result_code_hash()]
-        digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:8]
-        return Run(f"{self.name}-{digest}-seed{seed}", params, seed, recipe)
+        data = raw_hash(DATA / recipe.data.folder, self.recipe_path)
+        decides = [values, data, result_code_hash(), self.file.metric]
+        return Run(f"{self.name}-{digest(decides)}-seed{seed}", params, seed, recipe)
 
     def combinations(self) -> list[Params]:
         """All of a grid; of a search every choice with both ends of every range, which is what can be checked of it."""
-        ends = {name: _ends(distribution) for name, distribution in self.space.items()}
-        return [dict(zip(ends, values, strict=True)) for values in itertools.product(*ends.values())]
+        values = [
+            each.choices if isinstance(each, CategoricalDistribution) else (each.low, each.high)  # type: ignore[attr-defined]
+            for each in self.space.values()
+        ]
+        return [dict(zip(self.space, chosen, strict=True)) for chosen in itertools.product(*values)]
 
 
 @functools.cache
@@ -159,13 +169,27 @@ def raw_hash(folder: Path, recipe: Path) -> str:
     return Raw.content_hash(folder)
 
 
-def _ends(distribution: BaseDistribution) -> Sequence[Any]:
-    match distribution:
-        case CategoricalDistribution(choices=choices):
-            return choices
-        case IntDistribution() | FloatDistribution():
-            return distribution.low, distribution.high
-    raise AssertionError(f"no sweep has a {distribution}")
+def digest(value: Any) -> str:
+    """Eight hexadecimal digits for a JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def literal(value: Any, between: str = " = ") -> str:
+    """JSON with bare keys and `between` after them: " = " makes it a value of TOML, ":" one of `dvc exp run -S`."""
+    return re.sub(r'"(\w+)": ', rf"\1{between}", json.dumps(value, ensure_ascii=False))
+
+
+def overrides(settings: Settings) -> list[str]:
+    """Settings as `linnet --set` takes them."""
+    return [f"{key}={literal(value)}" for key, value in settings.items()]
+
+
+def dvc_changes(path: Path, settings: Settings) -> Iterator[str]:
+    """Settings as `dvc exp run -S` takes them; it merges tables, so what a table had before is taken out first."""
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield f"{path}:~{key}"
+        yield f"{path}:++{key}={literal(value, ':')}"
 
 
 def describe(params: Mapping[Any, Any]) -> str:
@@ -181,22 +205,27 @@ def read_sweep(path: Path) -> Sweep:
     """The sweep in `path`. Raises SweepError with every mistake of the file that can be seen without the recipe."""
     hint = "give a sweep file, such as sweeps/birds-demo.toml"
     file = read_toml(path, SweepFile, error=SweepError, hint=hint, what="sweep")
-    table, varied = ("search.space", file.search.space) if file.search else ("grid", file.grid or {})
+    grid = {name: {"choices": values} for name, values in (file.grid or {}).items()}
+    table, varied = ("search.space", file.search.space) if file.search else ("grid", grid)
     space: dict[str, BaseDistribution] = {}
     choices: dict[str, dict[str, Settings]] = {}
     mistakes, keys = [], list(file.set_)
     for name, values in varied.items():
-        try:
-            found = _read_range(name, values) if file.search else _read_choices(name, values)
-        except ValueError as reason:
-            mistakes.append(f"[{table}] {name}: {reason}")
-            continue
-        if isinstance(found, dict):
-            space[name], choices[name] = CategoricalDistribution(list(found)), found
-            keys += dict.fromkeys(key for settings in found.values() for key in settings)
-        else:
-            space[name] = found
-            keys.append(name)
+        match values:
+            case {"choices": given, **more} if not more and (found := _read_choices(name, given)):
+                space[name], choices[name] = CategoricalDistribution(list(found)), found
+                keys += dict.fromkeys(key for settings in found.values() for key in settings)
+            case {
+                "low": int() | float() as low,
+                "high": int() | float() as high,
+                "log": bool() as log_scale,
+                **more,
+            } if not more and "." in name and low < high and (low > 0 or not log_scale):
+                whole = isinstance(low, int) and isinstance(high, int)
+                space[name] = (IntDistribution if whole else FloatDistribution)(low, high, log=log_scale)  # type: ignore[arg-type]
+                keys.append(name)
+            case _:
+                mistakes.append(f"[{table}] {name}: {HOW[table]}")
     for key in dict.fromkeys(keys):
         if keys.count(key) > 1:
             mistakes.append(f"'{key}' is set in two places")
@@ -206,62 +235,21 @@ def read_sweep(path: Path) -> Sweep:
             mistakes.append(f"'{key}' changes nothing that a sweep measures; leave it out")
     if mistakes:
         raise SweepError("\n".join(f"{path}: {mistake}" for mistake in mistakes))
-    return Sweep(path, file, space, choices)
-
-
-def _read_range(name: str, values: Any) -> BaseDistribution | dict[str, Settings]:
-    match values:
-        case {"choices": choices, **more} if not more:
-            return _read_choices(name, choices)
-        case {"low": int() | float() as low, "high": int() | float() as high, "log": bool() as log_scale, **more} if (
-            not more
-        ):
-            if "." not in name:
-                raise ValueError("a range is for a recipe's key, such as 'train.batch_size'")
-            if low >= high or (log_scale and low <= 0):
-                raise ValueError(f"low = {low} is not below high = {high}, or has no logarithm")
-            if isinstance(low, int) and isinstance(high, int):
-                return IntDistribution(low, high, log=log_scale)
-            return FloatDistribution(low, high, log=log_scale)
-    raise ValueError("write { low = ..., high = ..., log = ... } or { choices = [...] }")
+    return Sweep(path.stem, file, space, choices)
 
 
 def _read_choices(name: str, values: Any) -> dict[str, Settings]:
-    match values:
-        case [_, *_] if "." in name:
-            labels = [literal(value, " = ") for value in values]
-            if repeated := [label for label in labels if labels.count(label) > 1]:
-                raise ValueError(f"has {repeated[0]} twice")
-            return {label: {name: value} for label, value in zip(labels, values, strict=True)}
-        case dict() if "." not in name and values and all(isinstance(value, dict) for value in values.values()):
-            return values
-        case dict() if "." not in name and values:
-            inner = next(iter(values))
-            raise ValueError(f'is a table: put the whole key into quotes, "{name}.{inner}" = [...]')
-    if "." in name:
-        raise ValueError("give a list of values, such as [1, 2]")
-    raise ValueError(
-        "is no key of a recipe, such as 'train.learning_rate'; for settings that change together write "
-        f'{name} = {{ small = {{ "model.widths" = [...], ... }}, large = {{ ... }} }}'
-    )
-
-
-def check(sweep: Sweep) -> None:
-    """Everything that can be wrong with a sweep and its recipe before anything runs. Raises RecipeError."""
-    if not sweep.recipe_path.is_file():
-        names = ", ".join(sorted(path.stem for path in Path("recipes").glob("*.toml"))) or "none here"
-        raise SweepError(f"{sweep.path}: recipe = '{sweep.file.recipe}' is not in recipes/; there are {names}")
-    check_recipes(sweep)
-    seen: dict[str, Params] = {}
-    for params in sweep.combinations():
-        other = seen.setdefault(sweep.run(params, sweep.file.seeds[0]).name, params)
-        if other != params:
-            both = f"    {describe(other)}\n    {describe(params)}"
-            raise SweepError(f"these come to the same recipe, leave one out:\n{both}")
+    """What each label sets; empty where `values` are no choices."""
+    if isinstance(values, list) and "." in name:
+        labels = {literal(value): {name: value} for value in values}
+        return labels if len(labels) == len(values) else {}
+    if isinstance(values, dict) and "." not in name and all(isinstance(each, dict) for each in values.values()):
+        return values
+    return {}
 
 
 def check_recipes(sweep: Sweep) -> None:
-    """Read the recipe with the settings of every combination. Raises SweepError naming all that are bad."""
+    """Read the recipe with the settings of every combination. Raises SweepError naming all mistakes and where."""
     mistakes: dict[str, list[str]] = {}
     combinations = sweep.combinations()
     for params in combinations:
@@ -269,90 +257,214 @@ def check_recipes(sweep: Sweep) -> None:
             sweep.read_recipe(params, sweep.file.seeds[0])
         except RecipeError as error:
             for line in str(error).splitlines():
-                mistakes.setdefault(line, []).append(f"    where {describe(params)}")
-    lines = []
-    for line, where in mistakes.items():
-        more = [f"    and in {len(where) - 12} more of {len(combinations)} combinations"] if len(where) > 12 else []
-        lines += [line, *(where[:12] + more if len(where) < len(combinations) else [])]
-    if lines:
-        raise SweepError("\n".join(lines))
+                mistakes.setdefault(line, []).append(describe(params))
+    if mistakes:
+        total = len(combinations)
+        where = [
+            "" if len(found) == total else f"\n    in {len(found)} of {total} combinations, such as {found[0]}"
+            for found in mistakes.values()
+        ]
+        raise SweepError("\n".join(map(str.__add__, mistakes, where)))
 
 
 def open_study(sweep: Sweep, storage: str | None, identity: str) -> optuna.Study:
     """The study of this sweep; of other settings, data or code (`identity`) it is another one in the same database."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    search = sweep.file.search.model_dump(exclude={"trials"}) if sweep.file.search else None  # a longer one goes on
-    decides = [identity, sweep.file.metric, sweep.file.seeds, sweep.file.set_, sweep.file.grid, search]
-    name = f"{sweep.name}-{hashlib.sha256(repr(decides).encode()).hexdigest()[:8]}"
+    file = sweep.file.model_dump(mode="json", exclude={"search": {"trials"}})  # with more trials a search goes on
+    name = f"{sweep.name}-{digest([identity, file])}"
     return optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
 
 
-def whole_trials(sweep: Sweep, study: optuna.Study) -> list[FrozenTrial]:
-    """Those with all their settings; the others were stopped while they were proposed."""
-    return [trial for trial in study.get_trials() if set(trial.params) == set(sweep.space)]
+def propose(search: SearchSection, sweep: Sweep, study: optuna.Study) -> Params:
+    """What to try next; it depends only on the sampler's seed and the trials before.
 
-
-def propose(search: SearchSection, sweep: Sweep, study: optuna.Study) -> None:
-    """A new trial, still without a value.
-
-    What trial n proposes depends on the sampler's seed, n, and the trials before it: so a search that was stopped goes
-    on as if it had not been. (Optuna's own random state would start over and propose its first trials again.)
+    So a search that was stopped goes on as if it had not been: Optuna's own random state would start over and propose
+    its first trials again. It is asked in memory, because a kill must not leave half a proposal in the database.
     """
-    seed = np.random.SeedSequence([search.sampler_seed, len(study.get_trials(deepcopy=False))]).generate_state(1)
-    study.sampler = optuna.samplers.TPESampler(seed=int(seed[0]), n_startup_trials=search.startup_trials)
-    study.ask(dict(sweep.space))
+    trials = study.get_trials()
+    seed = np.random.SeedSequence([search.sampler_seed, len(trials)]).generate_state(1)
+    sampler = optuna.samplers.TPESampler(seed=int(seed[0]), n_startup_trials=search.startup_trials)
+    draft = optuna.create_study(sampler=sampler)
+    draft.add_trials(trials)
+    return draft.ask(dict(sweep.space)).params
 
 
 def run_trials(sweep: Sweep, study: optuna.Study, measure: Callable[[Params, int], float | None]) -> None:
-    """Bring the study to its number of trials; those that were stopped or failed earlier are measured again.
+    """Bring the study to its number of trials; those that were stopped or failed earlier are open and measured again.
 
     Of a grid all is measured by the first seed before any by the second: a sweep that is stopped has seen everything.
+    (Optuna's GridSampler shuffles, and a point that is begun when the process is killed is lost to it.)
     """
-    search, space, failed = sweep.file.search, dict(sweep.space), set[int]()
-    planned = [] if search else [trial.params for trial in whole_trials(sweep, study)]
-    for params in [] if search else sweep.combinations():
-        if params not in planned:
-            study.add_trial(create_trial(state=TrialState.RUNNING, params=params, distributions=space))
-    while True:
-        running = study.get_trials(states=(TrialState.RUNNING,))
-        for trial in running:
-            if trial.params.keys() != space.keys():  # stopped while it was proposed
-                study.tell(trial.number, state=TrialState.FAIL)
-        waiting = [trial for trial in running if trial.params.keys() == space.keys() and trial.number not in failed]
-        if not waiting:
-            if search is None or len(whole_trials(sweep, study)) >= search.trials:
-                return
-            propose(search, sweep, study)
-        scores: dict[int, list[float | None]] = {trial.number: [] for trial in waiting}
-        for seed, trial in itertools.product(sweep.file.seeds, waiting):
-            scores[trial.number].append(measure(trial.params, seed))
-        for number, found in scores.items():
-            if None in found:
-                failed.add(number)
-            else:
-                study.tell(number, statistics.fmean(found))  # type: ignore[arg-type]
+
+    def add(params: Params) -> None:
+        space = dict(sweep.space)
+        study.add_trial(create_trial(state=TrialState.RUNNING, params=params, distributions=space))
+
+    def run(first: int) -> None:
+        trials = study.get_trials()[first:]
+        by_seed = [[measure(trial.params, seed) for trial in trials] for seed in sweep.file.seeds]
+        for trial, scores in zip(trials, zip(*by_seed, strict=True), strict=True):
+            found = [score for score in scores if score is not None]
+            if trial.state == TrialState.RUNNING and len(found) == len(scores):
+                study.tell(trial.number, statistics.fmean(found))
+
+    if sweep.file.grid:
+        for params in sweep.combinations()[len(study.get_trials()) :]:
+            add(params)
+    run(0)
+    while (search := sweep.file.search) and (count := len(study.get_trials(deepcopy=False))) < search.trials:
+        add(propose(search, sweep, study))
+        run(count)
 
 
 def read_metrics(name: str, metric: str, text: str) -> Outcome:
     """The outcome of the experiment `name`, from its metrics.json."""
     metrics = json.loads(text)
     scores = metrics["scores"]
-    if metric not in scores:
-        return {"experiment": name, "reason": f"metrics.json has no {metric}, only {', '.join(scores)}"}
-    if not math.isfinite(scores[metric]):
-        return {"experiment": name, "reason": f"{metric} is {scores[metric]}"}
+    if not math.isfinite(scores.get(metric, math.nan)):
+        reason = f"metrics.json has no finite number as {metric}: {json.dumps(scores)}"
+        return {"experiment": name, "status": "failed", "reason": reason}
     measured_by = f"{metrics['protocols'][metric]}, data {metrics['reference']['data_hash'][:8]}"
-    noise = metrics["context"][metric]["noise"]
-    return {"experiment": name, "score": scores[metric], "noise": noise, "scores": scores, "measured_by": measured_by}
+    outcome = {"experiment": name, "status": "measured", "score": scores[metric], "scores": scores}
+    return outcome | {"noise": metrics["context"][metric]["noise"], "measured_by": measured_by}
 
 
 def known_outcomes(storage: str | None, experiments: set[str]) -> dict[str, Outcome]:
-    """What earlier calls measured, in whichever study, as long as its experiment exists."""
+    """What earlier calls noted, in whichever study; a score is forgotten with its experiment."""
     studies = optuna.get_all_study_summaries(storage, include_best_trial=False) if storage else []
     found = [outcome for study in studies for outcome in study.user_attrs.values()]
-    measured = [outcome for outcome in found if outcome["experiment"] in experiments and "score" in outcome]
-    failed = [outcome for outcome in found if "reason" in outcome]
-    return {outcome["experiment"]: outcome for outcome in failed + measured}
+    valid = [each for each in found if each["status"] == "failed" or each["experiment"] in experiments]
+    return {each["experiment"]: each for each in sorted(valid, key=lambda each: STATUSES[::-1].index(each["status"]))}
+
+
+def command(folder: Path, *arguments: str, **variables: str) -> str:
+    """Run git, or DVC of this environment, in `folder` and return what it printed. Raises SweepError."""
+    program = DVC if arguments[0] == "dvc" else ("git",)
+    environment = os.environ | QUIET | variables
+    done = subprocess.run([*program, *arguments[1:]], cwd=folder, env=environment, capture_output=True, text=True)  # noqa: PLW1510
+    if done.returncode:
+        complaint = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise SweepError(f"`{' '.join(arguments)[:80]}` in {folder}: {complaint[-1]}")
+    return done.stdout.strip()
+
+
+def experiment_names(project: Path) -> set[str]:
+    """Of all experiments, whichever commit they started from."""
+    references = command(project, "git", "for-each-ref", "--format=%(refname)", "refs/exps").split()
+    return {reference.rpartition("/")[2] for reference in references}
+
+
+def stage_environment(project: Path) -> dict[str, str]:
+    """For stages that run in a clone: MLflow's store and the files of weights stay those of the project."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    scheme, separator, path = uri.rpartition(":///")
+    if ":" not in path and (scheme.startswith("sqlite") or not scheme):
+        uri = f"{scheme}{separator}{project / path}"  # an absolute path stays what it is
+    artifacts = os.environ.get("LINNET_MLFLOW_ARTIFACTS") or str(project / "mlartifacts")
+    return weights_by_absolute_path() | {"MLFLOW_TRACKING_URI": uri, "LINNET_MLFLOW_ARTIFACTS": artifacts}
+
+
+class Workspace:
+    """A clone of the project in which experiments run, with the project's files as they were when it was made.
+
+    `dvc exp run`, also with --temp, resets the files of the project for a moment at every start, while somebody edits
+    them; --temp also copies the data for every run, and deletes the checkpoint of a training that is stopped. The clone
+    shares DVC's cache with the project and hands every finished experiment back.
+    """
+
+    def __init__(self, project: Path, folder: Path, lock: int) -> None:
+        """Make the clone or renew it. A run inherits the open file `lock`: it is held while one outlives its parent."""
+        self.project, self.folder, self.lock = project, folder.resolve(), lock
+        if "data.dvc:" in command(project, "dvc", "status", "data.dvc"):  # `dvc repro` does so too
+            log("data/ is not what data.dvc says; saving it with `dvc commit data.dvc`")
+            command(project, "dvc", "commit", "--quiet", "--force", "data.dvc")
+        self.head = command(project, "git", "rev-parse", "HEAD")
+        with tempfile.TemporaryDirectory() as temporary:  # not the project's index, which somebody may be using
+            index = {"GIT_INDEX_FILE": f"{temporary}/index"}
+            command(project, "git", "read-tree", "HEAD", **index)
+            command(project, "git", "add", "--all", "--", *TRACKED, **index)
+            self.files = command(project, "git", "write-tree", **index)
+        if not (self.folder / ".git" / "index").exists():
+            shutil.rmtree(self.folder, ignore_errors=True)  # what a killed command left
+            command(project, "git", "clone", "--quiet", "--shared", "--no-checkout", str(project), str(self.folder))
+        for left_by_a_kill in (self.folder / ".git").rglob("*.lock"):  # nobody else works there: `lock` is held
+            left_by_a_kill.unlink()
+        for key, fallback in (("user.name", "linnet sweep"), ("user.email", "sweep@localhost")):
+            value = command(project, "git", "config", "--default", fallback, "--get", key)
+            command(self.folder, "git", "config", key, value)
+        self.reset()
+        if (local := project / ".dvc" / "config.local").is_file():
+            shutil.copy(local, self.folder / ".dvc")
+        command(self.folder, "dvc", "cache", "dir", "--local", command(project, "dvc", "cache", "dir"))
+
+    def reset(self) -> None:
+        """The project's files as they were at the start, and no experiment, finished or not."""
+        for name in command(self.folder, "git", "for-each-ref", "--format=%(refname)", "refs/exps").split():
+            command(self.folder, "git", "update-ref", "--no-deref", "-d", name)
+        command(self.folder, "git", "stash", "clear")
+        command(self.folder, "git", "checkout", "--quiet", "--force", "--detach", self.head)
+        command(self.folder, "git", "clean", "--quiet", "--force", "-d")
+        command(self.folder, "git", "restore", f"--source={self.files}", "--staged", "--worktree", ":/")
+
+    def run(self, run: Run, sweep: Sweep, log_file: Path) -> Outcome:
+        """Run the recipe from preprocess to evaluate as an experiment.
+
+        Raises:
+            KeyboardInterrupt: the run was stopped; repeated, it goes on from its checkpoint.
+        """
+        self.reset()
+        name, path = run.recipe.name, sweep.recipe_path
+        changes = [f"recipes=[{name}]", *dvc_changes(path, sweep.settings(run.params, run.seed))]
+        more = {
+            "PYTHONPATH": os.pathsep.join([str(self.folder / "src"), os.environ.get("PYTHONPATH", "")]).rstrip(":"),
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        }  # the code that the experiment records, no other
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+        with log_file.open("w", encoding="utf-8") as file:
+            process = subprocess.Popen(
+                [*DVC, "exp", "run", "--name", run.name, *(f"-S{change}" for change in changes), f"evaluate@{name}"],
+                cwd=self.folder,
+                env=os.environ | QUIET | stage_environment(self.project) | more,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches it once, through us
+                pass_fds=(self.lock,),
+            )
+            try:
+                status = process.wait()
+            except KeyboardInterrupt:
+                _stop(process)
+                raise
+        if status:
+            reason = failure_reason(log_file.read_text(encoding="utf-8", errors="replace"), status)
+            return {"experiment": run.name, "status": "failed", "reason": f"{reason} (its whole output: {log_file})"}
+        assert load_recipe(self.folder / path) == run.recipe, f"{run.name} ran with another recipe; see {log_file}"
+        metrics = (self.folder / "build" / name / "report" / Report.metrics).read_text(encoding="utf-8")
+        return read_metrics(run.name, sweep.file.metric, metrics)
+
+    def hand_over(self, name: str) -> None:
+        """Make the experiment `name` one of the project's."""
+        options = ("--quiet", "--no-tags", "--no-write-fetch-head", str(self.folder))
+        command(self.project, "git", "fetch", *options, f"+refs/exps/*/{name}:refs/exps/*/{name}")
+
+
+def failure_reason(output: str, status: int) -> str:
+    """The reason in what a failed run printed: linnet's own sentence, or DVC's."""
+    for start in ("linnet: ", "ERROR: "):
+        if found := [line for line in output.splitlines() if line.startswith(start)]:
+            return redact_credentials(found[-1].removeprefix(start))
+    return f"exit status {status}"
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Let the stage write its checkpoint; a second Ctrl-C, or no end for long, ends it at once."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGINT)
+        try:
+            process.wait(timeout=STOPPING_SECONDS)
+        except (KeyboardInterrupt, subprocess.TimeoutExpired):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @dataclass
@@ -362,70 +474,52 @@ class Measurer:
     sweep: Sweep
     study: optuna.Study
     outcomes: dict[str, Outcome]  # by the names of runs
-    open_workspace: Callable[[], Workspace]
-    workspace: Workspace | None = None
+    open_workspace: Callable[[], Workspace]  # only if something is missing
 
     def planned(self) -> list[Run]:
         """All runs that are known by now: of a grid all, of a search those that were proposed."""
-        searched = [trial.params for trial in whole_trials(self.sweep, self.study)]
+        searched = [trial.params for trial in self.study.get_trials()]
         combinations = searched if self.sweep.file.search else self.sweep.combinations()
         return [self.sweep.run(params, seed) for params in combinations for seed in self.sweep.file.seeds]
 
+    def is_measured(self, run: Run) -> bool:
+        """Whether it has a score."""
+        return run.name in self.outcomes and self.outcomes[run.name]["status"] == "measured"
+
     def run_all(self) -> None:
         """Whatever is missing. Raises KeyboardInterrupt."""
-        seeds, planned, search = self.sweep.file.seeds, self.planned(), self.sweep.file.search
-        total = len(seeds) * search.trials if search else len(planned)
-        done = {run.name for run in planned if "score" in self.outcomes.get(run.name, {})}
+        planned, search = self.planned(), self.sweep.file.search
+        total = len(self.sweep.file.seeds) * search.trials if search else len(planned)
+        done = {run.name for run in planned if self.is_measured(run)}
         log(f"{self.sweep.name}: {total} runs, {len(done)} of them done already")
         with ProgressBar("sweep: runs", total) as bar:
-            complete = self.study.get_trials(states=(TrialState.COMPLETE,))
-            for trial, seed in itertools.product(complete, seeds):
-                self.measure(trial.params, seed, bar)  # again after `dvc exp remove`
             run_trials(self.sweep, self.study, functools.partial(self.measure, bar=bar))
 
     def measure(self, params: Params, seed: int, bar: ProgressBar) -> float | None:
         """The score of these settings; None if the run failed."""
         run = self.sweep.run(params, seed)
-        if "score" not in self.outcomes.get(run.name, {}):
-            log(f"{run.name}: {describe(params)}, seed {seed}")
-            self.outcomes[run.name] = outcome = self._execute(run, bar)
-            failed = f"failed: {outcome.get('reason')}"
-            log(f"{run.name}: {outcome['score']:.4g}" if "score" in outcome else f"{run.name}: {failed}")
+        if not self.is_measured(run):
+            log_file = WORK / self.sweep.name / "logs" / f"{run.name}.log"
+            log(f"{run.name}: {describe(params)}, seed {seed}; its output: {log_file}")
+            workspace = self.open_workspace()
+            self.outcomes[run.name] = outcome = workspace.run(run, self.sweep, log_file)
+            self.study.set_user_attr(run.name, outcome)
+            if self.is_measured(run):
+                workspace.hand_over(run.name)  # after it was noted: a run is done if its experiment exists
+            log(f"{run.name}: {outcome.get('reason') or outcome['score']}")
         bar.advance()
         return self.outcomes[run.name].get("score")
-
-    def _execute(self, run: Run, bar: ProgressBar) -> Outcome:
-        def on_line(line: str) -> None:
-            if line.partition(":")[0] in {stage.name for stage in STAGES}:  # DVC says much more
-                bar.advance(0, note=line[:70])
-
-        self.workspace = self.workspace or self.open_workspace()
-        log_file = WORK / self.sweep.name / "logs" / f"{run.name}.log"
-        try:
-            text = self.workspace.run(run.name, run.recipe, log_file=log_file, on_line=on_line)
-        except ExperimentError as reason:
-            outcome = {"experiment": run.name, "reason": f"{reason} (its whole output: {log_file})"}
-            self.study.set_user_attr(run.name, outcome)
-            return outcome
-        outcome = read_metrics(run.name, self.sweep.file.metric, text)
-        self.study.set_user_attr(run.name, outcome)
-        self.workspace.hand_over()  # after it was noted: a run is done if its experiment exists
-        return outcome
 
 
 def tabulate_runs(sweep: Sweep, runs: Sequence[Run], outcomes: Mapping[str, Outcome]) -> pd.DataFrame:
     """One line a run; what was not started yet has the status `missing`."""
-    names = dict.fromkeys(name for run in runs for name in outcomes.get(run.name, {}).get("scores", {}))
     lines = []
     for run in {run.name: run for run in runs}.values():
-        outcome = outcomes.get(run.name, {})
-        status = "measured" if "score" in outcome else "failed" if outcome else "missing"
-        line = {"trial": run.name.rpartition("-seed")[0], "score": outcome.get("score", math.nan)}
-        line |= {"experiment": run.name, **run.params, "seed": run.seed, "status": status}
-        line |= {name: outcome.get("scores", {}).get(name) for name in names}
-        line |= {f"{sweep.file.metric}_of_noise": outcome.get("noise"), "measured_by": outcome.get("measured_by")}
-        lines.append(line | {"reason": outcome.get("reason")})
-    return pd.DataFrame(lines)
+        outcome: Outcome = {"status": "missing", "score": math.nan, "scores": {}, "noise": None, "measured_by": None}
+        outcome |= {"reason": None} | outcomes.get(run.name, {})
+        line = {"trial": run.name.rpartition("-seed")[0], "experiment": run.name, **run.params, "seed": run.seed}
+        lines.append(line | outcome | outcome["scores"] | {f"{sweep.file.metric}_of_noise": outcome["noise"]})
+    return pd.DataFrame(lines).drop(columns=["scores", "noise"], errors="ignore")
 
 
 def summarise(scores: pd.DataFrame) -> pd.DataFrame:
@@ -443,21 +537,20 @@ def tabulate_trials(sweep: Sweep, runs: pd.DataFrame) -> pd.DataFrame:
 
     `behind_best` is the difference to the first line, seed by seed: what is lucky for both cancels.
     """
-    table = runs.drop_duplicates("trial").set_index("trial")[list(sweep.space)]
+    table = runs.groupby("trial", sort=False)[list(sweep.space)].first()
     scores = runs.pivot(index="trial", columns="seed", values="score").reindex(table.index)
-    states = pd.crosstab(runs["trial"], runs["status"]).reindex(table.index)
+    states = pd.crosstab(runs["trial"], runs["status"]).reindex(index=table.index, columns=STATUSES, fill_value=0)
     summary = summarise(scores)
-    table = table.assign(
-        **{status: states.get(status, 0) for status in ("measured", "failed", "missing")},
+    table = table.join(states).assign(
         mean=summary["mean"],
         deviation=summary["deviation"],
         low_95=summary["mean"] - summary["margin"],
         high_95=summary["mean"] + summary["margin"],
         lowest=scores.min(axis=1),
         highest=scores.max(axis=1),
+        lacking=states["failed"] + states["missing"] > 0,
     )
-    lacking = (table["failed"] + table["missing"] > 0).rename("lacking")
-    table = table.loc[pd.concat([lacking, table["mean"]], axis=1).sort_values(["lacking", "mean"], kind="stable").index]
+    table = table.sort_values(["lacking", "mean"]).drop(columns="lacking")
     behind = summarise(scores.drop(index=table.index[0]) - scores.loc[table.index[0]])
     return table.assign(behind_best=behind["mean"], behind_best_margin_95=behind["margin"])
 
@@ -465,21 +558,20 @@ def tabulate_trials(sweep: Sweep, runs: pd.DataFrame) -> pd.DataFrame:
 def for_people(sweep: Sweep, table: pd.DataFrame) -> pd.DataFrame:
     """The table as texts, with rounded numbers."""
 
-    def cells(line: Any) -> list[str]:
-        total = line.measured + line.failed + line.missing
-        spread = f" ± {line.deviation:.2g}" if line.measured > 1 else " (one run: no spread)"
+    def cells(line: Any) -> dict[str, str]:
+        total, several = line.measured + line.failed + line.missing, line.measured > 1
+        spread = f" ± {line.deviation:.2g}" if several else " (one run: no spread)"
         margin = f" ± {line.behind_best_margin_95:.2g}" if line.behind_best_margin_95 >= 0 else ""
-        return [
-            f"{line.mean:.4g}{spread}" if line.measured else "",
-            f"{line.low_95:.4g} to {line.high_95:.4g}" if line.measured > 1 else "",
-            f"{line.lowest:.4g} to {line.highest:.4g}" if line.measured > 1 else "",
-            "" if math.isnan(line.behind_best) else f"{line.behind_best:+.2g}{margin}",
-            f"{line.measured} of {total}" if total > line.measured else str(total),
-        ]
+        return {
+            "mean ± deviation": f"{line.mean:.4g}{spread}" if line.measured else "",
+            "95 % of the mean": f"{line.low_95:.4g} to {line.high_95:.4g}" if several else "",
+            "lowest to highest": f"{line.lowest:.4g} to {line.highest:.4g}" if several else "",
+            "behind the best": "" if math.isnan(line.behind_best) else f"{line.behind_best:+.2g}{margin}",
+            "seeds": f"{line.measured} of {total}" if total > line.measured else str(total),
+        }
 
-    labels = table[list(sweep.space)].map(_label)
-    rounded = [cells(line) for line in table.drop(columns=list(sweep.space)).itertuples()]
-    return labels.join(pd.DataFrame(rounded, index=table.index, columns=list(NUMBERS)))
+    numbers = table.drop(columns=list(sweep.space)).itertuples()
+    return table[list(sweep.space)].map(_label).join(pd.DataFrame([cells(line) for line in numbers], index=table.index))
 
 
 def notes(sweep: Sweep, runs: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
@@ -488,9 +580,9 @@ def notes(sweep: Sweep, runs: pd.DataFrame, table: pd.DataFrame) -> Iterator[str
         f"{sweep.file.metric}: lower is better. ± is the standard deviation over seeds; intervals are 95 % by "
         "Student's t, those of the distance behind the best (±) from differences seed by seed."
     )
-    scored = table[table["measured"] > 0]
-    if len(scored) > 1:
-        others, worse = len(scored) - 1, int((scored["behind_best"] > scored["behind_best_margin_95"]).sum())
+    others = int((table["measured"] > 0).sum()) - 1
+    if others > 0:
+        worse = int((table["behind_best"] > table["behind_best_margin_95"]).sum())
         rest = "" if worse == others else "; for the rest these seeds do not say"
         yield (
             f"Worse than the best with 95 % confidence: {worse} of {others}{rest}. The best of several is also the "
@@ -501,77 +593,43 @@ def notes(sweep: Sweep, runs: pd.DataFrame, table: pd.DataFrame) -> Iterator[str
             "The rows were measured in different ways or against different examples, so their scores do not compare; "
             "runs.csv has what pure noise scores the same way."
         )
-    if (table["failed"] + table["missing"]).any():
-        yield "Rows that lack runs stand last, whatever their mean."
     if missing := table["missing"].sum():
-        yield f"Runs that are still missing: {missing}. The same command goes on with them."
+        yield f"Runs that are still missing: {missing}. This command goes on with them; rows that lack runs stand last."
+    names = list(sweep.space)
     for run in runs[runs["status"] == "failed"].to_dict("records"):
-        yield f"failed: {run['experiment']} ({describe({name: run[name] for name in sweep.space})}): {run['reason']}"
+        yield f"failed: {run['experiment']} ({describe({name: run[name] for name in names})}): {run['reason']}"
     if table["measured"].iloc[0]:
-        path, best = sweep.recipe_path, sweep.overrides(table[list(sweep.space)].to_dict("records")[0])  # type: ignore[arg-type]
-        before, after = (load_recipe(path, given).model_dump(mode="json", by_alias=True) for given in ((), best))
-        yield f"best settings for linnet: {' '.join(f'--set {shlex.quote(override)}' for override in best)}"
-        options = " ".join(f"-S {shlex.quote(f'{path}:{change}')}" for change in changes(before, after))
-        yield f"best settings for dvc exp run: {options}"
+        best = sweep.settings(table[names].to_dict("records")[0])  # type: ignore[arg-type]
+        yield f"best settings for linnet: {' '.join(f'--set {shlex.quote(each)}' for each in overrides(best))}"
+        changes = dvc_changes(sweep.recipe_path, best)
+        yield f"best settings for dvc exp run: {' '.join(f'-S {shlex.quote(change)}' for change in changes)}"
 
 
-def figures(sweep: Sweep, runs: pd.DataFrame, table: pd.DataFrame, study: optuna.Study) -> Iterator[str]:
-    """PNG images as `data:` addresses: all runs, and Optuna's plots of the finished trials."""
-    import matplotlib as mpl
-
-    mpl.use("agg")
-    from matplotlib import pyplot as plt
+def write_plots(sweep: Sweep, study: optuna.Study, out: Path) -> list[str]:
+    """Optuna's plots of the finished trials, as PNG images; their names."""
     from optuna.visualization import matplotlib as plots
 
-    table = table[table["measured"] > 0].iloc[::-1]  # the best above
-    height = pd.Series(range(len(table)), table.index)
-    figure, axes = plt.subplots(figsize=(9, 1 + 0.35 * len(table)), layout="constrained")
-    axes.plot(runs["score"], runs["trial"].map(height), "o", alpha=0.6, label="a run")
-    axes.set_xscale("log" if 0 < 10 * table["lowest"].min() < table["highest"].max() else "linear")
-    limits = axes.get_xlim()
-    margin = (table["high_95"] - table["mean"]).fillna(0)
-    axes.errorbar(table["mean"], height, xerr=margin, fmt="|", markersize=14, label="mean and its 95 % interval")
-    axes.set(xlim=limits, xlabel=sweep.file.metric)
-    axes.set_yticks(height, [describe(params) for params in table[list(sweep.space)].to_dict("records")])
-    figure.legend(loc="outside upper right", ncols=2)
-    plotted = [figure]
+    if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < 2:
+        return []
+    axes: dict[str, Any] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) > 1:
-            for plot in (plots.plot_slice, plots.plot_optimization_history):
-                plotted.append(np.array(plot(study, target_name=sweep.file.metric)).flat[0].figure)
-    for each in plotted:
-        stream = io.BytesIO()
-        each.savefig(stream, format="png", dpi=100)
-        plt.close(each)
-        yield "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
-
-
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }}
-table {{ border-collapse: collapse; }} th, td {{ padding: .3rem .9rem .3rem 0; text-align: left; }}
-tr {{ border-bottom: 1px solid #8884; }} img {{ max-width: 100%; }}</style><h1>{title}</h1>{body}</html>
-"""
+        axes["settings.png"] = plots.plot_slice(study, target_name=sweep.file.metric)
+        axes["history.png"] = plots.plot_optimization_history(study, target_name=sweep.file.metric)
+    for name, of_a_plot in axes.items():
+        np.array(of_a_plot).flat[0].figure.savefig(out / name)
+    return list(axes)
 
 
 def write_results(sweep: Sweep, runs: pd.DataFrame, study: optuna.Study, out: Path) -> None:
-    """table.md, table.csv, runs.csv and report.html, each whole or not at all."""
+    """table.md with Optuna's plots, table.csv and runs.csv."""
     table = tabulate_trials(sweep, runs)
-    texts, remarks = for_people(sweep, table), list(notes(sweep, runs, table))
-    title = f"{sweep.name}: {sweep.file.metric} of {sweep.file.recipe}"
-    rules = ["---"] * len(sweep.space) + ["---:"] * len(NUMBERS)
-    lines = [[*(f"`{name}`" for name in sweep.space), *NUMBERS], rules, *texts.to_numpy().tolist()]
-    rows = ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
-    write_text(out / "table.md", "\n".join([f"# {title}", "", *rows, *(f"\n{remark}" for remark in remarks)]) + "\n")
+    texts = for_people(sweep, table).to_markdown(index=False, disable_numparse=True)
+    images = [f"![{name}]({name})" for name in write_plots(sweep, study, out)]
+    title = f"# {sweep.name}: {sweep.file.metric} of {sweep.file.recipe}"
+    write_text(out / "table.md", "\n\n".join([title, texts, *notes(sweep, runs, table), *images]) + "\n")
     write_text(out / "table.csv", table.to_csv(index=False))
-    ordered = runs.set_index("trial").loc[table.index]
-    write_text(out / "runs.csv", ordered[ordered["status"] != "missing"].drop(columns="score").to_csv(index=False))
-    with pd.option_context("display.max_colwidth", None):
-        html_table = texts.to_html(index=False, border=0)
-    images = figures(sweep, runs, table, study) if table["measured"].any() else ()
-    body = [*(f'<p><img alt="" src="{image}"></p>' for image in images), html_table]
-    body += [f"<p>{html.escape(remark)}</p>" for remark in remarks]
-    write_text(out / "report.html", PAGE.format(title=html.escape(title), body="\n".join(body)))
+    write_text(out / "runs.csv", runs[runs["status"] != "missing"].drop(columns=["trial", "score"]).to_csv(index=False))
 
 
 @app.command()
@@ -587,8 +645,9 @@ def sweep(
     """
     plan, project = read_sweep(file), Path.cwd()
     out, work = BUILD / plan.name, WORK / plan.name
-    check(plan)
-    check_project(project)
+    check_recipes(plan)
+    if not (project / ".dvc").is_dir() or Path(linnet.__file__).resolve().parent != project / "src" / "linnet":
+        raise SweepError(f"{project} is not the DVC project whose linnet runs here; run `make sweep` in its own folder")
     work.mkdir(parents=True, exist_ok=True)
     with folder_lock(work, what=out) as lock:
         if not dry_run:
@@ -596,12 +655,13 @@ def sweep(
         storage = f"sqlite:///{out.resolve()}/study.db" if out.exists() else None
         study = open_study(plan, storage, identity=plan.run(plan.combinations()[0], plan.file.seeds[0]).name)
 
+        @functools.cache
         def open_workspace() -> Workspace:
             check_server(outlives_pods=False)  # it also makes the local store, which short runs leave half made
             return Workspace(project, work / "workspace", lock)
 
-        outcomes = known_outcomes(storage, experiment_names(project))
-        measurer, stopped = Measurer(plan, study, outcomes, open_workspace), False
+        measurer = Measurer(plan, study, known_outcomes(storage, experiment_names(project)), open_workspace)
+        stopped = False
         try:
             if not dry_run:
                 measurer.run_all()
@@ -613,20 +673,16 @@ def sweep(
             print(for_people(plan, table).to_string(index=False), *notes(plan, runs, table), sep="\n")
         if len(runs) and not dry_run:
             write_results(plan, runs, study, out)
-            log(f"{out}: look at {out / 'report.html'}; the runs: `dvc exp show`, one of them: `dvc exp apply NAME`")
-            if measurer.workspace and (runs["status"] == "measured").all():
-                measurer.workspace.remove()
+            log(f"{out}: look at {out / 'table.md'}; the runs: `dvc exp show`, one of them: `dvc exp apply NAME`")
+            if (runs["status"] == "measured").all():
+                shutil.rmtree(work / "workspace", ignore_errors=True)  # what matters is in the project
     if stopped:
         raise Stopped("stopped; finished runs are kept, a training that began keeps its checkpoint", signal.SIGINT)
     if len(runs) and (runs["status"] == "failed").any():
         raise typer.Exit(1)
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background jobs begin with it ignored
-        signal.signal(number, _interrupt)
+        signal.signal(number, signal.default_int_handler)
     run_command(app, if_interrupted="stopped before anything ran")

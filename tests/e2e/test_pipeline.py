@@ -15,6 +15,7 @@ from PIL import Image
 
 from linnet.hashes import folder_hash
 from linnet.recipe import Recipe
+from pipelines.sweep import read_metrics
 from support.commands import linnet, linnet_killed
 from support.tiny import tiny_raw_data, tiny_recipe, write_tiny_recipe
 
@@ -79,6 +80,7 @@ def test_every_result_is_there(finished: Finished) -> None:
         assert np.array_equal(np.asarray(image), samples[1])
     assert np.load(build / "samples" / "noising.npy").shape == (4, 10, 16, 16, 3)
     metrics = json.loads((build / "report" / "metrics.json").read_text())
+    assert read_metrics("x", "frechet_thumbnail", json.dumps(metrics))["status"] == "measured", "sweeps read it too"
     assert set(metrics["scores"]) == {"frechet_thumbnail", "kernel_thumbnail", "frechet_texture", "kernel_texture"}
     for name, score in metrics["scores"].items():
         assert metrics["intervals"][name]["low"] <= score <= metrics["intervals"][name]["high"]

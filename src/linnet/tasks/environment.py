@@ -40,6 +40,11 @@ def require_shared(work: str, settings: TrainJobSettings) -> None:
     )
 
 
+def weights_by_absolute_path() -> dict[str, str]:
+    """The variables of feature extractors' weights that are set, for processes with another working folder."""
+    return {name: str(Path(os.environ[name]).resolve()) for name in WEIGHTS_VARIABLES if os.environ.get(name)}
+
+
 def feature_weights(recipe: Recipe) -> tuple[Path | None, str | None]:
     """(file, sha256) of the feature extractor's weights, from LINNET_INCEPTION_* or LINNET_EMBEDDING_*."""
     index = 1 if recipe.data.kind == "audio" else 0
