@@ -17,6 +17,7 @@ from linnet.artifacts import Dataset
 from linnet.data.arrays import ArrayWriter, ChannelStatistics
 from linnet.data.images import Crop, UnreadableFile, crop_square, read_crop
 from linnet.data.layouts.base import ImageIndex, ImageRecord
+from linnet.data.layouts.dispatch import image_layout_reader
 from linnet.data.splits import assign_splits
 from linnet.modalities.base import Preprocessed, Rejected
 from linnet.modalities.pool import OrderedPool
@@ -57,8 +58,14 @@ class Counts:
             self.train_classes[record.label] += 1
 
 
-def preprocess(data: Images, *, index: ImageIndex, folder: Path, workers: int) -> Preprocessed:
-    """Crop, resize and split the images of `index` into arrays in `folder`. Raises RawDataError."""
+def preprocess(data: Images, *, raw: Path, folder: Path, workers: int) -> Preprocessed:
+    """Crop, resize and split the images below `raw` into arrays in `folder`. Raises RawDataError."""
+    index = image_layout_reader(data.layout).read_index(raw)
+    return preprocess_index(data, index, folder=folder, workers=workers)
+
+
+def preprocess_index(data: Images, index: ImageIndex, *, folder: Path, workers: int) -> Preprocessed:
+    """Do the same for an index of any layout."""
     counts, rejected, sizes = _write_arrays(data, index, folder, workers)
 
     def measure() -> tuple[ImageStatistics, ImageSummary]:

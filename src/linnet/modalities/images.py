@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from linnet.data.layouts.dispatch import image_layout_reader
 from linnet.modalities.base import Codec, Modality, Preprocessed
 from linnet.modalities.image_preprocess import preprocess
 from linnet.modalities.statistics import ImageStatistics, Statistics
@@ -30,8 +29,7 @@ class ImageModality(Modality):
 
     def preprocess(self, *, raw: Path, folder: Path, workers: int) -> Preprocessed:
         """Write images, labels and manifest."""
-        index = image_layout_reader(self.data.layout).read_index(raw)
-        return preprocess(self.data, index=index, folder=folder, workers=workers)
+        return preprocess(self.data, raw=raw, folder=folder, workers=workers)
 
     def codec(self, statistics: Statistics, device: "torch.device") -> Codec:
         """An ImageCodec."""

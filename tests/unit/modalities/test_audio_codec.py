@@ -1,4 +1,4 @@
-"""The codec of audio: from samples to what the network sees and back, at the loudness that was there."""
+"""The codec of audio: waveforms into spectrograms and back, at the same level."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def test_complex_spectrograms_give_every_sample_back(keep_dc: bool) -> None:
 
 
 def test_magnitudes_give_the_spectrum_back() -> None:
-    """The phase is made up, so the waveform differs and its magnitudes do not."""
+    """The phase is estimated, so the waveform differs and its magnitudes do not."""
     codec, stored = codec_of(ROOT, mean=0.2), tones(2, 64 * 16)
     x = codec.encode(torch.from_numpy(stored))
     again = codec.encode(torch.from_numpy(codec.decode(x)))
@@ -71,7 +71,7 @@ def test_magnitudes_give_the_spectrum_back() -> None:
         ..., inside
     ].norm()
     assert error < 0.1
-    assert signal_to_error_db(stored, codec.decode(x)) < 20, "or the phase was not made up"
+    assert signal_to_error_db(stored, codec.decode(x)) < 20, "or the phase was not estimated"
 
 
 def test_known_phases_bring_a_magnitude_back_to_the_sample() -> None:
@@ -93,7 +93,7 @@ def test_training_examples_have_mean_square_one(either: Made) -> None:
     assert mean < (1e-5 if is_magnitude else 0.2), "magnitudes are centred, complex numbers are left alone"
 
 
-def test_standardised_is_the_way_back_of_natural(either: Made) -> None:
+def test_standardize_undoes_unstandardize(either: Made) -> None:
     x = torch.randn(2, *either.audio.shape, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(either.codec.standardize(either.codec.unstandardize(x)), x, rtol=1e-4, atol=1e-5)
 
@@ -134,7 +134,7 @@ def test_decoding_keeps_the_loudness_of_each_row() -> None:
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("representation", [COMPLEX, ROOT], ids=["complex", "magnitude"])
-def test_what_is_not_finite_is_said(representation: Representation, bad: float) -> None:
+def test_what_is_not_finite_is_refused(representation: Representation, bad: float) -> None:
     codec = codec_of(representation)
     x = torch.zeros(2, *codec.data.shape)
     x[1, 0, 3, 4] = bad
@@ -158,7 +158,7 @@ def test_a_row_does_not_depend_on_its_batch(either: Made) -> None:
     assert np.array_equal(codec.decode(together[:2]), np.concatenate([codec.decode(x[None]) for x in together[:2]]))
 
 
-def test_images_are_drawn_of_audio(either: Made) -> None:
+def test_previews_are_spectrograms(either: Made) -> None:
     stored = np.array(open_array(either.dataset / Dataset.waveforms("test"))[:2])
     images = either.codec.preview(stored)
     assert images.dtype == np.uint8

@@ -1,4 +1,4 @@
-"""preprocess of audio: recordings stay on one side of the split, and statistics are those of the training recordings alone."""
+"""preprocess of audio: recordings stay in one split, and statistics are those of the training recordings alone."""
 
 from pathlib import Path
 

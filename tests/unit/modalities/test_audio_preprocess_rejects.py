@@ -1,4 +1,4 @@
-"""preprocess of audio: what cannot be used as it is, and why; nothing is lost without a word."""
+"""preprocess of audio: what cannot be used as it is, and why; nothing is lost silently."""
 
 import json
 import shutil

@@ -9,7 +9,7 @@ from PIL import Image
 from linnet.artifacts import Dataset
 from linnet.data.layouts.base import ImageIndex, ImageRecord
 from linnet.data.raw import RawDataError
-from linnet.modalities.image_preprocess import preprocess
+from linnet.modalities.image_preprocess import preprocess_index
 from linnet.recipe import CaltechLayout, Images, OfficialSplit, SeededSplit, Split
 
 SIZE = 8
@@ -41,7 +41,7 @@ def index(tmp_path: Path) -> ImageIndex:
 
 
 def test_an_image_without_a_box_gives_the_square_in_its_middle(index: ImageIndex, tmp_path: Path) -> None:
-    result = preprocess(section(SEEDED), index=index, folder=tmp_path, workers=1)
+    result = preprocess_index(section(SEEDED), index, folder=tmp_path, workers=1)
     assert (result.num_listed, result.train_count, result.test_count, result.rejected) == (4, 2, 2, [])
     for split in ("train", "test"):
         assert (np.load(tmp_path / Dataset.images(split)) == 255).all()
@@ -52,4 +52,4 @@ def test_an_image_without_a_box_gives_the_square_in_its_middle(index: ImageIndex
 
 def test_a_layout_without_an_official_split_has_none(index: ImageIndex, tmp_path: Path) -> None:
     with pytest.raises(RawDataError, match=r"gives no split for 0\.png and 3 more; use kind = 'seeded'"):
-        preprocess(section(OfficialSplit(kind="official")), index=index, folder=tmp_path, workers=1)
+        preprocess_index(section(OfficialSplit(kind="official")), index, folder=tmp_path, workers=1)

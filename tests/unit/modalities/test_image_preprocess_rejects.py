@@ -93,7 +93,7 @@ def test_every_unusable_image_is_listed_with_its_reason(damaged: Path, dataset: 
 
 
 def test_all_others_are_there_and_keep_their_split(dataset: Path) -> None:
-    """The split is drawn over the whole index, so mending one file moves no other image."""
+    """The split is over the whole index, so mending one file moves no other image."""
     in_train = set((np.random.default_rng(5).permutation(COUNT)[:18] + 1).tolist())
     manifest = pd.read_parquet(dataset / Dataset.manifest)
     assert manifest.image_id.tolist() == [number for number in range(1, COUNT + 1) if number not in REASONS]

@@ -70,7 +70,7 @@ def test_archives_and_folders_give_the_same_content(made: Path, tmp_path: Path, 
     assert index_without_paths(out) == index_without_paths(made)
 
 
-def test_the_synthetic_birds_are_drawn_once(
+def test_the_synthetic_birds_are_made_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert make_birds.__kwdefaults__ == {"per_species": 100, "seed": 0}

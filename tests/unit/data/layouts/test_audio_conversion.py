@@ -1,4 +1,4 @@
-"""Audiofolders with metadata elsewhere than in one metadata.csv: gathered into one, with nothing lost or torn."""
+"""Audiofolders with metadata elsewhere than in one metadata.csv: merged into one, with nothing lost or torn."""
 
 import json
 from pathlib import Path
@@ -111,7 +111,7 @@ def test_whole_characters_beyond_sixteen_bits_are_kept(tmp_path: Path) -> None:
 
 
 def test_all_files_come_along(tmp_path: Path) -> None:
-    """What metadata names may end in anything; of the rest nothing is lost without a word."""
+    """What metadata names may end in anything; of the rest nothing is lost silently."""
     names = ("sub/a.wav", "sub/b.opus", "sub/c.bin", "LICENSE", "d.m4a", ".git/config", "source.json")
     content = b"".join(line(file_name=name, labels="x") for name in ("a.wav", "b.opus", "c.bin"))
     out = gathered(source_of(tmp_path / "in", *names, jsonl=content))

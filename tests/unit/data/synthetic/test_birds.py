@@ -1,4 +1,4 @@
-"""The drawn birds: the same bytes every time, in the official layout, with what makes the real set hard."""
+"""The synthetic birds: the same bytes every time, in the official layout, with what makes the real set hard."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def box_of(record: ImageRecord) -> Box:
 
 
 def test_each_version_has_one_content(tmp_path: Path) -> None:
-    """data.dvc pins it; whoever changes what is drawn raises VERSION, adds a line here and renews data.dvc."""
+    """data.dvc pins it; whoever changes the images raises VERSION, adds a line here and renews data.dvc."""
     make_birds(tmp_path)
     known = {1: "326607603c8784fadedddbe21395bec048af671895f49828ff39031d84165e79"}
     assert folder_hash(tmp_path) == known[VERSION]
@@ -80,7 +80,7 @@ def test_boxes_have_area_touch_their_image_and_some_reach_past_its_edge(birds: P
 
 @pytest.mark.parametrize("label", range(len(SPECIES)))
 def test_the_box_lies_around_the_bird(label: int) -> None:
-    """Two species drawn from one seed differ in the bird alone, so their images differ in the boxes alone."""
+    """Two species made from one seed differ in the bird alone, so their images differ in the boxes alone."""
     for seed in range(3):
         other_label = (label + 4) % len(SPECIES)  # the same body shape, other colours
         (image, box), (other, other_box) = (

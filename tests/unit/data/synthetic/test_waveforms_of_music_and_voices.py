@@ -1,4 +1,4 @@
-"""The made-up music and voices: the same bytes everywhere, and labels that can be heard."""
+"""The synthetic music and voices: the same bytes everywhere, and labels that can be heard."""
 
 import wave
 from pathlib import Path
@@ -49,7 +49,7 @@ def loudest_hz(signal: NDArray[np.float64], rate_hz: int = RATE_HZ) -> float:
 
 
 def test_each_version_has_one_content(music: Path, voices: Path) -> None:
-    """Whoever changes an audio raises its VERSION and adds a line here."""
+    """Whoever changes a waveform raises its VERSION and adds a line here."""
     known_music = {1: "3113380dea3e1c597488b4706a53e7170de90974b33c9895dd968abae1856a0e"}
     known_voices = {1: "8bd303d739182a8175077077af8f82be14f3d23d284baa9546ca770f054d3a54"}
     assert folder_hash(music) == known_music[music_module.VERSION]
