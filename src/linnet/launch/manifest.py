@@ -49,7 +49,7 @@ class SecretEnv(Section):
 class TrainJobSettings(Section):
     """Where training on a cluster runs; nothing here changes the result.
 
-    The values are those of the cluster's profile in pipelines/clusters/. `environment` is added by the train task; `runtime` and
+    The values are those of the cluster's profile in pipelines/. `environment` is added by the train task; `runtime` and
     `service_account` have their defaults unless somebody writes LINNET_TRAINJOB by hand.
     """
 

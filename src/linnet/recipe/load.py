@@ -156,44 +156,40 @@ def _toml_value(text: str, *, option: str) -> Any:
 def _explain(error: ValidationError, schema: type[Section] = Recipe, *, what: str = "recipe") -> Iterator[str]:
     """One line for each mistake in a strict TOML file: key, value, nearest valid key, remedy."""
     for detail in error.errors():
-        location = [str(part) for part in detail["loc"]]
-        path = _readable_path(schema, location)
+        path = _readable_path(schema, [str(part) for part in detail["loc"]])
         match detail["type"]:
             case "value_error":
                 message = str(detail["ctx"]["error"])
                 yield f"[{'.'.join(path)}] {message}" if path else message
             case "union_tag_invalid" | "union_tag_not_found":
-                yield _explain_kind(detail, _sections_at(schema, location), table=".".join(path))
-            case "missing":
-                yield f"key '{path[-1]}' is missing {_where(path[:-1])}; add it (a {what} has no defaults)"
+                yield _explain_kind(detail, schema, table=".".join(path))
             case _:
-                key = path[-1] if path else ""
-                yield _explain_key(detail, _sections_at(schema, location[:-1]), key=key, where=_where(path[:-1]))
+                yield _explain_key(detail, schema, key=path[-1] if path else "", table=".".join(path[:-1]), what=what)
 
 
-def _where(table: Sequence[str]) -> str:
-    return f"in [{'.'.join(table)}]" if table else "at the top"
-
-
-def _explain_key(detail: ErrorDetails, sections: Sequence[type[Section]], *, key: str, where: str) -> str:
+def _explain_key(detail: ErrorDetails, schema: type[Section], *, key: str, table: str, what: str) -> str:
+    where = f"in [{table}]" if table else "at the top"
     match detail["type"]:
         case "extra_forbidden":
-            valid_keys = sorted({field.alias or key for each in sections for key, field in each.model_fields.items()})
+            valid_keys = _valid_keys(schema, [str(part) for part in detail["loc"][:-1]])
             close = difflib.get_close_matches(key, valid_keys, n=1, cutoff=0.5)
             hint = f"did you mean '{close[0]}'?" if close else f"valid keys: {', '.join(valid_keys)}"
             return f"unknown key '{key}' {where}; {hint}"
+        case "missing":
+            return f"key '{key}' is missing {where}; add it (a {what} has no defaults)"
         case _:
             value = "a table" if isinstance(detail["input"], dict) else repr(detail["input"])
             message = detail["msg"][0].lower() + detail["msg"][1:]
             return f"{key} = {value} {where}: {message.replace('input should', 'it should')}"
 
 
-def _explain_kind(detail: ErrorDetails, sections: Sequence[type[Section]], *, table: str) -> str:
+def _explain_kind(detail: ErrorDetails, schema: type[Section], *, table: str) -> str:
     expected = detail.get("ctx", {}).get("expected_tags", "")
     kind = repr(detail["input"].get("kind") if isinstance(detail["input"], dict) else detail["input"])
     problem = f"kind = {kind} is unknown" if detail["type"] == "union_tag_invalid" else "has no 'kind'"
     close = difflib.get_close_matches(kind.strip("'"), expected.replace("'", "").split(", "), n=1)
-    choices = expected or ", ".join(repr(_kinds_of(each)[0]) for each in sections)
+    chosen = _sections_at(schema, [str(part) for part in detail["loc"]])
+    choices = expected or ", ".join(repr(_kinds_of(section)[0]) for section in chosen)
     hint = f"did you mean '{close[0]}'?" if close else f"choose one of {choices}"
     return f"[{table}] {problem}; {hint}"
 
@@ -241,3 +237,9 @@ def _sections_at(schema: type[Section], path: Sequence[str]) -> list[type[Sectio
         ]
         sections = [inner for field in fields for inner in _sections_in(field.annotation)] or sections  # a dict's key
     return sections
+
+
+def _valid_keys(schema: type[Section], path: Sequence[str]) -> list[str]:
+    return sorted(
+        {field.alias or key for section in _sections_at(schema, path) for key, field in section.model_fields.items()}
+    )

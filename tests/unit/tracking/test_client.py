@@ -1,4 +1,4 @@
-"""MLflow outside of a training, with a real store (SQLite): which server, what is printed of it, and what it is asked."""
+"""What is asked of MLflow outside of a training, from a real store (SQLite)."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

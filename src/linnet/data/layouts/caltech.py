@@ -78,7 +78,7 @@ def find_folder(raw: Path) -> Path:
             return folder
     raise RawDataError(
         f"{raw}: neither images.txt nor {FOLDER}/images.txt is there. A --source is a folder or an archive in the "
-        "layout of docs/images.md; below data/ `linnet ingest` (or `dvc pull`) brings it"
+        "layout of docs/image-data.md; below data/ `linnet ingest` (or `dvc pull`) brings it"
     )
 
 
