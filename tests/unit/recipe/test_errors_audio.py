@@ -25,7 +25,8 @@ def degradation(kind: str, values: str, *, noise_std: float = 0.0) -> str:
     [
         (
             "data.stft.hop_samples=129",
-            "[data.stft] hop_samples = 129 is more than half of window_samples = 256: the waveform could not be reconstructed",
+            "[data.stft] hop_samples = 129 is more than half of window_samples = 256: the waveform could not be "
+            "reconstructed",
         ),
         ("data.stft.keep_dc=true", "[data] makes examples of 129 x "),
         (

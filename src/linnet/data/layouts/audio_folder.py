@@ -106,8 +106,8 @@ def find_folder(folder: Path) -> Path:
     if not (base / METADATA).is_file() and not audio_files(base):
         raise RawDataError(
             f"{folder}: neither {METADATA} nor audio files (.wav .flac .ogg .opus .mp3 .aiff ...) there. A --source is "
-            "a folder or an archive in the layout of docs/audio-data.md; below data/ `linnet ingest` (or `dvc pull`) brings "
-            "it"
+            "a folder or an archive in the layout of docs/audio-data.md; below data/ `linnet ingest` (or `dvc pull`) "
+            "brings it"
         )
     return base
 
