@@ -60,7 +60,7 @@ def by_kubeflow(folder: Path, raw: Path) -> dict[str, Path]:
     said = run(folder, *command)
     assert "linnet-birds-tiny version 1 is champion" in said
     assert "1 MLflow run(s) closed" in said
-    assert said.count("sample: examples of part") >= 2
+    assert said.count("sample: examples of shard") >= 2
     (run_folder,) = (folder / "build" / "kfp").iterdir()
     artifacts = (
         "preprocess/dataset",

@@ -101,4 +101,4 @@ def test_retrain_checks_the_weights_that_it_measures_with(
     monkeypatch.setenv("LINNET_EMBEDDING_WEIGHTS", "embedding.pt")
     monkeypatch.setenv("LINNET_EMBEDDING_SHA256", "0" * 64)
     said = linnet(tmp_path, "retrain", f"{recipe.name}.toml", "--source", "raw", status=1)
-    assert f"wanted {'0' * 64}" in said
+    assert f"expected {'0' * 64}" in said
