@@ -22,7 +22,7 @@ _NETWORK = (  # what rebuilds a trained network, and makes examples of what it s
     *("diffusion.objective", "diffusion.schedule", "diffusion.samplers", "diffusion.multidiffusion"),
     *("inference.batching", "inference.diffusion_model"),
 )
-_UNUSED = ("data.layouts", *_READING, "models.published_weights")  # by what rebuilds a network
+_UNUSED = (*_READING, "models.published_weights")  # by what rebuilds a network
 _WRITING = ("audio.loudness", "modalities.write")  # of single files: only for sample
 _TORCH = ("torch", "torchaudio", "numpy")
 
