@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from numpy.typing import NDArray
+from PIL import Image
 
 from linnet.artifacts import Samples
 from linnet.audio.spectrogram_image import spectrogram_image
@@ -14,17 +16,22 @@ from linnet.reports import html
 
 ROOT = Path(__file__).parents[2]
 BIRDS, BIRD_ROWS, BIRD_COLUMNS, BIRD_SCALE = "build/birds-demo/samples", 4, 8, 2
-MUSIC, HEIGHT, WIDTH = "build/music-demo/generated/000000.flac", 270, 540
+COLOURS = 128  # of a palette: a third of the bytes
+MUSIC, HEIGHT, WIDTH = "build/music-demo/generated/000000.flac", 270, 480
 
 
 def main() -> None:
     """Write birds.png and music.png beside this file."""
     birds = np.load(ROOT / BIRDS / Samples.examples)[: BIRD_ROWS * BIRD_COLUMNS]
     large = birds.repeat(BIRD_SCALE, axis=1).repeat(BIRD_SCALE, axis=2)
-    (Path(__file__).parent / "birds.png").write_bytes(html.png(html.grid(large, columns=BIRD_COLUMNS)))
+    save("birds.png", html.grid(large, columns=BIRD_COLUMNS))
     waveform, rate_hz = soundfile.read(ROOT / MUSIC)
-    image = spectrogram_image(waveform, sample_rate_hz=rate_hz, height=HEIGHT, width=WIDTH)
-    (Path(__file__).parent / "music.png").write_bytes(html.png(image))
+    save("music.png", spectrogram_image(waveform, sample_rate_hz=rate_hz, height=HEIGHT, width=WIDTH))
+
+
+def save(name: str, image: NDArray[np.uint8]) -> None:
+    """Write uint8 [height, width, 3] beside this file."""
+    Image.fromarray(image).quantize(COLOURS).save(Path(__file__).parent / name, optimize=True)
 
 
 if __name__ == "__main__":
