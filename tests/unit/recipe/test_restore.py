@@ -2,7 +2,7 @@
 
 import pytest
 
-from linnet.recipe.restore import Degradation
+from linnet.recipe.restore import Degradation, degradation_classes
 
 
 def test_a_degradation_must_say_what_it_is_for() -> None:
@@ -10,3 +10,9 @@ def test_a_degradation_must_say_what_it_is_for() -> None:
 
         class Forgetful(Degradation):
             kind: str
+
+
+def test_kinds_are_known_by_what_they_are_for() -> None:
+    images = {kind for kind, section in degradation_classes().items() if "images" in section.modalities}
+    assert images >= {"denoise", "inpaint_pixels", "super_resolution"}
+    assert not images & {"inpaint_bins", "inpaint_frames", "bandwidth_extension", "known_reverb"}
