@@ -5,40 +5,51 @@ part. Spectral coordinates V^T x have the shape of x, so white noise of x's shap
 is batched, in the precision and on the device of what is given; singular values are float64.
 """
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 SMALLEST_SINGULAR_VALUE = 1e-5  # of the row's largest: below, y's float32 rounding is louder than its message
+Axis = Literal[-3, -2, -1]  # channels, height or frequency, width or time
 
 
-class LinearOperator(Protocol):
+class LinearOperator(ABC):
     """H, and the orthogonal U, V and the singular values S >= 0 of H = U S V^T."""
 
+    @property
+    @abstractmethod
+    def mixed_axes(self) -> tuple[Axis, ...]:
+        """The axes of x [B, C, H, W] along which U mixes, or along which y is shorter than x.
+
+        U S V^T may be scaled row by row (`RowScaled`) only by what is the same all along these. Along any other axis,
+        each number of y must stand where its singular value stands.
+        """
+
+    @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """H x: [B, C, H, W] to the shape of observations."""
-        ...
 
+    @abstractmethod
     def adjoint(self, y: Tensor) -> Tensor:
         """H^T y."""
-        ...
 
+    @abstractmethod
     def to_spectral(self, x: Tensor) -> Tensor:
         """V^T x, in the shape of x."""
-        ...
 
+    @abstractmethod
     def from_spectral(self, z: Tensor) -> Tensor:
         """V z, the inverse of `to_spectral`."""
-        ...
 
+    @abstractmethod
     def observation_to_spectral(self, y: Tensor) -> Tensor:
         """U^T y in the shape of x: each coordinate at the position of its singular value, 0 where that is 0."""
-        ...
 
+    @abstractmethod
     def singular_values(self, shape: tuple[int, ...]) -> Tensor:
         """S for x of this shape, float64, broadcastable to it; 0 where nothing was observed."""
-        ...
 
     def pseudo_inverse(self, y: Tensor) -> Tensor:
         """V S^+ U^T y: of all x that fit y best, the smallest."""
@@ -56,6 +67,8 @@ def inverse_spectral(operator: LinearOperator, y: Tensor) -> Tensor:
 
 class Identity(LinearOperator):
     """Everything is observed: denoising."""
+
+    mixed_axes = ()
 
     def forward(self, x: Tensor) -> Tensor:
         return x
@@ -82,6 +95,8 @@ class Mask(LinearOperator):
     Args:
         kept: bool, True where observed, broadcastable to [C, H, W]. Observations keep the shape of x, with zeros.
     """
+
+    mixed_axes = ()
 
     def __init__(self, kept: Tensor) -> None:
         assert kept.dtype == torch.bool, f"the mask is {kept.dtype}, not bool"
@@ -112,6 +127,8 @@ class BlockAverage(LinearOperator):
     V is the Householder reflection of each block that swaps its upper left pixel with the constant vector of length 1,
     so the spectral coordinate of a mean lies at the upper left pixel of its block, with S = 1 / factor and U = 1.
     """
+
+    mixed_axes = (-2, -1)
 
     def __init__(self, factor: int) -> None:
         assert factor >= 2, f"blocks of {factor} x {factor} average nothing"
@@ -164,6 +181,8 @@ class FrequencyConvolution(LinearOperator):
         filters: complex [F, K] or [B, F, K], K <= T.
     """
 
+    mixed_axes = (-3, -1)
+
     def __init__(self, filters: Tensor) -> None:
         assert filters.is_complex(), f"the filters are {filters.dtype}, not complex"
         self._filters = filters.to(torch.complex128)
@@ -208,19 +227,25 @@ class RowScaled(LinearOperator):
 
     Args:
         operator: H.
-        scale: positive [C, H, 1] or [C, 1, 1] (or [1, ...]), constant over what H mixes, so that it commutes with U:
-            [1, F, 1] for a `FrequencyConvolution`, [C, 1, 1] for a `BlockAverage`.
+        scale: positive [C, H, 1] or [C, 1, 1] (or [1, ...]), constant along the operator's `mixed_axes`, so that it
+            commutes with U: [1, F, 1] for a `FrequencyConvolution`, [C, 1, 1] for a `BlockAverage`.
     """
 
     def __init__(self, operator: LinearOperator, scale: Tensor) -> None:
         assert scale.ndim == 3, f"the scale has shape {tuple(scale.shape)}, not [C, H, 1]"
         assert scale.shape[2] == 1, f"the scale has shape {tuple(scale.shape)}, not [C, H, 1]"
         assert bool((scale > 0).all()), "a scale of zero or less is no scale"
-        mixes_channels = isinstance(operator, FrequencyConvolution)
-        assert not mixes_channels or bool((scale == scale[:1]).all()), "the scale differs for real and imaginary part"
-        assert not isinstance(operator, BlockAverage) or scale.shape[1] == 1, "the scale differs within blocks"
+        for axis in operator.mixed_axes:
+            first = scale.narrow(axis, 0, 1)
+            name = type(operator).__name__
+            assert bool((scale == first).all()), f"the scale differs along axis {axis} of x, which {name} mixes"
+            scale = first
         self._operator = operator
         self._scale = scale.to(torch.float64)
+
+    @property
+    def mixed_axes(self) -> tuple[Axis, ...]:
+        return self._operator.mixed_axes
 
     def forward(self, x: Tensor) -> Tensor:
         return self._scaled(self._operator.forward(x))
@@ -242,7 +267,9 @@ class RowScaled(LinearOperator):
         return singular * self._scale.to(singular.device)
 
     def _scaled(self, y: Tensor) -> Tensor:
-        return y * self._scale.to(y)
+        scaled = y * self._scale.to(y)
+        assert scaled.shape == y.shape, f"the scale {tuple(self._scale.shape)} does not fit y, {tuple(y.shape)}"
+        return scaled
 
 
 def to_complex(x: Tensor) -> Tensor:

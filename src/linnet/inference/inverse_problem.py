@@ -19,6 +19,12 @@ class InverseProblem:
 
     y is scaled by `row_scale` so that the solver sees noise of one strength everywhere (`noise_std`).
 
+    With noise, y must look like x: [B, C, h, w] of pixels with the channels of x (h and w may be less), or a whole
+    spectrogram, in units of x: white noise on pixels or samples is what `noise_rows` says in the same channel or
+    frequency of y. So where the operator mixes channels (`LinearOperator.mixed_axes`), whose pixels are standardised
+    by different numbers, `RowScaled` refuses the noise. What is one number of several channels (their mean) stands in
+    one of them, in its unit, and the others of y are 0.
+
     Args:
         codec: between x and pixels or samples.
         degradation: H, before the scaling.
@@ -79,7 +85,9 @@ class InverseProblem:
                 in_x = self.amplitude * noise / self.codec.std
             case _:
                 raise AssertionError(self.codec)
-        return y + self.row_scale * in_x
+        noise_in_y = self.row_scale * in_x
+        assert noise_in_y.shape == y.shape, f"y is {tuple(y.shape)}, its noise {tuple(noise_in_y.shape)}"
+        return y + noise_in_y
 
     def whitened(self, y: Tensor, noise: Tensor) -> Tensor:
         """`y` with noise that is independent from number to number, as DDRM takes it to be, of `noise_std`.

@@ -8,9 +8,8 @@ from linnet.models.compact_unet import CompactUNet
 from linnet.models.denoising_network import DenoisingNetwork
 from linnet.models.dit import DiT
 from linnet.models.unet import UNet
-from linnet.recipe import CompactUNet as CompactUNetSection
-from linnet.recipe import DiffusionTransformer, TrainingRecipe
-from linnet.recipe import UNet as UNetSection
+from linnet.recipe import TrainingRecipe
+from linnet.recipe import model as sections
 
 
 def build_network(recipe: TrainingRecipe) -> DenoisingNetwork:
@@ -19,11 +18,11 @@ def build_network(recipe: TrainingRecipe) -> DenoisingNetwork:
         torch.manual_seed(recipe.train.seed)
         shape, conditioning = recipe.data.shape, recipe.conditioning
         match recipe.model:
-            case CompactUNetSection():
+            case sections.CompactUNet():
                 return CompactUNet(recipe.model, shape=shape, conditioning=conditioning)
-            case UNetSection():
+            case sections.UNet():
                 return UNet(recipe.model, shape=shape, conditioning=conditioning)
-            case DiffusionTransformer():
+            case sections.DiffusionTransformer():
                 return DiT(recipe.model, shape=shape, conditioning=conditioning)
             case _:
                 assert_never(recipe.model)

@@ -14,7 +14,10 @@ class DenoisingNetwork(nn.Module, ABC):
     `settings` is its class in recipe/model.py, and `shape` is the shape of a training example.
     """
 
-    noise_level: NoiseLevel  # the measure of noise that `forward` takes
+    @property
+    @abstractmethod
+    def noise_level(self) -> NoiseLevel:
+        """The measure of noise that `forward` takes; a class attribute of every network."""
 
     @abstractmethod
     def forward(self, x_t: Tensor, noise_level: Tensor, condition: Tensor | None) -> Tensor:

@@ -37,6 +37,12 @@ class Degradation(Section):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]  # also seeds what is random in it
     noise_std: NonNegativeFloat  # of white noise on the observation, known to the restoration
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if not hasattr(cls, "modalities"):
+            raise TypeError(f"{cls.__name__}: a degradation needs the class attribute modalities")
+
     def check_modality(self, data: DataSection) -> None:
         """Raises ValueError where this degradation is not for this kind of data."""
         modality = modality_of(data)

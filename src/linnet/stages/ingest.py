@@ -102,11 +102,10 @@ def check_source(source: str) -> None:
 
 def _ingest_caltech(data: DataSection, out: Path, work: Path) -> None:
     if not isinstance(data, Images) or not isinstance(data.layout, CaltechLayout):
-        other = f"layout is {data.layout.kind!r}" if isinstance(data, Images) else f"kind is {data.kind!r}"
-        raise RawDataError(
-            f"--source {caltech.NAME} brings images of birds, and the recipe's data.{other}; give '{SYNTHETIC}', "
-            f"{hub.GRAMMAR}, a folder or an archive"
-        )
+        other, advice = f"kind is {data.kind!r}", f"give '{SYNTHETIC}', {hub.GRAMMAR}, a folder or an archive"
+        if isinstance(data, Images):
+            other, advice = f"layout is {data.layout.kind!r}", "give a folder or an archive, or change data.layout"
+        raise RawDataError(f"--source {caltech.NAME} brings images of birds, and the recipe's data.{other}; {advice}")
     origin = {"kind": "archive", "md5": caltech.MD5}
     if _is_there(out, origin):
         return

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from linnet.diffusion.operators import (
+    Axis,
     BlockAverage,
     FrequencyConvolution,
     Identity,
@@ -34,6 +35,42 @@ TWO_ALIKE = torch.ones(
     3, 2, dtype=torch.complex128
 )  # h = (1, 1): the fastest change over an even number of frames is lost
 SCALE = torch.tensor([0.5, 2.0, 3.0])[None, :, None]
+
+
+class Rotation(LinearOperator):
+    """A made-up operator that mixes channels: y is x turned by a rotation, U is that rotation and V = S = 1."""
+
+    mixed_axes: tuple[Axis, ...] = (-3,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([0.6 * x[:, 0] - 0.8 * x[:, 1], 0.8 * x[:, 0] + 0.6 * x[:, 1]], dim=1)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return torch.stack([0.6 * y[:, 0] + 0.8 * y[:, 1], 0.6 * y[:, 1] - 0.8 * y[:, 0]], dim=1)
+
+    def to_spectral(self, x: Tensor) -> Tensor:
+        return x
+
+    def from_spectral(self, z: Tensor) -> Tensor:
+        return z
+
+    def observation_to_spectral(self, y: Tensor) -> Tensor:
+        return self.adjoint(y)
+
+    def singular_values(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.ones(1, 1, 1, dtype=torch.float64)
+
+
+class Sum(Rotation):
+    """The sum of the channels as the only one, by an author who says that nothing is mixed."""
+
+    mixed_axes: tuple[Axis, ...] = ()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum(dim=1, keepdim=True)
+
+
+PER_CHANNEL = torch.tensor([1.0, 2.0])[:, None, None]
 CASES: dict[str, tuple[LinearOperator, tuple[int, ...]]] = {
     "identity": (Identity(), SOUND),
     "mask of pixels": (Mask(PIXELS), (3, 4, 4)),
@@ -47,6 +84,8 @@ CASES: dict[str, tuple[LinearOperator, tuple[int, ...]]] = {
     "scaled mask": (RowScaled(Mask(FRAMES), normal(2, 3, 1).exp()), SOUND),
     "scaled means": (RowScaled(BlockAverage(2), normal(3, 1, 1).exp()), (3, 4, 6)),
     "scaled convolution": (RowScaled(FrequencyConvolution(FILTERS), SCALE), SOUND),
+    "rotated channels": (Rotation(), SOUND),
+    "scaled rotated channels": (RowScaled(Rotation(), SCALE), SOUND),
 }
 each = pytest.mark.parametrize(("operator", "shape"), CASES.values(), ids=CASES.keys())
 
@@ -151,16 +190,38 @@ def test_scaling_whitens_noise() -> None:
 @pytest.mark.parametrize(
     ("operator", "scale"),
     [
-        (FrequencyConvolution(FILTERS), torch.tensor([1.0, 2.0])[:, None, None]),
+        (FrequencyConvolution(FILTERS), PER_CHANNEL),
+        (Rotation(), PER_CHANNEL),
+        (RowScaled(Rotation(), SCALE), PER_CHANNEL),
         (BlockAverage(2), torch.tensor([1.0, 2.0])[None, :, None]),
         (Identity(), torch.ones(1, 1, 5)),
         (Identity(), torch.zeros(1, 1, 1)),
     ],
-    ids=["differs where mixed", "differs within blocks", "over time", "zero"],
+    ids=[
+        "differs where mixed",
+        "differs over channels",
+        "differs over channels of a scaled one",
+        "differs within blocks",
+        "over time",
+        "zero",
+    ],
 )
 def test_a_scale_that_does_not_commute_is_our_bug(operator: LinearOperator, scale: Tensor) -> None:
     with pytest.raises(AssertionError, match="scale"):
         RowScaled(operator, scale)
+
+
+def test_a_scale_of_x_does_not_widen_an_observation_with_fewer_channels() -> None:
+    with pytest.raises(AssertionError, match="does not fit y"):
+        RowScaled(Sum(), PER_CHANNEL).forward(normal(1, *SOUND))
+
+
+def test_an_operator_must_say_what_it_mixes() -> None:
+    class Forgetful(Rotation):
+        mixed_axes = LinearOperator.mixed_axes
+
+    with pytest.raises(TypeError, match=r"abstract.*mixed_axes"):
+        Forgetful()
 
 
 def test_more_taps_than_frames_are_our_bug() -> None:

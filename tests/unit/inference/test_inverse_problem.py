@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from linnet.inference.inverse_problem import noise_rows
+from linnet.diffusion.operators import Axis, Identity
+from linnet.inference.inverse_problem import InverseProblem, noise_rows
 from linnet.inference.restoration import observe
 from linnet.recipe.restore import Denoise
 from support.degradations import AUDIO, DATA, IMAGES, problem_of
@@ -65,6 +66,16 @@ def test_noise_is_whitened_and_undone_by_the_pseudo_inverse() -> None:
     assert float(y.std()) == pytest.approx(1, abs=0.02)
     in_x = problem.operator.pseudo_inverse(y).double().square().mean(dim=(0, 2, 3)).sqrt()
     torch.testing.assert_close(in_x, noise_rows(IMAGES, NOISE).flatten().double(), rtol=0.05, atol=0)
+
+
+def test_noise_is_refused_where_channels_of_several_units_are_mixed() -> None:
+    class Mixing(Identity):
+        mixed_axes: tuple[Axis, ...] = (-3,)  # type: ignore[assignment]
+
+    mask = torch.zeros(1, 1, 1, dtype=torch.bool)
+    problem = InverseProblem(IMAGES, Mixing(), NOISE, mask, is_blind=False)
+    with pytest.raises(AssertionError, match="the scale differs along axis -3 of x, which Mixing mixes"):
+        observe(problem, torch.zeros(1, 3, 16, 16), seed=0)
 
 
 def test_the_noise_of_an_example_does_not_depend_on_the_others() -> None:

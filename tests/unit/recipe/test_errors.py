@@ -9,13 +9,13 @@ import torch
 from linnet.metrics.distances import FrechetDistance, KernelAudioDistance, KernelDistance, jackknife
 from linnet.recipe import flatten
 from linnet.recipe.load import RecipeError, load_recipe, parse_recipe
+from linnet.recipe.restore import degradation_classes
 
 RECIPES = Path(__file__).parents[3] / "recipes"
 BIRDS, VOCALS, MUSIC = (
     (RECIPES / f"{name}.toml").read_text(encoding="utf-8") for name in ("birds", "vocals-demo", "music-demo")
 )
-
-
+IMAGE_KINDS = sorted(kind for kind, section in degradation_classes().items() if "images" in section.modalities)
 TWO_SAMPLES = ("sample.num_files=2", "evaluate.kernel_subset_size=2")
 
 
@@ -121,7 +121,7 @@ def test_an_unknown_kind_suggests_the_nearest(old: str, new: str, message: str) 
         ),
         (
             "restore.degradations=[{ name = 'a', kind = 'known_reverb', reverberation_seconds = 1.0, noise_std = 0 }]",
-            "[restore] degradation 'a': this kind is not for images, which know denoise, inpaint_pixels, super_res",
+            f"[restore] degradation 'a': this kind is not for images, which know {', '.join(IMAGE_KINDS)}.",
         ),
         (
             "restore.degradations=[{ name = 'a', kind = 'super_resolution', factor = 3, noise_std = 0.0 }]",

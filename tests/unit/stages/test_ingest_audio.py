@@ -25,7 +25,7 @@ from linnet.data.sources.download import DownloadError
 from linnet.data.synthetic.music import make_music
 from linnet.data.synthetic.voices import make_voices
 from linnet.errors import LinnetError
-from linnet.recipe import CaltechLayout, DataSection, Images, OfficialSplit
+from linnet.recipe import CaltechLayout, DataSection, Images, OfficialSplit, Section
 from linnet.stages import ingest
 from support.audio_section import SOUND
 from support.hub import COMMIT, REPOSITORY, Hub, serve
@@ -313,6 +313,18 @@ def test_a_source_of_another_kind(source: str, data: DataSection, message: str, 
     with pytest.raises(RawDataError, match=message):
         run(source, tmp_path / "out", data)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_images_in_another_layout_get_no_advice_that_is_refused(tmp_path: Path) -> None:
+    class ClassFolders(Section):
+        kind: str = "class_folders"
+
+    data = BIRDS.model_copy(update={"layout": ClassFolders()})
+    for source in ("caltech", "synthetic"):
+        with pytest.raises(
+            RawDataError, match=r"'class_folders'; give a folder or an archive, or change data\.layout$"
+        ):
+            run(source, tmp_path / "out", data)
 
 
 def test_a_source_is_checked_before_anything_is_spent(hub: Hub) -> None:

@@ -20,14 +20,21 @@ FULL_SCALE = 32768.0
 class FeatureExtractor(ABC):
     """Decoded examples in, the feature vectors out that distances are taken in.
 
-    A subclass gives `name`, `definition` and `extract`. A change of what it computes changes its `definition`, because
-    the numbers would no longer compare.
+    A subclass gives `name`, `definition` and `extract`; one that forgets is refused with a TypeError. A change of what
+    it computes changes its `definition`, because the numbers would no longer compare.
     """
 
     name: ClassVar[Features]
     modality: ClassVar[Literal["images", "audio"]]
     definition: ClassVar[str]  # which features, in which version, in a line
     weights: Weights | None = None
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        is_abstract = any(getattr(getattr(cls, name, None), "__isabstractmethod__", False) for name in dir(cls))
+        forgotten = [name for name in ("name", "modality", "definition") if not hasattr(cls, name)]
+        if forgotten and not is_abstract:
+            raise TypeError(f"{cls.__name__}: a feature extractor needs the class attribute {' and '.join(forgotten)}")
 
     def __init__(self, data: DataSection, weights: Weights | None, device: torch.device) -> None:
         """Make the extractor for examples of `data`; features that need `weights` override this."""

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from linnet.metrics.extractors import base
+from linnet.metrics.extractors.base import ImageExtractor, LearnedExtractor
 from linnet.metrics.extractors.build import build_extractor
 from linnet.metrics.extractors.weights import Weights
 from linnet.recipe import Features
@@ -51,3 +52,16 @@ def test_weights_stand_in_the_protocols_of_their_own_features_only() -> None:
     images = [build_extractor("thumbnail", tiny_recipe().data, given, CPU) for given in (weights, None)]
     assert images[0].protocol == images[1].protocol
     assert not images[0].is_published
+
+
+def test_features_must_say_which_they_are() -> None:
+    class Partial(LearnedExtractor, ImageExtractor):
+        """Without `extract` and `load`, it stands for a family of extractors, which needs no name."""
+
+    with pytest.raises(TypeError, match="Forgetful: a feature extractor needs the class attribute definition"):
+
+        class Forgetful(ImageExtractor):
+            name = "thumbnail"
+
+            def extract(self, images: torch.Tensor) -> torch.Tensor:
+                return images.double().flatten(1)
