@@ -1,5 +1,7 @@
 """What a served model refuses, as the mistake of a request (HTTP 400); what it answers is tested in e2e."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -22,7 +24,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:User
 @pytest.fixture(scope="module")
 def music(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A model that takes prompts, and in its training always had one."""
-    one = made("music", tmp_path_factory)
+    shared = made("music", tmp_path_factory)
+    one = replace(shared, model=tmp_path_factory.mktemp("served") / "model")
+    shutil.copytree(shared.model, one.model)
     values = read_json(one.model / Model.recipe, made_by="train")
     values["conditioning"]["dropout"] = 0.0
     write_json(one.model / Model.recipe, values)
