@@ -30,6 +30,7 @@ from linnet.storage import StorageError
 from linnet.storage.connection import new_client
 from linnet.storage.listing import PROBE, get_object
 from linnet.storage.transfers import download_objects
+from support import workers
 
 ENDPOINT = os.environ.get("AWS_ENDPOINT_URL_S3", "")
 pytestmark = [
@@ -233,18 +234,12 @@ def test_a_folder_without_provenance_comes_as_it_is(bucket: str, made: Path, tmp
 # --- several processes, Ctrl-C, a full disk ---------------------------------------------------------------------------
 
 
-def _download(url: str, folder: Path, ready: Any, results: Any) -> None:
-    ready.wait()
-    storage.download_folder(url, folder)
-    results.put(folder.stat().st_ino)
-
-
 def test_four_processes_fetch_a_folder_once(bucket: str, made: Path, tmp_path: Path) -> None:
     url, back = f"s3://{bucket}/model", tmp_path / "new" / "back"
     storage.upload_folder(made, url)
     context = multiprocessing.get_context("spawn")
     ready, results = context.Barrier(4), context.Queue()
-    ranks = [context.Process(target=_download, args=(url, back, ready, results)) for _ in range(4)]
+    ranks = [context.Process(target=workers.download, args=(url, back, ready, results)) for _ in range(4)]
     for rank in ranks:
         rank.start()
     seen = {results.get(timeout=60) for _ in ranks}
