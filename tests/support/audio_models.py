@@ -17,6 +17,7 @@ from linnet.stages import preprocess, train
 from support.tiny import tiny_audio_data, tiny_audio_recipe, tiny_music_recipe
 
 CPU = torch.device("cpu")
+BATCH = 4  # samples made at once, so that there are several batches
 QUICK = ("train.duration_kexamples=0.032", "train.grid_every_kexamples=1000.0", "train.log_every_steps=4")  # 8 steps
 
 

@@ -16,26 +16,7 @@ from linnet.modalities.conditions import known_conditions
 from linnet.recipe import DPMSolver
 from linnet.reports.samples import samples_page
 from linnet.stages import sample
-from support.audio_models import CPU, Made, made
-
-BATCH = 4
-
-
-@pytest.fixture(scope="module", params=["voices", "music"])
-def either(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    return made(request.param, tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def music(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    return made("music", tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def samples(either: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("samples") / "samples"
-    sample.run(either.recipe, model=either.model, out=out, device=CPU, batch_size=BATCH)
-    return out
+from support.audio_models import BATCH, CPU, Made
 
 
 def table(out: Path) -> list[dict[str, str]]:
