@@ -50,9 +50,9 @@ def render_samples(
     common = {"title": title, "lead": lead, "noising": "" if noising is None else _noising_sheet(data, noising)}
     if isinstance(data, Audio):
         return html.render("audio.html", **common, players=players(data, examples[:PLAYERS], prompts[:PLAYERS]))
-    return html.render("samples.html", **common, grid=html.inline_png(html.grid(examples[:GRID_EXAMPLES])))
+    return html.render("samples.html", **common, grid=html.inline_grid(examples[:GRID_EXAMPLES]))
 
 
 def _noising_sheet(data: DataSection, noising: NDArray[Any]) -> str:
     frames = images_of(data, noising.reshape(-1, *noising.shape[2:]))
-    return html.inline_png(html.grid(frames, columns=noising.shape[1]))
+    return html.inline_grid(frames, columns=noising.shape[1])

@@ -5,6 +5,7 @@ import io
 import re
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from linnet.reports.samples import describe_sampling, render_samples
@@ -12,19 +13,24 @@ from support.audio_section import SOUND
 from support.tiny import tiny_recipe
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
+SCALE = 4  # 16 pixels are shown as 64
 WAVEFORMS = np.random.default_rng(0).integers(-9000, 9000, (30, 240), dtype=np.int16)
 
 
-def images_in(page: str) -> list[Image.Image]:
+def images_in(page: str) -> list[NDArray[np.uint8]]:
+    """The images of a page in their own pixels, which are enlarged there."""
     found = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
-    return [Image.open(io.BytesIO(base64.b64decode(text))) for text in found]
+    large = [np.asarray(Image.open(io.BytesIO(base64.b64decode(text)))) for text in found]
+    small = [image[::SCALE, ::SCALE] for image in large]
+    assert all(np.array_equal(a, b.repeat(SCALE, 0).repeat(SCALE, 1)) for a, b in zip(large, small, strict=True))
+    return small
 
 
 def test_images_are_one_grid() -> None:
     page = render_samples(tiny_recipe().data, IMAGES, [""] * 4, title="T", lead="L")
     (grid,) = images_in(page)
-    assert np.array_equal(np.asarray(grid)[:16, :16], IMAGES[0])
-    assert np.array_equal(np.asarray(grid)[18:, 18:], IMAGES[3])
+    assert np.array_equal(grid[:16, :16], IMAGES[0])
+    assert np.array_equal(grid[18:, 18:], IMAGES[3])
     assert "Noise becomes" not in page
 
 
@@ -32,8 +38,8 @@ def test_snapshots_are_rows_of_a_sheet() -> None:
     noising = np.stack([IMAGES, IMAGES[::-1]])
     page = render_samples(tiny_recipe().data, IMAGES, [""] * 4, title="T", lead="L", noising=noising)
     _, sheet = images_in(page)
-    assert sheet.size == (4 * 18 - 2, 2 * 18 - 2)
-    assert np.array_equal(np.asarray(sheet)[18:, :16], IMAGES[3])
+    assert sheet.shape == (2 * 18 - 2, 4 * 18 - 2, 3)
+    assert np.array_equal(sheet[18:, :16], IMAGES[3])
 
 
 def test_audio_has_players_with_its_prompts() -> None:
