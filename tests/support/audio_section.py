@@ -2,7 +2,7 @@
 
 from linnet.recipe import STFT, Audio, ComplexSpectrogram, SeededSplit
 
-SOUND = Audio(
+AUDIO = Audio(
     kind="audio",
     folder="music",
     builtin="music",

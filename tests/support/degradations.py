@@ -11,11 +11,13 @@ from linnet.modalities.base import Codec
 from linnet.modalities.image_codec import ImageCodec
 from linnet.modalities.statistics import AudioStatistics
 from linnet.recipe import DegradationSection
-from support.audio_section import SOUND
+from support import audio_section
 from support.statistics import audio_statistics, image_statistics
 
 CPU = torch.device("cpu")
-DATA = SOUND.model_copy(update={"num_frames": 64})  # 8 kHz, 64 samples every 16: bins 125 Hz apart, frames 2 ms
+DATA = audio_section.AUDIO.model_copy(
+    update={"num_frames": 64}
+)  # 8 kHz, 64 samples every 16: bins 125 Hz apart, frames 2 ms
 
 
 def statistics_of(num_bins: int) -> AudioStatistics:

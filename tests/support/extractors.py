@@ -11,7 +11,7 @@ from linnet.metrics.extractors.base import FeatureExtractor, LearnedExtractor
 from linnet.metrics.extractors.build import build_extractor, extractor_class
 from linnet.metrics.extractors.weights import Weights
 from linnet.recipe import Features
-from support.audio_section import SOUND
+from support.audio_section import AUDIO
 from support.tiny import tiny_recipe
 
 CPU = torch.device("cpu")
@@ -45,14 +45,14 @@ def found(features: Features, path: Path | None, sha256: str | None = None) -> W
 
 def audio_extractor(features: Features, weights: Weights | None = None, *, rate: int = 8000) -> FeatureExtractor:
     """An extractor of audio at `rate` samples a second, on the CPU."""
-    return build_extractor(features, SOUND.model_copy(update={"sample_rate_hz": rate}), weights, CPU)
+    return build_extractor(features, AUDIO.model_copy(update={"sample_rate_hz": rate}), weights, CPU)
 
 
 def stand_in(features: Features, start: str) -> FeatureExtractor:
     """An extractor whose weights have a sha256 that starts so, and a network that changes nothing."""
     kind = extractor_class(features)
     weights = Weights(Path("weights.pth"), start.ljust(64, "0"), is_published=PUBLISHED.get(features) == start)
-    data = tiny_recipe().data if kind.modality == "images" else SOUND
+    data = tiny_recipe().data if kind.modality == "images" else AUDIO
     if issubclass(kind, LearnedExtractor):
         kind = type(kind.__name__, (kind,), {"load": staticmethod(lambda path: nn.Identity())})
     return kind(data, weights, CPU)

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from linnet.artifacts import Dataset
 from linnet.recipe import Audio
 from linnet.stages import preprocess
-from support.audio_section import SOUND
+from support.audio_section import AUDIO
 
 RATE = 8000
 GOOD = 10  # recordings song_0.wav to song_9.wav
 SECONDS = 0.12  # 960 samples: four windows of 240, and one every 256 samples is three
-DATA = SOUND.model_copy(update={"max_rejected_fraction": 0.9, "caption_column": "caption"})
+DATA = AUDIO.model_copy(update={"max_rejected_fraction": 0.9, "caption_column": "caption"})
 
 
 def tone(hz: float, *, seconds: float = SECONDS, rate: int = RATE, peak: float = 0.4) -> NDArray[np.float64]:

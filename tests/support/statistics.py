@@ -4,7 +4,7 @@ from typing import Any
 
 from linnet.modalities.statistics import AudioStatistics, ImageStatistics, neutral_statistics
 from linnet.recipe import Audio
-from support.audio_section import SOUND
+from support.audio_section import AUDIO
 from support.tiny import tiny_recipe
 
 
@@ -13,6 +13,6 @@ def image_statistics(**fields: Any) -> ImageStatistics:
     return ImageStatistics.model_validate(neutral_statistics(tiny_recipe().data).model_dump() | fields)
 
 
-def audio_statistics(data: Audio = SOUND, **fields: Any) -> AudioStatistics:
+def audio_statistics(data: Audio = AUDIO, **fields: Any) -> AudioStatistics:
     """Neutral ones for the frequencies of `data`, with `fields` changed."""
     return AudioStatistics.model_validate(neutral_statistics(data).model_dump() | fields)

@@ -25,8 +25,7 @@ def restorations_page(recipe: Recipe, restored: Path) -> str:
         }
         for degradation in recipe.restore.degradations
     ]
-    is_audio = isinstance(recipe.data, Audio)
-    return html.render("restored.html", title="Restorations", degradations=degradations, is_audio=is_audio)
+    return html.render("restored.html", title="Restorations", degradations=degradations)
 
 
 def _previews(data: DataSection, examples: NDArray[Any]) -> list[Any]:

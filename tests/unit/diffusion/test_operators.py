@@ -20,7 +20,7 @@ from linnet.diffusion.operators import (
 )
 
 GENERATOR = torch.Generator().manual_seed(0)
-SOUND = (2, 3, 5)  # channels, frequencies, frames
+SPECTROGRAM = (2, 3, 5)  # channels, frequencies, frames
 
 
 def normal(*shape: int) -> Tensor:
@@ -72,20 +72,20 @@ class Sum(Rotation):
 
 PER_CHANNEL = torch.tensor([1.0, 2.0])[:, None, None]
 CASES: dict[str, tuple[LinearOperator, tuple[int, ...]]] = {
-    "identity": (Identity(), SOUND),
+    "identity": (Identity(), SPECTROGRAM),
     "mask of pixels": (Mask(PIXELS), (3, 4, 4)),
-    "mask of bins": (Mask(BINS), SOUND),
-    "mask of frames": (Mask(FRAMES), SOUND),
+    "mask of bins": (Mask(BINS), SPECTROGRAM),
+    "mask of frames": (Mask(FRAMES), SPECTROGRAM),
     "means of 2 x 2": (BlockAverage(2), (3, 4, 6)),
     "means of 3 x 3": (BlockAverage(3), (1, 6, 3)),
-    "convolution": (FrequencyConvolution(FILTERS), SOUND),
+    "convolution": (FrequencyConvolution(FILTERS), SPECTROGRAM),
     "convolution with a zero": (FrequencyConvolution(TWO_ALIKE), (2, 3, 4)),
-    "scaled identity": (RowScaled(Identity(), normal(2, 3, 1).exp()), SOUND),
-    "scaled mask": (RowScaled(Mask(FRAMES), normal(2, 3, 1).exp()), SOUND),
+    "scaled identity": (RowScaled(Identity(), normal(2, 3, 1).exp()), SPECTROGRAM),
+    "scaled mask": (RowScaled(Mask(FRAMES), normal(2, 3, 1).exp()), SPECTROGRAM),
     "scaled means": (RowScaled(BlockAverage(2), normal(3, 1, 1).exp()), (3, 4, 6)),
-    "scaled convolution": (RowScaled(FrequencyConvolution(FILTERS), SCALE), SOUND),
-    "rotated channels": (Rotation(), SOUND),
-    "scaled rotated channels": (RowScaled(Rotation(), SCALE), SOUND),
+    "scaled convolution": (RowScaled(FrequencyConvolution(FILTERS), SCALE), SPECTROGRAM),
+    "rotated channels": (Rotation(), SPECTROGRAM),
+    "scaled rotated channels": (RowScaled(Rotation(), SCALE), SPECTROGRAM),
 }
 each = pytest.mark.parametrize(("operator", "shape"), CASES.values(), ids=CASES.keys())
 
@@ -136,7 +136,7 @@ def test_pseudo_inverse(operator: LinearOperator, shape: tuple[int, ...]) -> Non
 
 def test_masks_keep_what_is_true() -> None:
     assert torch.equal(matrix(Mask(PIXELS).forward, (3, 4, 4)), torch.diag(PIXELS.flatten().double()))
-    x = normal(1, *SOUND)
+    x = normal(1, *SPECTROGRAM)
     assert torch.equal(Mask(BINS).forward(x)[:, :, 1], torch.zeros(1, 2, 5, dtype=torch.float64))
     assert torch.equal(Mask(FRAMES).forward(x)[..., FRAMES], x[..., FRAMES])
 
@@ -160,13 +160,15 @@ def test_convolution_is_the_sum_over_taps() -> None:
 
 
 def test_every_example_may_have_its_own_filters() -> None:
-    filters, x = torch.complex(normal(2, 3, 4), normal(2, 3, 4)), normal(2, *SOUND)
+    filters, x = torch.complex(normal(2, 3, 4), normal(2, 3, 4)), normal(2, *SPECTROGRAM)
     together = FrequencyConvolution(filters)
     y = together.forward(x)
     for index in range(2):
         alone = FrequencyConvolution(filters[index])
         torch.testing.assert_close(y[index : index + 1], alone.forward(x[index : index + 1]))
-        torch.testing.assert_close(together.singular_values((2, *SOUND))[index], alone.singular_values((1, *SOUND)))
+        torch.testing.assert_close(
+            together.singular_values((2, *SPECTROGRAM))[index], alone.singular_values((1, *SPECTROGRAM))
+        )
     torch.testing.assert_close(together.pseudo_inverse(y), x)
 
 
@@ -180,7 +182,7 @@ def test_coordinates_lost_in_rounding_are_not_observed() -> None:
 
 def test_scaling_whitens_noise() -> None:
     """y = H x + n / scale, times scale, is the scaled operator's observation with noise n."""
-    x, n = normal(1, *SOUND), normal(1, *SOUND)
+    x, n = normal(1, *SPECTROGRAM), normal(1, *SPECTROGRAM)
     plain = FrequencyConvolution(FILTERS)
     torch.testing.assert_close(
         SCALE * (plain.forward(x) + n / SCALE), RowScaled(plain, SCALE).forward(x) + n, rtol=1e-12, atol=1e-12
@@ -213,7 +215,7 @@ def test_a_scale_that_does_not_commute_is_our_bug(operator: LinearOperator, scal
 
 def test_a_scale_of_x_does_not_widen_an_observation_with_fewer_channels() -> None:
     with pytest.raises(AssertionError, match="does not fit y"):
-        RowScaled(Sum(), PER_CHANNEL).forward(normal(1, *SOUND))
+        RowScaled(Sum(), PER_CHANNEL).forward(normal(1, *SPECTROGRAM))
 
 
 def test_an_operator_must_say_what_it_mixes() -> None:

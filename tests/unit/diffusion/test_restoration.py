@@ -139,7 +139,7 @@ def squash(x: Tensor, timestep: int) -> Tensor:
     return torch.tanh(x + x.roll(1, dims=-1)) + 1e-3 * timestep
 
 
-SOUND = (2, 3, 8)
+SPECTROGRAM = (2, 3, 8)
 FILTERS = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.complex64)
 SOUND_OPERATORS = {
     "identity": Identity(),
@@ -154,7 +154,7 @@ SOUND_OPERATORS = {
 @pytest.mark.parametrize("num_steps", [1, 7])
 @pytest.mark.parametrize("name", SOUND_OPERATORS)
 def test_the_result_fits_what_was_observed_without_noise(name: str, num_steps: int) -> None:
-    operator, shape = SOUND_OPERATORS[name], (2, 4, 8) if name == "means" else SOUND
+    operator, shape = SOUND_OPERATORS[name], (2, 4, 8) if name == "means" else SPECTROGRAM
     y = operator.forward(torch.randn(2, *shape, generator=torch.Generator().manual_seed(1)))
     noise = PerSampleNoise(0, range(2), shape, CPU)
     x = ddrm(operator, y, 0.0, COSINE, squash, noise, num_steps=num_steps, eta=0.85, eta_b=1, below_noise="constant")
@@ -256,10 +256,10 @@ def test_steps_and_operators_are_reported() -> None:
 
 def test_a_result_does_not_depend_on_the_batch() -> None:
     operator = FrequencyConvolution(FILTERS)
-    y = operator.forward(torch.randn(3, *SOUND, generator=torch.Generator().manual_seed(2)))
+    y = operator.forward(torch.randn(3, *SPECTROGRAM, generator=torch.Generator().manual_seed(2)))
 
     def restore(indices: list[int], predict_x0: PredictX0) -> Tensor:
-        noise = PerSampleNoise(5, indices, SOUND, CPU)
+        noise = PerSampleNoise(5, indices, SPECTROGRAM, CPU)
         return ddrm(
             operator, y[indices], 0.1, COSINE, predict_x0, noise, num_steps=5, eta=0.85, eta_b=1, below_noise="matched"
         )

@@ -13,13 +13,13 @@ from linnet.modalities.audio_codec import AudioCodec, to_int16
 from linnet.modalities.base import NotFiniteError
 from linnet.recipe import Audio, ComplexSpectrogram, MagnitudeSpectrogram, Representation
 from support.audio_models import Made, made
-from support.audio_section import SOUND
+from support.audio_section import AUDIO
 from support.statistics import audio_statistics
 
 CPU = torch.device("cpu")
 COMPLEX = ComplexSpectrogram(kind="complex")
 ROOT = MagnitudeSpectrogram(kind="magnitude", exponent=0.5, phase_iterations=200)
-BINS = SOUND.stft.num_bins
+BINS = AUDIO.stft.num_bins
 
 
 @pytest.fixture(scope="module", params=["voices", "music"])
@@ -30,8 +30,8 @@ def either(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def codec_of(representation: Representation, *, mean: float = 0.0, keep_dc: bool = False) -> AudioCodec:
     """One whose scale grows with frequency, so that a row in the wrong place shows."""
-    stft = SOUND.stft.model_copy(update={"keep_dc": keep_dc})
-    data: Audio = SOUND.model_copy(update={"representation": representation, "stft": stft})
+    stft = AUDIO.stft.model_copy(update={"keep_dc": keep_dc})
+    data: Audio = AUDIO.model_copy(update={"representation": representation, "stft": stft})
     scale = np.geomspace(0.01, 3, stft.num_bins)
     statistics = audio_statistics(data, mean=[mean] * stft.num_bins, scale=scale.tolist(), peak=[9.0] * stft.num_bins)
     return AudioCodec(data, statistics, CPU)
@@ -47,14 +47,14 @@ def tones(count: int, samples: int, *, peak: float = 0.5) -> NDArray[np.int16]:
 
 
 def signal_to_error_db(signal: NDArray[np.generic], back: NDArray[np.generic]) -> float:
-    edge = SOUND.stft.window_samples
+    edge = AUDIO.stft.window_samples
     signal, back = (rows.astype(np.float64)[:, edge:-edge] for rows in (signal, back))
     return float(10 * np.log10(np.square(signal).sum() / max(np.square(signal - back).sum(), 1e-30)))
 
 
 @pytest.mark.parametrize("keep_dc", [True, False])
 def test_complex_spectrograms_give_every_sample_back(keep_dc: bool) -> None:
-    codec, stored = codec_of(COMPLEX, keep_dc=keep_dc), tones(3, SOUND.window_samples)
+    codec, stored = codec_of(COMPLEX, keep_dc=keep_dc), tones(3, AUDIO.window_samples)
     x = codec.encode(torch.from_numpy(stored))
     assert x.shape == (3, *codec.data.shape)
     assert np.abs(codec.decode(x).astype(int) - stored).max() <= 1
@@ -125,7 +125,7 @@ def test_loud_rows_are_made_softer_as_a_whole_and_soft_ones_not_louder() -> None
 
 def test_decoding_keeps_the_loudness_of_each_row() -> None:
     codec = codec_of(COMPLEX)
-    x = codec.encode(torch.from_numpy(tones(1, SOUND.window_samples, peak=0.25)))
+    x = codec.encode(torch.from_numpy(tones(1, AUDIO.window_samples, peak=0.25)))
     rows = codec.decode(torch.cat([x, 2 * x, 100 * x]))
     assert [int(np.abs(row.astype(int)).max()) for row in rows[:2]] == [8192, 16384]
     assert np.abs(rows[2].astype(int)).max() == 32767

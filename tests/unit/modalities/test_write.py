@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from linnet.modalities.write import encode_example
 from linnet.recipe import DataSection
-from support.audio_section import SOUND
+from support.audio_section import AUDIO
 from support.tiny import tiny_recipe
 
 
@@ -18,7 +18,7 @@ from support.tiny import tiny_recipe
 @pytest.mark.parametrize(
     ("example", "data"),
     [
-        (np.arange(20_000, dtype=np.int16) ** 2, SOUND),
+        (np.arange(20_000, dtype=np.int16) ** 2, AUDIO),
         (np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8), tiny_recipe().data),
     ],
     ids=["audio", "image"],

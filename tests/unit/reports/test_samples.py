@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from linnet.reports.samples import describe_sampling, render_samples
-from support.audio_section import SOUND
+from support.audio_section import AUDIO
 from support.tiny import tiny_recipe
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
@@ -44,7 +44,7 @@ def test_snapshots_are_rows_of_a_sheet() -> None:
 
 def test_audio_has_players_with_its_prompts() -> None:
     prompts = [f"prompt {number}" for number in range(30)]
-    page = render_samples(SOUND, WAVEFORMS, prompts, title="T", lead="L", noising=WAVEFORMS[:4].reshape(2, 2, 240))
+    page = render_samples(AUDIO, WAVEFORMS, prompts, title="T", lead="L", noising=WAVEFORMS[:4].reshape(2, 2, 240))
     assert page.count("data:audio/wav;base64,") == 24, "the first"
     assert "prompt 23" in page
     assert "prompt 24" not in page

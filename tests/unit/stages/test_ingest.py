@@ -21,17 +21,8 @@ from linnet.data.sources.archive import ArchiveError
 from linnet.data.sources.download import DownloadError
 from linnet.data.synthetic.birds import SPECIES, make_birds
 from linnet.errors import LinnetError
-from linnet.recipe import CaltechLayout, Images, OfficialSplit
 from linnet.stages import ingest
-
-BIRDS = Images(
-    kind="images",
-    layout=CaltechLayout(kind="caltech"),
-    folder="birds",
-    image_size_pixels=8,
-    split=OfficialSplit(kind="official"),
-    max_rejected_fraction=0.0,
-)
+from support.image_section import BIRDS
 
 
 @pytest.fixture(scope="module")

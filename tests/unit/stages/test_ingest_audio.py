@@ -25,19 +25,11 @@ from linnet.data.sources.download import DownloadError
 from linnet.data.synthetic.music import make_music
 from linnet.data.synthetic.voices import make_voices
 from linnet.errors import LinnetError
-from linnet.recipe import CaltechLayout, DataSection, Images, OfficialSplit, Section
+from linnet.recipe import DataSection, OfficialSplit, Section
 from linnet.stages import ingest
-from support.audio_section import SOUND
+from support.audio_section import AUDIO
 from support.hub import COMMIT, REPOSITORY, Hub, serve
-
-BIRDS = Images(
-    kind="images",
-    layout=CaltechLayout(kind="caltech"),
-    folder="birds",
-    image_size_pixels=8,
-    split=OfficialSplit(kind="official"),
-    max_rejected_fraction=0.0,
-)
+from support.image_section import BIRDS
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +48,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, made: Path) -> Iterator[Hub]:
         yield server
 
 
-def run(source: Path | str | None, out: Path, data: DataSection = SOUND) -> None:
+def run(source: Path | str | None, out: Path, data: DataSection = AUDIO) -> None:
     ingest.run(data, source=str(source) if source else None, out=out, work=out.parent / "work")
 
 
@@ -79,7 +71,7 @@ def test_the_built_in_set_of_the_recipe_is_made_once(
     count = {"music": "num_recordings", "voices": "num_utterances"}[builtin]
     defaults: dict[str, Any] = getattr(make, "__kwdefaults__")  # noqa: B009
     monkeypatch.setitem(defaults, count, 2)  # seconds less
-    data, out = SOUND.model_copy(update={"builtin": builtin}), tmp_path / "out"
+    data, out = AUDIO.model_copy(update={"builtin": builtin}), tmp_path / "out"
     run(None, out, data)
     assert f"{out}: 2 recordings with " in (said := capsys.readouterr().err)
     assert said.rstrip().endswith(" from synthetic")
@@ -91,7 +83,7 @@ def test_the_built_in_set_of_the_recipe_is_made_once(
     assert "from what was there" in capsys.readouterr().err
     run("synthetic", out, data)
     assert snapshot(out) == before
-    run("synthetic", out, SOUND.model_copy(update={"builtin": "voices" if builtin == "music" else "music"}))
+    run("synthetic", out, AUDIO.model_copy(update={"builtin": "voices" if builtin == "music" else "music"}))
     assert Raw.content_hash(out) != Raw.content_hash(tmp_path / "again")
 
 
@@ -132,7 +124,7 @@ def test_a_wrong_folder_is_refused_before_anything_is_copied(made: Path, tmp_pat
     wrong, out = tmp_path / "wrong", tmp_path / "deep" / "out"
     shutil.copytree(made, wrong)
     with pytest.raises(RawDataError, match=r"data\.labels_column = 'genre'.*there is: labels, caption"):
-        run(wrong, out, SOUND.model_copy(update={"labels_column": "genre"}))
+        run(wrong, out, AUDIO.model_copy(update={"labels_column": "genre"}))
     (wrong / "metadata.csv").write_text("file_name,labels\nsong_000.wav\n")
     with pytest.raises(RawDataError, match=r"wrong/metadata\.csv, line 2: 1 cells, the header has 2"):
         run(wrong, out)
@@ -151,7 +143,7 @@ def test_a_folder_of_parquet_files(made: Path, tmp_path: Path, capsys: pytest.Ca
     for split, part in (("train", recordings[:2]), ("validation", recordings[2:])):
         rows = {"audio": [{"bytes": recording, "path": ""} for recording in part], "labels": [["a", "b"]] * len(part)}
         pq.write_table(pa.table(rows), source / "data" / f"{split}-00000-of-00001.parquet")
-    data = SOUND.model_copy(update={"split": OfficialSplit(kind="official")})
+    data = AUDIO.model_copy(update={"split": OfficialSplit(kind="official")})
     run(source, out, data)
     said = capsys.readouterr().err
     assert f"{out}: 3 recordings with 2 labels, 0.0 MB from {source}\n" in said
@@ -271,8 +263,8 @@ def test_a_download_resumes_after_the_process_was_killed(hub: Hub, made: Path, t
         "import sys\n"
         "from pathlib import Path\n"
         "from linnet.stages import ingest\n"
-        "from support.audio_section import SOUND\n"
-        f"ingest.run(SOUND, source='hf:{REPOSITORY}@main', out=Path(sys.argv[1]), work=Path(sys.argv[2]))\n"
+        "from support.audio_section import AUDIO\n"
+        f"ingest.run(AUDIO, source='hf:{REPOSITORY}@main', out=Path(sys.argv[1]), work=Path(sys.argv[2]))\n"
     )
     hub.stalled = "song_001.wav"
     others = hub.files.keys() - {"song_001.wav"}
@@ -295,7 +287,7 @@ def test_a_download_resumes_after_the_process_was_killed(hub: Hub, made: Path, t
 def test_a_wrong_recipe_does_not_cost_the_download(hub: Hub, made: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(RawDataError, match=rf"^--source hf:{REPOSITORY}@main: .*data\.labels_column = 'genre'"):
-        run(f"hf:{REPOSITORY}@main", out, SOUND.model_copy(update={"labels_column": "genre"}))
+        run(f"hf:{REPOSITORY}@main", out, AUDIO.model_copy(update={"labels_column": "genre"}))
     downloaded = len(hub.downloaded)
     run(f"hf:{REPOSITORY}@main", out)
     assert len(hub.downloaded) == downloaded
@@ -305,7 +297,7 @@ def test_a_wrong_recipe_does_not_cost_the_download(hub: Hub, made: Path, tmp_pat
 @pytest.mark.parametrize(
     ("source", "data", "message"),
     [
-        ("caltech", SOUND, "brings images of birds, and the recipe's data.kind is 'audio'; give 'synthetic', hf:OWN"),
+        ("caltech", AUDIO, "brings images of birds, and the recipe's data.kind is 'audio'; give 'synthetic', hf:OWN"),
         (f"hf:{REPOSITORY}@main", BIRDS, "brings audio, and the recipe's data.kind is 'images'; give 'synthet"),
     ],
 )

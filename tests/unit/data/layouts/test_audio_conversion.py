@@ -9,9 +9,9 @@ from linnet.data.layouts.audio_conversion import convert
 from linnet.data.layouts.audio_folder import Recording, read_recordings
 from linnet.data.raw import RawDataError
 from linnet.recipe import Audio
-from support.audio_section import SOUND
+from support.audio_section import AUDIO
 
-DATA = SOUND.model_copy(update={"caption_column": "caption"})
+DATA = AUDIO.model_copy(update={"caption_column": "caption"})
 
 
 def source_of(folder: Path, *names: str, **metadata: bytes) -> Path:

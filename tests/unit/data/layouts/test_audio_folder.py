@@ -11,9 +11,9 @@ from linnet.data.audio_files import read_audio
 from linnet.data.layouts.audio_folder import Recording, find_folder, read_recordings, recording_path
 from linnet.data.raw import RawDataError
 from linnet.recipe import Audio, OfficialSplit
-from support.audio_section import SOUND
+from support.audio_section import AUDIO
 
-NO_LABELS = SOUND.model_copy(update={"labels_column": ""})
+NO_LABELS = AUDIO.model_copy(update={"labels_column": ""})
 
 
 def folder_of(folder: Path, metadata: bytes | str | None, *names: str) -> Path:
@@ -35,7 +35,7 @@ def test_every_column_is_read(tmp_path: Path) -> None:
     )
     names = ("b, c.wav", "sub/a.ogg", "z.flac", "other/UNLISTED.MP3", "notes.txt", ".hidden.wav", "__MACOSX/._a.ogg")
     changes = {"labels_column": "mood;", "label_separator": ";", "caption_column": "words"}
-    index = read_recordings(folder_of(tmp_path, text, *names), SOUND.model_copy(update=changes))
+    index = read_recordings(folder_of(tmp_path, text, *names), AUDIO.model_copy(update=changes))
     assert index.recordings == (
         Recording(0, "b, c.wav", ("slow", "sad"), 'He said "go" and went', "train"),
         Recording(1, "sub/a.ogg", (), "", "test"),
@@ -85,7 +85,7 @@ def test_the_official_split_must_be_there(tmp_path: Path) -> None:
 def test_without_metadata_folders_are_labels(tmp_path: Path) -> None:
     names = ("train/rock/b.WAV", "train/rock/a.ogg", "test/folk/c.mp3", "d.flac", "test/e.aiff", "rock/notes.txt")
     folder = folder_of(tmp_path, None, *names)
-    data = SOUND.model_copy(update={"labels_column": "label"})
+    data = AUDIO.model_copy(update={"labels_column": "label"})
     index = read_recordings(folder, data)
     assert index.recordings == (
         Recording(0, "d.flac", (), "", ""),
@@ -100,7 +100,7 @@ def test_without_metadata_folders_are_labels(tmp_path: Path) -> None:
         ("rock/notes.txt", "left out: files ending in .txt are no recordings"),
     )
     with pytest.raises(RawDataError, match=r"data\.labels_column = 'labels', but .* \(there is: label\)\. Set"):
-        read_recordings(folder, SOUND)
+        read_recordings(folder, AUDIO)
 
 
 def test_all_that_libsndfile_reads_is_a_recording_and_all_else_gets_a_note(tmp_path: Path) -> None:
@@ -136,8 +136,8 @@ def test_a_folder_whose_name_would_become_two_labels(tmp_path: Path) -> None:
     with pytest.raises(
         RawDataError, match=r"rock\|pop/a\.wav: label 'rock\|pop' holds '\|', which would make two labels"
     ):
-        read_recordings(folder, SOUND.model_copy(update={"labels_column": "label"}))
-    data = SOUND.model_copy(update={"labels_column": "label", "label_separator": ";"})
+        read_recordings(folder, AUDIO.model_copy(update={"labels_column": "label"}))
+    data = AUDIO.model_copy(update={"labels_column": "label", "label_separator": ";"})
     assert read_recordings(folder, data).recordings[0].labels == ("rock|pop",)
     assert read_recordings(folder, NO_LABELS).recordings[0].labels == ()
 
@@ -156,7 +156,7 @@ def test_names_on_the_disk_that_are_no_utf_8(tmp_path: Path) -> None:
 def test_the_only_folder_is_a_label_too(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, None, "train/rock/a.wav")
     assert find_folder(folder) == folder
-    recording = read_recordings(folder, SOUND.model_copy(update={"labels_column": "label"})).recordings[0]
+    recording = read_recordings(folder, AUDIO.model_copy(update={"labels_column": "label"})).recordings[0]
     assert (recording.file_name, recording.labels, recording.split) == ("train/rock/a.wav", ("rock",), "train")
 
 
@@ -199,7 +199,7 @@ def test_columns_that_are_not_there_are_named(tmp_path: Path) -> None:
     with pytest.raises(
         RawDataError, match=r"data\.labels_column = 'labels', .* \(there is: genre, who\)\. Set .* to \"\""
     ):
-        read_recordings(folder, SOUND)
+        read_recordings(folder, AUDIO)
     with pytest.raises(RawDataError, match=r"data\.caption_column = 'text', but there is no such column"):
         read_recordings(folder, NO_LABELS.model_copy(update={"caption_column": "text"}))
 
@@ -230,7 +230,7 @@ def test_columns_that_are_not_there_are_named(tmp_path: Path) -> None:
 def test_hostile_metadata_is_one_sentence(tmp_path: Path, metadata: bytes, message: str) -> None:
     folder = folder_of(tmp_path, metadata, "a.wav")
     with pytest.raises(RawDataError, match=message) as caught:
-        read_recordings(folder, SOUND)
+        read_recordings(folder, AUDIO)
     assert str(folder / "metadata.csv") in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < len(str(folder)) + 300
@@ -238,7 +238,7 @@ def test_hostile_metadata_is_one_sentence(tmp_path: Path, metadata: bytes, messa
 
 def test_control_characters_become_spaces_and_are_noted(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, "file_name,labels\na.wav,\x1b[31mred|\x07\n", "a.wav")
-    index = read_recordings(folder, SOUND)
+    index = read_recordings(folder, AUDIO)
     assert index.recordings[0].labels == ("[31mred",)
     assert index.notes == (("a.wav", "control characters in labels became spaces"),)
 

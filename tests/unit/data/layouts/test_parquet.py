@@ -13,10 +13,10 @@ from linnet.data.layouts.audio_conversion import convert
 from linnet.data.layouts.audio_folder import read_recordings
 from linnet.data.raw import RawDataError
 from linnet.recipe import Audio
-from support.audio_section import SOUND
+from support.audio_section import AUDIO
 from support.parquet import FEATURES, parquet, row, wav
 
-TAGS = SOUND.model_copy(update={"labels_column": "tags", "caption_column": "text"})
+TAGS = AUDIO.model_copy(update={"labels_column": "tags", "caption_column": "text"})
 
 
 def table(folder: Path) -> list[dict[str, str]]:
@@ -37,7 +37,7 @@ def test_files_get_the_suffix_of_what_they_are_and_keep_their_bytes(tmp_path: Pa
     contents = {b"fLaC.": "flac", b"OggS.": "ogg", b"ID3.": "mp3", b"\xff\xf3.": "mp3", b"FORM": "aiff", b"?": "wav"}
     features = datasets.Features({"audio": datasets.Audio()})
     rows = [{"audio": {"bytes": content, "path": "x.exe"}} for content in contents]
-    data = SOUND.model_copy(update={"labels_column": ""})
+    data = AUDIO.model_copy(update={"labels_column": ""})
     folder = one_file(tmp_path, rows, features, data)
     names = [f"{number:07d}.{suffix}" for number, suffix in enumerate(contents.values())]
     assert [(folder / "audio" / name).read_bytes() for name in names] == list(contents)
@@ -52,7 +52,7 @@ def test_a_row_without_audio_stays_in_the_list_and_no_path_is_followed(tmp_path:
     for path in (source, folder):
         path.mkdir()
     pq.write_table(pa.table({"audio": pa.array(rows, bare), "split": ["a", "b", None]}), source / "x.parquet")
-    convert(source, folder, SOUND.model_copy(update={"labels_column": ""}))
+    convert(source, folder, AUDIO.model_copy(update={"labels_column": ""}))
     assert [line["file_name"] for line in table(folder)] == [f"audio/{number:07d}.wav" for number in range(3)]
     assert [line["split"] for line in table(folder)] == ["a", "b", ""]  # with one split the column is the source's
     assert [path.name for path in (folder / "audio").iterdir()] == ["0000002.wav"]
@@ -97,7 +97,7 @@ def test_a_text_that_is_no_utf_8_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         RawDataError, match=r"recordings\.parquet: not a whole parquet file like the others \('utf-8' codec"
     ):
-        convert(tmp_path, tmp_path / "out", SOUND.model_copy(update={"labels_column": ""}))
+        convert(tmp_path, tmp_path / "out", AUDIO.model_copy(update={"labels_column": ""}))
 
 
 def test_a_class_whose_name_would_become_two_labels(tmp_path: Path) -> None:
@@ -106,4 +106,4 @@ def test_a_class_whose_name_would_become_two_labels(tmp_path: Path) -> None:
     with pytest.raises(
         RawDataError, match=r"train\.parquet: label 'r\|b' holds '\|', which would make two labels of it"
     ):
-        one_file(tmp_path, rows, features, SOUND.model_copy(update={"labels_column": "genre"}))
+        one_file(tmp_path, rows, features, AUDIO.model_copy(update={"labels_column": "genre"}))

@@ -18,19 +18,11 @@ from linnet.data.sources import caltech
 from linnet.data.sources.download import CHUNK_BYTES, MAX_FAILURES, DownloadError, download
 from linnet.data.synthetic.birds import make_birds
 from linnet.files import ArtifactError, folder_lock
-from linnet.recipe import CaltechLayout, Images, OfficialSplit
 from linnet.stages import ingest
+from support.image_section import BIRDS
 
 CONTENT = np.random.default_rng(0).bytes(3 * CHUNK_BYTES + 12345)
 MD5 = hashlib.md5(CONTENT).hexdigest()  # noqa: S324 as published
-BIRDS = Images(
-    kind="images",
-    layout=CaltechLayout(kind="caltech"),
-    folder="birds",
-    image_size_pixels=8,
-    split=OfficialSplit(kind="official"),
-    max_rejected_fraction=0.0,
-)
 
 
 class Server(http.server.ThreadingHTTPServer):

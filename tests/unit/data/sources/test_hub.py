@@ -18,11 +18,11 @@ from linnet.data.sources.download import DownloadError
 from linnet.data.sources.hub import Address, parse
 from linnet.errors import LinnetError
 from linnet.recipe import Audio
-from support.audio_section import SOUND
+from support.audio_section import AUDIO
 from support.hub import COMMIT, REPOSITORY, Hub, serve
 from support.parquet import parquet, row, wav
 
-TAGS = SOUND.model_copy(update={"labels_column": "tags", "caption_column": "text"})
+TAGS = AUDIO.model_copy(update={"labels_column": "tags", "caption_column": "text"})
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ dataset_info:
     stream = io.BytesIO()
     pq.write_table(pa.table({"audio": audio, "genre": pa.array([1, -1, None], pa.int64())}), stream)
     hub.files = {"README.md": card.encode(), "a.parquet": stream.getvalue()}
-    data = SOUND.model_copy(update={"labels_column": "genre"})
+    data = AUDIO.model_copy(update={"labels_column": "genre"})
     folder = fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache", data)
     assert [line["genre"] for line in table(folder)] == ["jazz", "", ""]
     hub.files["a.parquet"] = parquet([{"audio": row(0)["audio"]}], datasets.Features({"audio": datasets.Audio()}))
@@ -185,8 +185,8 @@ def test_an_audiofolder_with_metadata_in_each_split(hub: Hub, tmp_path: Path) ->
         "test/metadata.jsonl": b'{"file_name": "1.wav", "labels": ["a", "d"], "bars": 4}\n\n',
         "test/1.wav": wav(3),
     }
-    folder = fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache", SOUND)
-    recordings = read_recordings(folder, SOUND).recordings
+    folder = fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache", AUDIO)
+    recordings = read_recordings(folder, AUDIO).recordings
     assert [(recording.file_name, recording.labels, recording.split) for recording in recordings] == [
         ("test/1.wav", ("a", "d"), "test"),
         ("train/1.wav", ("a", "b"), "train"),
@@ -194,8 +194,8 @@ def test_an_audiofolder_with_metadata_in_each_split(hub: Hub, tmp_path: Path) ->
     ]
     assert [(folder / recording.file_name).read_bytes() for recording in recordings] == [wav(3), wav(1), wav(2)]
     before = len(hub.downloaded)
-    only = fetch(f"hf:{REPOSITORY}@main:train", tmp_path / "train", tmp_path / "other", SOUND)
-    assert [recording.file_name for recording in read_recordings(only, SOUND).recordings] == [
+    only = fetch(f"hf:{REPOSITORY}@main:train", tmp_path / "train", tmp_path / "other", AUDIO)
+    assert [recording.file_name for recording in read_recordings(only, AUDIO).recordings] == [
         "train/1.wav",
         "train/sub/2.wav",
     ]
@@ -205,10 +205,10 @@ def test_an_audiofolder_with_metadata_in_each_split(hub: Hub, tmp_path: Path) ->
 def test_an_audiofolder_with_metadata_at_the_top_is_taken_as_it_is(hub: Hub, tmp_path: Path) -> None:
     metadata = b"\xef\xbb\xbffile_name,labels\r\nrecordings/1.wav,a\r\n"
     hub.files = {"metadata.csv": metadata, "recordings/1.wav": wav(1), ".gitattributes": b"*.wav filter=lfs\n"}
-    folder = fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache", SOUND)
+    folder = fetch(f"hf:{REPOSITORY}@main", tmp_path / "out", tmp_path / "cache", AUDIO)
     assert (folder / "metadata.csv").read_bytes() == metadata
     assert {path.name for path in folder.iterdir()} == {"metadata.csv", "recordings"}
-    assert read_recordings(folder, SOUND).recordings[0].labels == ("a",)
+    assert read_recordings(folder, AUDIO).recordings[0].labels == ("a",)
 
 
 def test_data_in_another_form(hub: Hub, tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_the_progress_is_told_in_megabytes(hub: Hub, tmp_path: Path, capsys: pyt
 
 def test_names_with_wildcards_mean_themselves(hub: Hub, tmp_path: Path) -> None:
     hub.files = {name: wav(number) for number, name in enumerate(("train/[a]*.wav", "train/a.wav", "test/?.wav"))}
-    data = SOUND.model_copy(update={"labels_column": ""})
+    data = AUDIO.model_copy(update={"labels_column": ""})
     folder = fetch(f"hf:{REPOSITORY}@main:test", tmp_path / "out", tmp_path / "cache", data)
     assert hub.downloaded == ["test/?.wav"]
     assert (folder / "test" / "?.wav").read_bytes() == wav(2)

@@ -14,10 +14,10 @@ from linnet.data.synthetic.music import INSTRUMENTS, Style, make_music, note, pl
 from linnet.data.synthetic.voices import FORMANTS_HZ, SPEAKERS, formant_wave, make_voices, voiced
 from linnet.data.synthetic.waveforms import decay, sine, tone
 from linnet.hashes import folder_hash
-from support.audio_section import SOUND
+from support.audio_section import AUDIO
 
 RATE_HZ = 16_000
-WITH_CAPTIONS = SOUND.model_copy(update={"caption_column": "caption"})
+WITH_CAPTIONS = AUDIO.model_copy(update={"caption_column": "caption"})
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_music_holds_every_style_once_and_every_label_early(music: Path) -> None
 def test_both_sets_mix_formats_and_fit_their_length(music: Path, voices: Path) -> None:
     formats: dict[str, list[tuple[int, int]]] = {"music": [], "voices": []}
     for name, folder in (("music", music), ("voices", voices)):
-        index = read_recordings(folder, SOUND)
+        index = read_recordings(folder, AUDIO)
         assert index.notes == ()
         for recording in index.recordings:
             path = recording_path(folder, recording)
@@ -150,7 +150,7 @@ def test_fast_recordings_have_more_onsets() -> None:
 
 def test_drums_fill_the_band_that_chords_leave_empty(music: Path) -> None:
     above_6_khz = {}
-    for recording in read_recordings(music, SOUND).recordings:
+    for recording in read_recordings(music, AUDIO).recordings:
         rate, signal = read_wav(music / recording.file_name)
         if rate == RATE_HZ and signal.shape[1] == 1 and "organ" in recording.labels:
             spectrum = magnitudes(signal[:, 0])

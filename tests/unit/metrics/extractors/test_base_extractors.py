@@ -11,7 +11,7 @@ from linnet.metrics.extractors.base import ImageExtractor, LearnedExtractor
 from linnet.metrics.extractors.build import build_extractor
 from linnet.metrics.extractors.weights import Weights
 from linnet.recipe import Features
-from support.audio_section import SOUND
+from support.audio_section import AUDIO
 from support.extractors import CPU, audio_extractor, stand_in
 from support.tiny import tiny_recipe
 
@@ -21,7 +21,7 @@ def test_batches_change_no_bit(features: Features, dims: int, monkeypatch: pytes
     rng = np.random.default_rng(0)
     is_audio = features == "log_mel"
     examples = rng.integers(-9000, 9000, (13, 4000), dtype=np.int16)
-    extractor = build_extractor(features, SOUND if is_audio else tiny_recipe().data, None, CPU)
+    extractor = build_extractor(features, AUDIO if is_audio else tiny_recipe().data, None, CPU)
     if not is_audio:
         examples = rng.integers(0, 256, (13, 24, 24, 3), dtype=np.uint8)
     whole = extractor(examples)

@@ -9,7 +9,7 @@ from linnet.metrics.extractors.build import build_extractor
 from linnet.metrics.extractors.vggish import PUBLISHED, VGGish
 from linnet.metrics.extractors.weights import Weights, WeightsError
 from linnet.recipe.evaluate import LearnedFeatures
-from support.audio_section import SOUND
+from support.audio_section import AUDIO
 from support.extractors import CPU, Moments, found, script, sha256
 
 OPTION = r"--embedding-weights \(LINNET_EMBEDDING_WEIGHTS\)"
@@ -58,7 +58,7 @@ class Surprise:
 def refusal(features: LearnedFeatures, path: Path) -> str:
     weights = found(features, path, sha256(path))
     with pytest.raises(WeightsError) as caught:
-        build_extractor(features, SOUND, weights, CPU)
+        build_extractor(features, AUDIO, weights, CPU)
     assert "--" not in str(caught.value)  # the hash is right, no option will help
     return str(caught.value).removeprefix(f"{path}: not a ").partition(";")[0]
 
