@@ -19,6 +19,8 @@ ENGINE ?= docker
 ACCELERATOR ?= cuda
 PUSH ?=
 ARGS ?=
+# A worker more than cores, because tests of engines and servers wait. A file stays in one worker: its fixtures are made once.
+IN_PARALLEL = -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help
 help: ## Show this list
@@ -73,15 +75,15 @@ check: $(READY) ## Style, types, import contract, recipes, contract tests
 	@mypy
 	@lint-imports
 	@linnet check recipes/*.toml
-	@pytest -n logical --dist worksteal tests/contract
+	@pytest $(IN_PARALLEL) tests/contract
 
 .PHONY: test
 test: $(READY) ## All tests that need no GPU and no servers
-	@pytest -n logical --dist worksteal -m "not gpu and not stack and not containers"
+	@pytest $(IN_PARALLEL) -m "not gpu and not stack and not containers"
 
 .PHONY: test-fast
 test-fast: $(READY) ## Unit and contract tests only
-	@pytest -n logical --dist worksteal tests/unit tests/contract -m "not gpu and not stack and not containers"
+	@pytest $(IN_PARALLEL) tests/unit tests/contract -m "not gpu and not stack and not containers"
 
 .PHONY: test-gpu
 test-gpu: $(READY) ## Tests that need a CUDA GPU

@@ -133,7 +133,7 @@ def as_channels(spectrum: Tensor, representation: ComplexSpectrogram | Magnitude
         case ComplexSpectrogram():
             return torch.stack([spectrum.real, spectrum.imag], dim=-3)
         case MagnitudeSpectrogram():
-            magnitude = (spectrum.real.square() + spectrum.imag.square()).sqrt()  # abs() is not correctly rounded
+            magnitude = _square_root(spectrum.real.square() + spectrum.imag.square())  # abs() is not correctly rounded
             return _power(magnitude, representation.exponent)[..., None, :, :]
         case _:
             assert_never(representation)
@@ -155,6 +155,11 @@ def _by_row(function: Callable[[Tensor], Tensor], x: Tensor, *, last_dimensions:
     rows = x.reshape(-1, *x.shape[x.ndim - last_dimensions :])
     result = torch.stack([function(row) for row in rows]) if x.device.type == "cpu" else function(rows)
     return result.reshape(*leading, *result.shape[1:])
+
+
+def _square_root(x: Tensor) -> Tensor:
+    """Correctly rounded: torch's is not where MKL computes it, as on AMD's processors."""
+    return torch.from_numpy(np.sqrt(x.detach().numpy())) if x.device.type == "cpu" else x.sqrt()
 
 
 def _power(x: Tensor, exponent: float) -> Tensor:
