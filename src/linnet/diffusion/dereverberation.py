@@ -16,6 +16,7 @@ from linnet.diffusion.restoration import BelowNoise, NoiseSource, ddrm
 from linnet.diffusion.reverb import decay
 from linnet.diffusion.samplers import OnStep, PredictX0
 from linnet.diffusion.schedule import NoiseSchedule
+from linnet.recipe import StepSpacing
 
 WPE_ITERATIONS = 3
 PREDICTION_ERROR = 0.05  # of the predicted dry audio, against y's root mean square at that frequency
@@ -119,6 +120,7 @@ def blind_dereverb(
     filter_frames: int,
     wpe_delay: int,
     num_steps: int,
+    spacing: StepSpacing,
     eta: float,
     eta_b: float,
     below_noise: BelowNoise,
@@ -143,6 +145,7 @@ def blind_dereverb(
         filter_frames: K of the estimated filter.
         wpe_delay: frames over which the dry audio is correlated with itself: window length / hop - 1.
         num_steps: as for `ddrm`.
+        spacing: as for `ddrm`.
         eta: as for `ddrm`.
         eta_b: as for `ddrm`.
         below_noise: as for `ddrm`.
@@ -153,11 +156,11 @@ def blind_dereverb(
     row_scale = (1 / noise_std if noisy else torch.ones_like(noise_std)).to(y)
     rooms = _Rooms.of(y, noise_std.to(y), row_scale, filter_frames)
     current = rooms.operator(rooms.posterior(rooms.without_late_reverberation(wpe_delay)).mean)
-    last = schedule.sampling_timesteps(num_steps)[-2]
+    last = schedule.sampling_timesteps(num_steps, spacing)[-2]
 
     def reestimate(x0: Tensor, timestep: int) -> LinearOperator:
         nonlocal current
-        if float(schedule.at(torch.tensor(timestep))) >= 1 / (1 + FIRST_SIGMA**2):
+        if schedule.value(timestep) >= 1 / (1 + FIRST_SIGMA**2):
             found = rooms.posterior(to_complex(x0))
             current = rooms.operator(found.mean if timestep == last else found.sample(rooms.standard_normal(noise)))
         return current
@@ -170,6 +173,7 @@ def blind_dereverb(
         predict_x0,
         noise,
         num_steps=num_steps,
+        spacing=spacing,
         eta=eta,
         eta_b=eta_b,
         below_noise=below_noise,

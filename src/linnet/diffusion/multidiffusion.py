@@ -6,6 +6,7 @@ weighted mean. The weights of a window fall off smoothly to its borders, and tho
 
 import itertools
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -52,29 +53,44 @@ def windowed(
     Raises:
         ValueError: from the predictor, where x is smaller than `size`.
     """
+    areas: dict[torch.Size, list[_Area]] = {}  # by shape of x, so that weights are made and copied once
 
     def predict(x: Tensor, timestep: int) -> Tensor:
         if tuple(x.shape[-2:]) == size:
             return predict_x0(x, timestep)
-        tops, lefts = (
-            window_starts(length, part, overlap_fraction) for length, part in zip(x.shape[-2:], size, strict=True)
-        )
-        rows = blending_weights(x.shape[-2], size[0], tops).to(x)
-        columns = blending_weights(x.shape[-1], size[1], lefts).to(x)
-        areas = [
-            (example, slice(top, top + size[0]), slice(left, left + size[1]), row[:, None] * column)
-            for (top, row), (left, column) in itertools.product(
-                zip(tops, rows, strict=True), zip(lefts, columns, strict=True)
-            )
-            for example in range(len(x))
-        ]
+        if x.shape not in areas:
+            areas[x.shape] = _areas(x, size, overlap_fraction)
         blend = torch.zeros_like(x)
         step = max(1, max_batch // len(x)) * len(x)
-        for first in range(0, len(areas), step):
-            batch = areas[first : first + step]
-            windows = torch.stack([x[example, :, high, wide] for example, high, wide, _ in batch])
-            for (example, high, wide, weight), prediction in zip(batch, predict_x0(windows, timestep), strict=True):
-                blend[example, :, high, wide] += weight * prediction
+        for first in range(0, len(areas[x.shape]), step):
+            batch = areas[x.shape][first : first + step]
+            windows = torch.stack([x[area.example, :, area.rows, area.columns] for area in batch])
+            for area, prediction in zip(batch, predict_x0(windows, timestep), strict=True):
+                blend[area.example, :, area.rows, area.columns] += area.weights * prediction
         return blend
 
     return predict
+
+
+class _Area(NamedTuple):
+    """A window of one example."""
+
+    example: int
+    rows: slice
+    columns: slice
+    weights: Tensor  # [height, width] of a window
+
+
+def _areas(x: Tensor, size: tuple[int, int], overlap_fraction: float) -> list[_Area]:
+    tops, lefts = (
+        window_starts(length, part, overlap_fraction) for length, part in zip(x.shape[-2:], size, strict=True)
+    )
+    rows = blending_weights(x.shape[-2], size[0], tops).to(x)
+    columns = blending_weights(x.shape[-1], size[1], lefts).to(x)
+    return [
+        _Area(example, slice(top, top + size[0]), slice(left, left + size[1]), row[:, None] * column)
+        for (top, row), (left, column) in itertools.product(
+            zip(tops, rows, strict=True), zip(lefts, columns, strict=True)
+        )
+        for example in range(len(x))
+    ]

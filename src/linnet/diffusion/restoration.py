@@ -17,6 +17,7 @@ from torch import Tensor
 from linnet.diffusion.operators import LinearOperator, inverse_spectral
 from linnet.diffusion.samplers import OnStep, PredictX0
 from linnet.diffusion.schedule import NoiseSchedule
+from linnet.recipe import StepSpacing
 
 BelowNoise = Literal["constant", "matched"]
 Reestimate = Callable[[Tensor, int], LinearOperator]  # (predicted x_0, timestep it was predicted at) -> next operator
@@ -63,6 +64,7 @@ def ddrm(
     noise: NoiseSource,
     *,
     num_steps: int,
+    spacing: StepSpacing,
     eta: float,
     eta_b: float,
     below_noise: BelowNoise,
@@ -87,13 +89,14 @@ def ddrm(
         predict_x0: the prior: (x_t = sqrt(alpha_bar_t) xbar_t, timestep) -> x_0.
         noise: as many draws as steps.
         num_steps: predictions.
+        spacing: of their timesteps.
         eta: share of fresh noise where nothing was observed, and below the noise of y with below_noise="constant".
         eta_b: trust in y above its noise, 0 to 1.
         below_noise: see `step_coefficients`.
         on_step: called with (timestep, x_t) after each step, x_t in the scaling of the prior.
         reestimate: called with each predicted x_0 for the operator of the step after it (blind restoration).
     """
-    timesteps = schedule.sampling_timesteps(num_steps)
+    timesteps = schedule.sampling_timesteps(num_steps, spacing)
     sigmas = [_sigma(schedule, timestep) for timestep in timesteps]
     seen = observe(operator, y, noise_std)
     x = _start(seen, sigmas[0], noise.next().to(y.dtype))
@@ -157,7 +160,7 @@ def _start(seen: SpectralObservation, sigma: float, noise: Tensor) -> Tensor:
 
 
 def _sigma(schedule: NoiseSchedule, timestep: int) -> float:
-    alpha_bar = float(schedule.at(torch.tensor(timestep)))
+    alpha_bar = schedule.value(timestep)
     return math.sqrt((1 - alpha_bar) / alpha_bar)
 
 

@@ -47,7 +47,7 @@ def sample(
     on_step: OnStep | None = None,
 ) -> Tensor:
     """Clean examples [B, C, H, W]: the recipe's sampler, which starts from the first numbers of every stream."""
-    timesteps = schedule.sampling_timesteps(section.num_steps)
+    timesteps = schedule.sampling_timesteps(section.num_steps, section.spacing)
     x = noise.next()
     match section:
         case DDPM():
@@ -138,5 +138,4 @@ def dpm_solver_pp_2m(
 
 
 def _alpha_bars(schedule: NoiseSchedule, t: int, s: int) -> tuple[float, float]:
-    bar_t, bar_s = schedule.at(torch.tensor([t, s])).tolist()
-    return bar_t, bar_s
+    return schedule.value(t), schedule.value(s)

@@ -33,7 +33,7 @@ def noising_snapshots(model: DiffusionModel, plan: SamplingPlan) -> Examples:
 
     indices = list(range(min(NOISING_EXAMPLES, plan.section.num_samples)))
     finished = model.sample(
-        DDPM(kind="ddpm", num_steps=num_steps),
+        DDPM(kind="ddpm", num_steps=num_steps, spacing="trailing"),
         seed=plan.section.seed,
         indices=indices,
         conditions=plan.conditions_of(indices),

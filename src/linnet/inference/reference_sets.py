@@ -107,7 +107,9 @@ def sample_untrained(
 ) -> Examples:
     """As many samples of the same network before training, by a fast sampler: there is nothing to get right."""
     steps = min(UNTRAINED_STEPS, diffusion_model.recipe.diffusion.schedule.num_timesteps)
-    section = section.model_copy(update={"sampler": DPMSolver(kind="dpm_solver_pp_2m", num_steps=steps)})
+    section = section.model_copy(
+        update={"sampler": DPMSolver(kind="dpm_solver_pp_2m", num_steps=steps, spacing="trailing")}
+    )
     path = scratch / Samples.examples
     plan = plan_samples(diffusion_model.recipe, diffusion_model.statistics, section)
     batches = index_batches(section.num_samples, batch_size)

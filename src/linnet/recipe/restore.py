@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from linnet.recipe.data import Audio, DataSection, MagnitudeSpectrogram
+from linnet.recipe.sample import StepSpacing
 from linnet.recipe.section import Fraction, OpenFraction, Section
 from linnet.recipe.train import Precision
 
@@ -216,6 +217,7 @@ class RestoreSection(Section):
     num_examples: PositiveInt
     num_draws: PositiveInt  # restorations of each example that are averaged: pixels, or magnitudes in decibels
     num_steps: PositiveInt
+    spacing: StepSpacing
     eta: Fraction  # fresh noise where nothing was observed, and below the noise of the observation
     eta_b: Fraction  # trust in the observation above its noise
     below_noise: Literal["constant", "matched"]  # eta below the observation's noise: as given, or so that the mean fits

@@ -7,12 +7,15 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from linnet.recipe.section import Fraction, OpenFraction, Section
 from linnet.recipe.train import Precision
 
+StepSpacing = Literal["trailing", "log_snr", "karras"]  # how timesteps are spread: see diffusion/schedule.py
+
 
 class DDPM(Section):
     """Ancestral sampling (Ho et al. 2020, algorithm 2)."""
 
     kind: Literal["ddpm"]
     num_steps: PositiveInt
+    spacing: StepSpacing
 
 
 class DDIM(Section):
@@ -20,6 +23,7 @@ class DDIM(Section):
 
     kind: Literal["ddim"]
     num_steps: PositiveInt
+    spacing: StepSpacing
     eta: Fraction
 
 
@@ -28,6 +32,7 @@ class DPMSolver(Section):
 
     kind: Literal["dpm_solver_pp_2m"]
     num_steps: PositiveInt
+    spacing: StepSpacing
 
 
 SamplerSection = Annotated[DDPM | DDIM | DPMSolver, Field(discriminator="kind")]

@@ -159,6 +159,7 @@ def restore(y: Tensor, noise_std: Tensor, indices: list[int], predict_x0: Predic
         filter_frames=TAPS,
         wpe_delay=1,
         num_steps=40,
+        spacing="trailing",
         eta=0.85,
         eta_b=1,
         below_noise="matched",

@@ -71,7 +71,17 @@ def mean_error(operator: LinearOperator, noise_std: float, num_steps: int, below
     """How far the mean of all draws is from the posterior's."""
     y = observation(operator, noise_std)
     mean = ddrm(
-        operator, y, noise_std, COSINE, best, Silence(), num_steps=num_steps, eta=0.85, eta_b=1, below_noise=below_noise
+        operator,
+        y,
+        noise_std,
+        COSINE,
+        best,
+        Silence(),
+        num_steps=num_steps,
+        spacing="trailing",
+        eta=0.85,
+        eta_b=1,
+        below_noise=below_noise,
     )
     return float((mean - posterior_mean(operator, y, noise_std)).abs().max())
 
@@ -102,7 +112,19 @@ def test_mean_with_noise_that_differs() -> None:
     """Whitened by scaling rows: the posterior weighs each row by its own noise."""
     noise_std = torch.tensor([0.2, 0.4, 0.8, 1.0], dtype=torch.float64)[None, :, None]
     white, y = RowScaled(Identity(), 1 / noise_std), draw() / noise_std
-    mean = ddrm(white, y, 1.0, COSINE, best, Silence(), num_steps=400, eta=0.85, eta_b=1, below_noise="matched")
+    mean = ddrm(
+        white,
+        y,
+        1.0,
+        COSINE,
+        best,
+        Silence(),
+        num_steps=400,
+        spacing="trailing",
+        eta=0.85,
+        eta_b=1,
+        below_noise="matched",
+    )
     noisy = SIGMA + torch.diag(noise_std.expand(SHAPE).flatten() ** 2)
     wanted = SIGMA @ torch.linalg.solve(noisy, draw().flatten())
     torch.testing.assert_close(mean.flatten(), wanted, rtol=0, atol=5e-4)
@@ -115,7 +137,19 @@ def test_mean_of_many_draws(operator: LinearOperator, noise_std: float) -> None:
     """The mean of n draws has a standard error of s / sqrt(n), and 200 steps a bias of less than 0.02."""
     count, y = 500, observation(operator, noise_std)
     many, noise = y.expand(count, *y.shape[1:]), PerSampleNoise(0, range(count), SHAPE, CPU)
-    x = ddrm(operator, many, noise_std, COSINE, best, noise, num_steps=200, eta=0.85, eta_b=1, below_noise="matched")
+    x = ddrm(
+        operator,
+        many,
+        noise_std,
+        COSINE,
+        best,
+        noise,
+        num_steps=200,
+        spacing="trailing",
+        eta=0.85,
+        eta_b=1,
+        below_noise="matched",
+    )
     error, deviation = x.mean(dim=0) - posterior_mean(operator, y, noise_std)[0], x.std(dim=0)
     assert float(deviation.max()) < 1
     assert (error.abs() < 4 * deviation / math.sqrt(count) + 0.02).all()
@@ -127,7 +161,19 @@ def test_variance_is_less_than_the_posteriors(eta: float, wanted: float) -> None
     count, y = 500, observation(Mask(KEPT), 0.0)
     noise = PerSampleNoise(0, range(count), SHAPE, CPU)
     many = y.expand(count, *SHAPE)
-    x = ddrm(Mask(KEPT), many, 0.0, COSINE, best, noise, num_steps=100, eta=eta, eta_b=1, below_noise="constant")
+    x = ddrm(
+        Mask(KEPT),
+        many,
+        0.0,
+        COSINE,
+        best,
+        noise,
+        num_steps=100,
+        spacing="trailing",
+        eta=eta,
+        eta_b=1,
+        below_noise="constant",
+    )
     seen = KEPT.flatten()
     missing, across = SIGMA[~seen][:, ~seen], SIGMA[~seen][:, seen]
     posterior = missing - across @ torch.linalg.solve(SIGMA[seen][:, seen], across.T)
@@ -157,7 +203,19 @@ def test_the_result_fits_what_was_observed_without_noise(name: str, num_steps: i
     operator, shape = SOUND_OPERATORS[name], (2, 4, 8) if name == "means" else SPECTROGRAM
     y = operator.forward(torch.randn(2, *shape, generator=torch.Generator().manual_seed(1)))
     noise = PerSampleNoise(0, range(2), shape, CPU)
-    x = ddrm(operator, y, 0.0, COSINE, squash, noise, num_steps=num_steps, eta=0.85, eta_b=1, below_noise="constant")
+    x = ddrm(
+        operator,
+        y,
+        0.0,
+        COSINE,
+        squash,
+        noise,
+        num_steps=num_steps,
+        spacing="trailing",
+        eta=0.85,
+        eta_b=1,
+        below_noise="constant",
+    )
     assert x.dtype == torch.float32
     torch.testing.assert_close(operator.forward(x), y, rtol=0, atol=2e-6 * float(y.abs().max()))
     if isinstance(operator, (Identity, Mask)):
@@ -211,7 +269,19 @@ def test_the_start_is_as_noisy_as_the_schedule_says() -> None:
 
     noise, replay = PerSampleNoise(0, [0], shape, CPU), PerSampleNoise(0, [0], shape, CPU)
     noise_std = 1e3
-    ddrm(operator, y, noise_std, COSINE, remember, noise, num_steps=2, eta=0.85, eta_b=1, below_noise="constant")
+    ddrm(
+        operator,
+        y,
+        noise_std,
+        COSINE,
+        remember,
+        noise,
+        num_steps=2,
+        spacing="trailing",
+        eta=0.85,
+        eta_b=1,
+        below_noise="constant",
+    )
     alpha_bar = float(COSINE.at(torch.tensor(3999)))
     sigma = math.sqrt((1 - alpha_bar) / alpha_bar)
     assert sigma > noise_std
@@ -241,6 +311,7 @@ def test_steps_and_operators_are_reported() -> None:
         remember,
         PerSampleNoise(0, [0], SHAPE, CPU),
         num_steps=4,
+        spacing="trailing",
         eta=0.85,
         eta_b=1,
         below_noise="matched",
@@ -261,7 +332,17 @@ def test_a_result_does_not_depend_on_the_batch() -> None:
     def restore(indices: list[int], predict_x0: PredictX0) -> Tensor:
         noise = PerSampleNoise(5, indices, SPECTROGRAM, CPU)
         return ddrm(
-            operator, y[indices], 0.1, COSINE, predict_x0, noise, num_steps=5, eta=0.85, eta_b=1, below_noise="matched"
+            operator,
+            y[indices],
+            0.1,
+            COSINE,
+            predict_x0,
+            noise,
+            num_steps=5,
+            spacing="trailing",
+            eta=0.85,
+            eta_b=1,
+            below_noise="matched",
         )
 
     torch.testing.assert_close(restore([0, 1, 2], squash)[1:2], restore([1], squash), rtol=1e-5, atol=1e-6)

@@ -77,7 +77,7 @@ def test_ddim(name: str, num_steps: int, eta: float) -> None:
 
     noise, ours, seen = streams(), list[Tensor](), list[int]()
     first = noise.next().double()
-    timesteps = schedule.sampling_timesteps(num_steps)
+    timesteps = schedule.sampling_timesteps(num_steps, "trailing")
     end = ddim(first, timesteps, schedule, denoiser, noise, eta, recorder(ours, seen))
     assert_same(ours, theirs, tolerance=NOISY if eta > 0 else 1e-12)
     assert seen == timesteps[1:]
@@ -109,7 +109,7 @@ def test_ddpm(name: str, num_steps: int, monkeypatch: pytest.MonkeyPatch) -> Non
 
     noise, ours, seen = streams(), list[Tensor](), list[int]()
     first = noise.next().double()
-    timesteps = schedule.sampling_timesteps(num_steps)
+    timesteps = schedule.sampling_timesteps(num_steps, "trailing")
     ddpm(first, timesteps, schedule, denoiser, noise, recorder(ours, seen))
     assert_same(ours, theirs, tolerance=NOISY)
     assert seen == timesteps[1:]
@@ -135,7 +135,7 @@ def test_dpm_solver(name: str, num_steps: int) -> None:
     )
     scheduler.alphas_cumprod = schedule.alpha_bar
     scheduler.set_timesteps(num_steps)
-    timesteps = schedule.sampling_timesteps(num_steps)
+    timesteps = schedule.sampling_timesteps(num_steps, "trailing")
     assert [*scheduler.timesteps.tolist(), -1] == timesteps
     x = streams().next()
     theirs: Path = []
@@ -151,7 +151,7 @@ def test_dpm_solver(name: str, num_steps: int) -> None:
 
 def run_by_hand(section: DDPM | DDIM | DPMSolver, schedule: NoiseSchedule) -> Tensor:
     noise = streams()
-    x, timesteps = noise.next(), schedule.sampling_timesteps(section.num_steps)
+    x, timesteps = noise.next(), schedule.sampling_timesteps(section.num_steps, "trailing")
     if isinstance(section, DDPM):
         return ddpm(x, timesteps, schedule, denoiser, noise)
     if isinstance(section, DDIM):
@@ -161,10 +161,10 @@ def run_by_hand(section: DDPM | DDIM | DPMSolver, schedule: NoiseSchedule) -> Te
 
 def test_sample_runs_the_recipes_sampler_from_the_first_draw() -> None:
     sections: list[DDPM | DDIM | DPMSolver] = [
-        DDPM(kind="ddpm", num_steps=10),
-        DDIM(kind="ddim", num_steps=10, eta=0.0),
-        DDIM(kind="ddim", num_steps=10, eta=0.7),
-        DPMSolver(kind="dpm_solver_pp_2m", num_steps=10),
+        DDPM(kind="ddpm", num_steps=10, spacing="trailing"),
+        DDIM(kind="ddim", num_steps=10, spacing="trailing", eta=0.0),
+        DDIM(kind="ddim", num_steps=10, spacing="trailing", eta=0.7),
+        DPMSolver(kind="dpm_solver_pp_2m", num_steps=10, spacing="trailing"),
     ]
     schedule = SCHEDULES["cosine"]
     ends = [sample(section, schedule, denoiser, streams()) for section in sections]
@@ -176,7 +176,7 @@ def test_sample_runs_the_recipes_sampler_from_the_first_draw() -> None:
 def test_ddim_with_eta_1_is_ancestral_sampling() -> None:
     """Song et al. 2021, section 4.1: the same posterior, so with the same noise the same path."""
     schedule = SCHEDULES["linear"]
-    timesteps = schedule.sampling_timesteps(20)
+    timesteps = schedule.sampling_timesteps(20, "trailing")
     noise = streams()
     implicit = ddim(noise.next().double(), timesteps, schedule, denoiser, noise, 1.0)
     noise = streams()

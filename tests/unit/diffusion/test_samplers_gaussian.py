@@ -6,6 +6,7 @@ flow keeps the standard score of an image: (x_t - a mu) / sqrt(a^2 s^2 + n^2) is
 
 import itertools
 import math
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -15,12 +16,13 @@ from torch import Tensor
 
 from linnet.diffusion.samplers import PerSampleNoise, PredictX0, ddim, ddpm, dpm_solver_pp_2m
 from linnet.diffusion.schedule import NoiseSchedule, build_schedule
-from linnet.recipe import CosineSchedule, LinearSchedule
+from linnet.recipe import CosineSchedule, LinearSchedule, StepSpacing
 
 CPU = torch.device("cpu")
 MU, S = 0.7, 0.4
 LINEAR = build_schedule(LinearSchedule(kind="linear", num_timesteps=1000, beta_start=1e-4, beta_end=0.02))
 COSINE = build_schedule(CosineSchedule(kind="cosine", num_timesteps=1000, offset=0.008))
+VOCALS = build_schedule(CosineSchedule(kind="cosine", num_timesteps=4000, offset=0.008))
 MIDDLE = 499
 Solver = Callable[[Tensor, NoiseSchedule, int, Callable[[int, Tensor], None]], Tensor]
 
@@ -50,11 +52,11 @@ def no_noise() -> PerSampleNoise:
 
 
 def run_ddim(x: Tensor, schedule: NoiseSchedule, steps: int, on_step: Callable[[int, Tensor], None]) -> Tensor:
-    return ddim(x, schedule.sampling_timesteps(steps), schedule, best(schedule), no_noise(), 0.0, on_step)
+    return ddim(x, schedule.sampling_timesteps(steps, "trailing"), schedule, best(schedule), no_noise(), 0.0, on_step)
 
 
 def run_dpm(x: Tensor, schedule: NoiseSchedule, steps: int, on_step: Callable[[int, Tensor], None]) -> Tensor:
-    return dpm_solver_pp_2m(x, schedule.sampling_timesteps(steps), schedule, best(schedule), on_step)
+    return dpm_solver_pp_2m(x, schedule.sampling_timesteps(steps, "trailing"), schedule, best(schedule), on_step)
 
 
 def solve(run: Solver, schedule: NoiseSchedule, steps: int) -> tuple[float, float]:
@@ -96,11 +98,37 @@ def test_order_of_convergence(run: Solver, order: int, schedule: NoiseSchedule) 
         assert coarse / fine == pytest.approx(2**order, rel=0.15)
 
 
+@pytest.mark.parametrize(
+    ("schedule", "steps", "spacing", "error"),
+    [
+        (LINEAR, 10, "trailing", -0.719),
+        (LINEAR, 10, "log_snr", -0.003),
+        (LINEAR, 10, "karras", -0.042),
+        (COSINE, 20, "trailing", -0.264),
+        (COSINE, 20, "log_snr", 0.019),
+        (COSINE, 20, "karras", -0.034),
+        (VOCALS, 50, "trailing", -0.070),
+        (VOCALS, 50, "log_snr", 0.007),
+        (VOCALS, 50, "karras", 0.080),
+    ],
+)
+def test_how_far_the_deviation_of_fine_detail_is_off(
+    schedule: NoiseSchedule, steps: int, spacing: StepSpacing, error: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of data with a deviation of 0.1: the last trailing step is too long for it, the others end at timestep 0."""
+    monkeypatch.setattr(sys.modules[__name__], "S", 0.1)
+    starts = torch.tensor([-1.0, 1.0], dtype=torch.float64)
+    timesteps = schedule.sampling_timesteps(steps, spacing)
+    low, high = dpm_solver_pp_2m(starts, timesteps, schedule, best(schedule)).tolist()
+    _, deviation = rates(schedule, schedule.num_timesteps - 1)
+    assert (high - low) / 2 * deviation / S - 1 == pytest.approx(error, abs=0.002)
+
+
 def test_ddpm_recovers_the_distribution() -> None:
     """2,304 images of one pixel: the mean has a standard error of S / 48, the deviation of S / 67."""
     noise = PerSampleNoise(3, range(48**2), (1,), CPU)
     start = noise.next()
-    end = ddpm(start, LINEAR.sampling_timesteps(1000), LINEAR, best(LINEAR), noise).flatten()
+    end = ddpm(start, LINEAR.sampling_timesteps(1000, "trailing"), LINEAR, best(LINEAR), noise).flatten()
     assert float(end.mean()) == pytest.approx(MU, abs=4 * S / 48)
     assert float(end.std()) == pytest.approx(S, abs=4 * S / 67)
     correlation = float(torch.corrcoef(torch.stack([start.flatten(), end]))[0, 1])

@@ -1,14 +1,16 @@
 """Schedules against the papers' closed forms and against diffusers."""
 
+import itertools
 import math
+from typing import get_args
 
 import pytest
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
-from linnet.diffusion.schedule import build_schedule
-from linnet.recipe import CosineSchedule, LinearSchedule
+from linnet.diffusion.schedule import NoiseSchedule, build_schedule
+from linnet.recipe import CosineSchedule, LinearSchedule, StepSpacing
 
 LINEAR = LinearSchedule(kind="linear", num_timesteps=1000, beta_start=1e-4, beta_end=0.02)
 COSINE = CosineSchedule(kind="cosine", num_timesteps=1000, offset=0.008)
@@ -87,7 +89,7 @@ def test_sampling_timesteps_are_diffusers_trailing_ones(num_timesteps: int) -> N
     schedule = build_schedule(linear(num_timesteps))
     for num_steps in (count for count in range(1, num_timesteps + 1) if num_timesteps % count == 0):
         theirs.set_timesteps(num_steps)
-        assert schedule.sampling_timesteps(num_steps) == [*theirs.timesteps.tolist(), -1], num_steps
+        assert schedule.sampling_timesteps(num_steps, "trailing") == [*theirs.timesteps.tolist(), -1], num_steps
 
 
 @pytest.mark.parametrize("num_timesteps", [7, 50, 1000])
@@ -95,7 +97,7 @@ def test_sampling_timesteps_are_even_for_any_number_of_steps(num_timesteps: int)
     """As many as asked for, from T - 1 strictly down, each within half a timestep of the exact place."""
     schedule = build_schedule(linear(num_timesteps))
     for num_steps in range(1, num_timesteps + 1):
-        *steps, last = schedule.sampling_timesteps(num_steps)
+        *steps, last = schedule.sampling_timesteps(num_steps, "trailing")
         assert last == -1
         assert len(steps) == num_steps
         assert steps[0] == num_timesteps - 1
@@ -111,3 +113,26 @@ def test_noise_level_is_the_variance_or_the_timestep() -> None:
     assert variance.tolist() == pytest.approx((1 - schedule.alpha_bar[timesteps]).tolist(), rel=1e-6)
     assert schedule.noise_level("timestep", timesteps).tolist() == [0.0, 30.0, 49.0]
     assert variance.dtype == torch.float32
+
+
+@pytest.mark.parametrize("schedule", [build_schedule(linear(1000)), build_schedule(COSINE)], ids=["linear", "cosine"])
+@pytest.mark.parametrize("spacing", get_args(StepSpacing))
+def test_timesteps_fall_from_the_noisiest_to_the_clean_example(schedule: NoiseSchedule, spacing: StepSpacing) -> None:
+    for num_steps in (1, 2, 3, 10, 50, 999, 1000):
+        timesteps = schedule.sampling_timesteps(num_steps, spacing)
+        assert len(timesteps) == num_steps + 1
+        assert (timesteps[0], timesteps[-1]) == (999, -1)
+        assert all(after < before for before, after in itertools.pairwise(timesteps))
+        if spacing != "trailing" and num_steps > 1:
+            assert timesteps[-2] == 0
+
+
+def test_spacings_are_even_in_their_measure() -> None:
+    """With many more timesteps than steps: log(signal / noise), and sigma^(1/7) (Karras et al. 2022)."""
+    schedule = NoiseSchedule(torch.sigmoid(torch.linspace(8, -8, 100_000, dtype=torch.float64)))
+    bars = {name: schedule.alpha_bar[schedule.sampling_timesteps(8, name)[:-1]] for name in ("log_snr", "karras")}
+    log_snr = 0.5 * torch.log(bars["log_snr"] / (1 - bars["log_snr"]))
+    root = ((1 - bars["karras"]) / bars["karras"]) ** (1 / 14)
+    for measure in (log_snr, root):
+        steps = measure.diff()
+        assert float(steps.std() / steps.mean().abs()) < 0.01

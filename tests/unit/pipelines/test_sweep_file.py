@@ -167,7 +167,10 @@ def test_names_follow_all_that_decides_a_result_and_nothing_else(project: Path) 
     [
         {"train.learning_rate": 1e-05, "train.seed": 3, "model.widths": [16, 48]},
         {"diffusion.schedule": {"kind": "linear", "num_timesteps": 20, "beta_start": 1e-4, "beta_end": 0.02}},
-        {"sample.sampler": {"kind": "ddim", "num_steps": 4, "eta": 0.0}, "train.horizontal_flip": False},
+        {
+            "sample.sampler": {"kind": "ddim", "num_steps": 4, "spacing": "trailing", "eta": 0.0},
+            "train.horizontal_flip": False,
+        },
         {"conditioning": {"kind": "none"}, "evaluate.features": ["texture", "thumbnail"]},
         {"train.optimizer": {"kind": "adam", "beta1": 0.5, "beta2": 0.75}, "register.model_name": "1e3"},
         {"conditioning": {"kind": "none"}, "data.folder": "a"},

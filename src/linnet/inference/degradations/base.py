@@ -85,6 +85,7 @@ class DegradationProcess(abc.ABC, Generic[SectionT]):
             predict_x0,
             noise,
             num_steps=settings.num_steps,
+            spacing=settings.spacing,
             eta=settings.eta,
             eta_b=settings.eta_b,
             below_noise=settings.below_noise,

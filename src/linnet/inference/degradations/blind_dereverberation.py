@@ -60,6 +60,7 @@ class UnknownRoom(Reverberation[BlindDereverberation]):
             filter_frames=self.section.filter_frames,
             wpe_delay=self.wpe_delay,
             num_steps=settings.num_steps,
+            spacing=settings.spacing,
             eta=settings.eta,
             eta_b=settings.eta_b,
             below_noise=settings.below_noise,
