@@ -19,8 +19,8 @@ ENGINE ?= docker
 ACCELERATOR ?= cuda
 PUSH ?=
 ARGS ?=
-# A worker more than cores, because tests of engines and servers wait. A file stays in one worker: its fixtures are made once.
-IN_PARALLEL = -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist loadfile --no-loadscope-reorder
+# A file stays in one worker: its fixtures are made once.
+IN_PARALLEL = -n logical --dist loadfile --no-loadscope-reorder
 
 .PHONY: help
 help: ## Show this list

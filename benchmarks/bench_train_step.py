@@ -1,92 +1,150 @@
-"""A training step of the same network (Ho et al.'s 35,746,307-parameter U-Net) in linnet and in diffusers.
+"""A training step in linnet and in diffusers: compact U-Net, guided U-Net, Diffusion Transformer.
 
-The baseline is diffusers' UNet2DModel in the steps of its unconditional training example: bf16 autocast, AdamW,
-gradient clipping, EMAModel. Both see the same batch shape on the same threads.
+The baseline is the loop of diffusers' unconditional training example (autocast, AdamW, gradient clipping, EMAModel, the
+loss logged every step) with a network of the same layers from diffusers (peers.py), its examples already normalised and
+on the device. linnet's step is the one that `linnet train` takes: it also reads, encodes and flips its examples.
 
-    python benchmarks/bench_train_step.py
+    python benchmarks/bench_train_step.py [--device cuda] [--networks compact,guided,dit] [--json FILE]
 """
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler, UNet2DModel
+import torch.nn.functional as F
+from diffusers import DDPMScheduler
 from diffusers.training_utils import EMAModel
-from numpy.typing import NDArray
 
 from linnet.modalities.statistics import neutral_statistics
 from linnet.models.build import build_network
 from linnet.models.device import to_device
+from linnet.models.precision import autocast, resolve_precision
+from linnet.recipe import TrainingRecipe
 from linnet.recipe.load import load_recipe
-from linnet.training.checkpoint import CheckpointStore
 from linnet.training.distributed import DistributedContext
-from linnet.training.loop import new_state, train_step
+from linnet.training.execution import Execution, choose_execution
 from linnet.training.loss import DiffusionLoss
-from timing import compare
+from linnet.training.state import new_state
+from linnet.training.step import TrainStep
+from peers import build_peer
+from timing import arguments, compare, write_json
 
-BATCH, SIZE, ROUNDS = 8, 32, 7
+NUM_EXAMPLES = 256
 ROOT = Path(__file__).parents[1]
-CPU = torch.device("cpu")
+
+
+def _guided(channels: int) -> str:
+    return (
+        f"model={{kind='unet', channels={channels}, channel_multipliers=[1, 2, 3, 4], blocks_per_level=1, "
+        "attention_heads_by_level=[0, 0, 4, 4], middle_attention_heads=4, norm_groups=32, "
+        "timestep_injection='scale_shift', resampling='biggan', frequency_layer={kind='none'}, dropout=0.0}"
+    )
+
+
+def _dit(width: int, blocks: int, heads: int) -> tuple[str, str]:
+    model = f"patch_size=4, width={width}, num_blocks={blocks}, num_heads={heads}, mlp_ratio=4, dropout=0.0"
+    return f"model={{kind='dit', {model}}}", "conditioning={kind='class_label', num_classes=200, dropout=0.1}"
+
+
+NETWORKS = {  # (CPU, GPU): overrides of recipes/birds.toml, which trains the compact U-Net at 64 x 64
+    "compact": (("train.batch_size=8", "model.stem_channels=32", "model.widths=[32, 64, 128, 256]"), ()),
+    "guided": (("train.batch_size=4", _guided(64)), ("train.batch_size=32", _guided(128))),
+    "dit": (("train.batch_size=16", *_dit(128, 4, 4)), ("train.batch_size=64", *_dit(384, 12, 6))),
+}
 
 
 def main() -> None:
-    """Print both rates."""
-    images = np.random.default_rng(0).integers(0, 256, (64, SIZE, SIZE, 3), dtype=np.uint8)
-    compare(
-        f"training step, 35.7 M parameter U-Net, {SIZE} x {SIZE}, batch {BATCH}, bf16",
-        {"diffusers (UNet2DModel, EMAModel)": _diffusers_step(images), "linnet": _linnet_step(images)},
-        units=BATCH,
-        unit="examples",
-        rounds=ROUNDS,
+    """Compare all networks that are asked for."""
+    parser = arguments(__doc__)
+    parser.add_argument("--networks", default=",".join(NETWORKS), help="of these, separated by commas")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=0, help="a round; 0 for 1 on a CPU and 20 on a GPU")
+    parser.add_argument("--precision", default="", help="fp32, bf16 or fp16; the recipe's where it is left out")
+    parser.add_argument("--compile", choices=["auto", "never", "always"], default="auto")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    is_gpu = device.type == "cuda"
+    steps = options.steps or (20 if is_gpu else 1)
+    for name in options.networks.split(","):
+        overrides = NETWORKS[name][is_gpu]
+        if options.precision:
+            overrides = (*overrides, f"train.precision={options.precision}")
+        recipe = load_recipe(ROOT / "recipes" / "birds.toml", overrides).training()
+        torch.manual_seed(0)
+        execution = choose_execution(recipe.train.num_steps, DistributedContext.single_process(device))
+        if options.compile != "auto":
+            execution = Execution(compiled=options.compile == "always", graphed=execution.graphed)
+        peer, ours = _diffusers_step(recipe, device), _linnet_step(recipe, device, execution)
+        section = recipe.train
+        compare(
+            f"training step, {name}, {recipe.data.shape[1]} x {recipe.data.shape[2]}, batch {section.batch_size}, "
+            f"{section.precision}, {execution}",
+            {"diffusers": _repeated(peer, steps), "linnet": _repeated(ours, steps)},
+            units=section.batch_size * steps,
+            unit="examples",
+            rounds=options.rounds,
+            device=device,
+            warmups=3,
+        )
+        write_json(options.json)
+
+
+def _repeated(step: Callable[[], object], count: int) -> Callable[[], None]:
+    def run() -> None:
+        for _ in range(count):
+            step()
+
+    return run
+
+
+def _images(recipe: TrainingRecipe) -> Any:
+    channels, height, width = recipe.data.shape
+    return np.random.default_rng(0).integers(0, 256, (NUM_EXAMPLES, height, width, channels), dtype=np.uint8)
+
+
+def _linnet_step(recipe: TrainingRecipe, device: torch.device, execution: Execution) -> TrainStep:
+    network = to_device(build_network(recipe), device)
+    print(f"linnet: {sum(p.numel() for p in network.parameters()):,} parameters")
+    state = new_state(network, recipe.train, DistributedContext.single_process(device))
+    objective = DiffusionLoss(
+        recipe,
+        neutral_statistics(recipe.data),
+        _images(recipe),
+        np.zeros(NUM_EXAMPLES, dtype=np.int64),
+        state.distributed,
+        noise_level=network.noise_level,
+        start_step=0,
     )
-
-
-def _linnet_step(images: NDArray[np.uint8]) -> Callable[[], object]:
-    overrides = (f"data.image_size_pixels={SIZE}", f"train.batch_size={BATCH}")
-    recipe = load_recipe(ROOT / "recipes" / "birds-baseline.toml", overrides).training()
-    state = new_state(to_device(build_network(recipe), CPU), recipe.train, DistributedContext.single_process(CPU))
-    statistics = neutral_statistics(recipe.data)
-    labels = np.zeros(len(images), dtype=np.int64)
-    loss = DiffusionLoss(recipe, statistics, images, labels, state.distributed, start_step=0)
-    checkpoints = CheckpointStore(Path(tempfile.mkdtemp()), every_seconds=1e9)
     state.network.train()
-    return lambda: train_step(state, recipe.train, loss, checkpoints)
+    return TrainStep(state, recipe.train, objective, execution)
 
 
-def _diffusers_step(images: NDArray[np.uint8]) -> Callable[[], object]:
-    blocks = ("DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "DownBlock2D")
-    network: Any = UNet2DModel(  # type: ignore[no-untyped-call]
-        sample_size=SIZE,
-        layers_per_block=2,
-        block_out_channels=(128, 256, 256, 256),
-        down_block_types=blocks,
-        up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
-        attention_head_dim=64,
-        norm_num_groups=8,
-    )
-    network.train()
+def _diffusers_step(recipe: TrainingRecipe, device: torch.device) -> Callable[[], object]:
+    section, batch = recipe.train, recipe.train.batch_size
+    network = build_peer(recipe).to(device).train()
     print(f"diffusers: {sum(p.numel() for p in network.parameters()):,} parameters")
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
-    ema = EMAModel(network.parameters(), decay=0.999)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=section.learning_rate, weight_decay=1e-4)
+    ema = EMAModel(network.parameters(), decay=section.ema_decay, use_ema_warmup=True)
     scheduler: Any = DDPMScheduler(num_train_timesteps=1000)  # type: ignore[no-untyped-call]
-    normalized = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+    normalized = (torch.from_numpy(_images(recipe)).permute(0, 3, 1, 2).float() / 127.5 - 1).to(device)
+    labels = torch.zeros(batch, dtype=torch.int64, device=device)
 
-    def step() -> None:
-        clean = normalized[torch.randperm(len(normalized))[:BATCH]]
+    def step() -> float:
+        clean = normalized[torch.randperm(len(normalized), device=device)[:batch]]
         noise = torch.randn_like(clean)
-        timesteps = torch.randint(0, 1000, (BATCH,))
+        timesteps = torch.randint(0, 1000, (batch,), device=device)
         noisy = scheduler.add_noise(clean, noise, timesteps)
-        with torch.autocast("cpu", torch.bfloat16):
-            output = network(noisy, timesteps).sample
-        loss = torch.nn.functional.mse_loss(output.float(), noise)
+        with autocast(device, resolve_precision(section.precision, device)):
+            output = network(noisy, timesteps, labels)
+        loss = F.mse_loss(output.float(), noise)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), section.max_gradient_norm)
         optimizer.step()
         optimizer.zero_grad()
         ema.step(network.parameters())
+        return float(loss.detach().item())  # its example logs every step
 
     return step
 

@@ -1,28 +1,98 @@
-"""Alternating runs of several implementations: median rates and their ratio."""
+"""Alternating runs of several implementations: median rates and their ratio, for people and as JSON."""
 
+import argparse
+import json
 import platform
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import torch
 
+RESULTS: list["Result"] = []
+
+
+@dataclass(frozen=True)
+class Result:
+    """One comparison; rates are medians over the rounds."""
+
+    title: str
+    unit: str
+    machine: str
+    rates: dict[str, float]
+    spreads: dict[str, float]  # (slowest - fastest round) / median
+    ratio: float  # of the last implementation's rate to the first one's: linnet comes last
+    rounds: int
+    facts: dict[str, float] = field(default_factory=dict)
+
 
 def compare(
-    title: str, implementations: dict[str, Callable[[], object]], *, units: int, unit: str, rounds: int
-) -> None:
+    title: str,
+    implementations: dict[str, Callable[[], object]],
+    *,
+    units: int,
+    unit: str,
+    rounds: int,
+    device: torch.device | None = None,
+    warmups: int = 1,
+    facts: dict[str, float] | None = None,
+) -> Result:
     """Print each implementation's median rate in `unit` per second; every round runs all in turn."""
+    device = device or torch.device("cpu")
     seconds: dict[str, list[float]] = {name: [] for name in implementations}
     for run in implementations.values():
-        run()  # warm-up
+        for _ in range(warmups):
+            run()
     for _ in range(rounds):
         for name, run in implementations.items():
+            _wait(device)
             started = time.perf_counter()
             run()
+            _wait(device)
             seconds[name].append(time.perf_counter() - started)
-    print(f"{title} ({platform.machine()}, {torch.get_num_threads()} threads, {rounds} alternating rounds)")
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    slowest = max(medians.values())
-    for name, median in medians.items():
-        spread = (max(seconds[name]) - min(seconds[name])) / median
-        print(f"  {name:<34} {units / median:9.1f} {unit}/s   {slowest / median:5.2f}x   spread {spread:.0%}")
+    names = list(implementations)
+    result = Result(
+        title=title,
+        unit=f"{unit}/s",
+        machine=_machine(device),
+        rates={name: units / median for name, median in medians.items()},
+        spreads={name: (max(values) - min(values)) / medians[name] for name, values in seconds.items()},
+        ratio=medians[names[0]] / medians[names[-1]],
+        rounds=rounds,
+        facts=facts or {},
+    )
+    RESULTS.append(result)
+    print(f"{title} ({result.machine}, {rounds} alternating rounds)", flush=True)
+    for name in names:
+        rate = f"{result.rates[name]:10.1f} {unit}/s"
+        ratio = medians[names[0]] / medians[name]
+        print(f"  {name:<36} {rate}   {ratio:5.2f}x   spread {result.spreads[name]:.0%}", flush=True)
+    return result
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """The options that every benchmark has."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--json", type=Path, help="also write all results here")
+    return parser
+
+
+def write_json(path: Path | None) -> None:
+    """Write what has been compared so far."""
+    if path is not None:
+        path.write_text(json.dumps([asdict(result) for result in RESULTS], indent=2) + "\n", encoding="utf-8")
+
+
+def _machine(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -137,7 +137,10 @@ class Registration:
 
 
 def input_hash(stage: Stage, sections: Iterable[Section], inputs: Mapping[str, str]) -> str:
-    """The name of a stage's result: its recipe sections, the hashes of its input folders and the code that computes."""
+    """The name of a stage's result: its recipe sections, the hashes of its input folders and the code that computes.
+
+    `inputs` also has the precision where the machine decides it.
+    """
     value = [stage.name, code_hash(stage), section_hash(*sections), dict(sorted(inputs.items()))]
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 

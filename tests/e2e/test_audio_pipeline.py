@@ -153,7 +153,7 @@ def test_a_killed_training_resumes_to_the_same_bytes(vocals: Finished, tmp_path:
     shutil.copytree(vocals.build / "dataset", tmp_path / "build" / vocals.recipe.name / "dataset")
     write_recipe(tmp_path, vocals.recipe)
     arguments = ("train", vocals.file, "--checkpoint-seconds", "0", "--no-track")
-    assert linnet_killed(tmp_path, *arguments, when=lambda _: bool(list(tmp_path.glob(".work/*/*/checkpoint.pt"))))
+    assert linnet_killed(tmp_path, *arguments, when=lambda _: bool(list(tmp_path.glob(".work/*/*/checkpoint-?.pt"))))
     model = tmp_path / "build" / vocals.recipe.name / "model"
     assert not model.exists()
     assert "resuming after step" in linnet(tmp_path, *arguments)

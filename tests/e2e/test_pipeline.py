@@ -130,7 +130,7 @@ def test_sigkill_and_repeat_ends_in_the_same_bytes(
     arguments = (name, f"{NAME}.toml", *stage.arguments)
 
     def working(_: float) -> bool:
-        return partial.exists() or bool(list(tmp_path.glob(".work/*/*/checkpoint.pt")))
+        return partial.exists() or bool(list(tmp_path.glob(".work/*/*/checkpoint-?.pt")))
 
     killed = [linnet_killed(tmp_path, *arguments, when=working)]
     assert killed == [True], "the stage must be hit while it works"

@@ -93,7 +93,7 @@ def test_a_server_that_dies_during_training_does_not_stop_it(tmp_path: Path, mon
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
         command = [str(Path(sys.executable).parent / "linnet"), "train", RECIPE, *long]
         with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as training:
-            while not list(tmp_path.glob(".work/*/*/checkpoint.pt")):
+            while not list(tmp_path.glob(".work/*/*/checkpoint-?.pt")):
                 time.sleep(0.01)
             os.killpg(server.pid, signal.SIGKILL)
             output, _ = training.communicate(timeout=240)

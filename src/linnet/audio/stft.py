@@ -34,6 +34,7 @@ class Transform:
     def __init__(self, stft: STFT) -> None:
         self.stft = stft
         self._window = torch.hann_window(stft.window_samples, periodic=True, dtype=torch.float64)
+        self._windows: dict[tuple[torch.device, torch.dtype], Tensor] = {}
 
     def spectrum(self, waveform: Tensor) -> Tensor:
         """The STFT, a linear map: float [..., samples] -> complex [..., num_bins, 1 + samples // hop_samples].
@@ -89,7 +90,7 @@ class Transform:
             waveform,
             self.stft.window_samples,
             self.stft.hop_samples,
-            window=self._window.to(waveform),
+            window=self._window_like(waveform),
             center=True,
             pad_mode="constant",
             onesided=True,
@@ -102,11 +103,18 @@ class Transform:
             spectrum,
             self.stft.window_samples,
             self.stft.hop_samples,
-            window=self._window.to(spectrum.real),
+            window=self._window_like(spectrum.real),
             center=True,
             onesided=True,
             length=length,
         )
+
+    def _window_like(self, x: Tensor) -> Tensor:
+        """The window in the type of `x` and on its device, copied there once."""
+        key = (x.device, x.dtype)
+        if key not in self._windows:
+            self._windows[key] = self._window.to(x)
+        return self._windows[key]
 
     def _frames(self, waveform: Tensor) -> Tensor:
         """Frames of waveforms with silence beyond their ends: [..., length] -> [..., frames, window_samples]."""
@@ -165,6 +173,8 @@ def _square_root(x: Tensor) -> Tensor:
 def _power(x: Tensor, exponent: float) -> Tensor:
     if exponent == 1:
         return x
+    if x.device.type != "cpu":
+        return x.pow(exponent)
     return torch.from_numpy(np.power(x.detach().cpu().double().numpy(), exponent)).to(x)
 
 

@@ -4,11 +4,9 @@ import math
 import resource
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,10 +39,11 @@ from linnet.recipe import (
     Unconditional,
 )
 from linnet.stages.train import GRID_EXAMPLES, GRID_SAMPLER
-from linnet.training.checkpoint import CheckpointStore
 from linnet.training.distributed import DistributedContext
-from linnet.training.loop import new_state, train_step
+from linnet.training.execution import EAGER
 from linnet.training.loss import DiffusionLoss
+from linnet.training.state import new_state
+from linnet.training.step import TrainStep
 
 WARMUP_SECONDS = 4.0
 MEASURE_SECONDS = 3.0
@@ -158,16 +157,23 @@ def _meta_condition(conditioning: Conditioning) -> Tensor | None:
 def _time_training(recipe: TrainingRecipe, device: torch.device) -> float:
     """Seconds of one training step."""
     section = recipe.train
-    state = new_state(to_device(build_network(recipe), device), section, DistributedContext.single_process(device))
+    network = to_device(build_network(recipe), device)
+    state = new_state(network, section, DistributedContext.single_process(device))
     shape, dtype = get_modality(recipe.data).stored
     count = 4 * section.batch_size
     examples = np.random.default_rng(0).integers(0, 256, (count, *shape)).astype(dtype)
     labels = np.zeros(count, dtype=np.int64)
     statistics = neutral_statistics(recipe.data)
-    compute_loss = DiffusionLoss(recipe, statistics, examples, labels, state.distributed, start_step=0)
-    with tempfile.TemporaryDirectory() as scratch:
-        checkpoints = CheckpointStore(Path(scratch), every_seconds=math.inf)
-        return _median_seconds(lambda: train_step(state, section, compute_loss, checkpoints), device)
+    objective = DiffusionLoss(
+        recipe,
+        statistics,
+        examples,
+        labels,
+        state.distributed,
+        noise_level=network.noise_level,
+        start_step=0,
+    )
+    return _median_seconds(TrainStep(state, section, objective, EAGER), device)
 
 
 def _time_sampling(recipe: Recipe, device: torch.device) -> tuple[float, float]:
@@ -184,7 +190,7 @@ def _time_sampling_step(recipe: TrainingRecipe, section: SampleSection, device: 
     model = DiffusionModel.of(to_device(build_network(recipe), device), recipe, statistics, device)
     count = min(SAMPLE_BATCH_SIZE, section.num_samples)
     steps = min(TIMED_SAMPLING_STEPS, recipe.diffusion.schedule.num_timesteps)
-    sampler = DPMSolver(kind="dpm_solver_pp_2m", num_steps=steps)
+    sampler = DPMSolver(kind="dpm_solver_pp_2m", num_steps=steps, spacing="trailing")
     section = section.model_copy(update={"num_samples": count, "sampler": sampler})
 
     def sample() -> None:

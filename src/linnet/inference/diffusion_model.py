@@ -23,8 +23,8 @@ from linnet.modalities.statistics import Statistics, read_statistics
 from linnet.models.build import build_network
 from linnet.models.conditioning import Condition, ConditionEncoder
 from linnet.models.denoising_network import DenoisingNetwork
-from linnet.models.device import to_device
-from linnet.models.precision import autocast
+from linnet.models.device import memory_format, to_device
+from linnet.models.precision import autocast, resolve_precision
 from linnet.models.weights import load_weights
 from linnet.recipe import Precision, SamplerSection, TrainingRecipe, Unconditional
 
@@ -129,10 +129,11 @@ class DiffusionModel:
         is_guided = encoded is not None and guidance_scale != 1
         null_condition = self.encoder.null_condition(1) if is_guided else None
         schedule, prediction = self.schedule, self.recipe.diffusion.prediction
+        resolved, layout = resolve_precision(precision, self.device), memory_format(self.device)
 
         def denoise(x: Tensor, timesteps: Tensor, condition: Tensor | None) -> Tensor:
-            x = x.contiguous(memory_format=torch.channels_last)
-            with autocast(self.device, precision):
+            x = x.contiguous(memory_format=layout)
+            with autocast(self.device, resolved):
                 output: Tensor = self.network(x, schedule.noise_level(self.network.noise_level, timesteps), condition)
             return output.float()
 

@@ -3,8 +3,9 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from linnet.models.attention import attend
 
 MAX_PERIOD = 10_000.0
 
@@ -37,6 +38,25 @@ def timestep_speeds(dims: int) -> Tensor:
     return torch.exp(-math.log(MAX_PERIOD) * torch.arange(half, dtype=torch.float32) / half)
 
 
+class Dropout(nn.Module):
+    """Dropout (Srivastava et al. 2014) whose mask of an example does not depend on how many ranks share its batch.
+
+    Every rank draws the mask of the whole batch and takes its rows; a mask is cheap beside the convolution after it.
+    """
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.probability = probability
+        self.rank, self.world_size = 0, 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not self.probability:
+            return x
+        keep, count = 1 - self.probability, len(x)
+        whole = torch.empty(self.world_size * count, *x.shape[1:], dtype=x.dtype, device=x.device).bernoulli_(keep)
+        return x * whole[self.rank * count : (self.rank + 1) * count] / keep
+
+
 class SelfAttention(nn.Module):
     """Residual multi-head self-attention over all positions: [B, C, H, W] -> the same.
 
@@ -54,7 +74,7 @@ class SelfAttention(nn.Module):
         batch, _, height, width = x.shape
         qkv = self.to_qkv(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, self.head_channels)).transpose(-1, -2)
         query, key, value = qkv.unbind(dim=1)  # each [B, heads, positions, head_channels]
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        mixed = attend(query, key, value)
         mixed = mixed.transpose(-1, -2).reshape(batch, -1, height, width)
         added: Tensor = x + self.to_out(mixed)
         return added
@@ -76,7 +96,7 @@ class TokenAttention(nn.Module):
         qkv = self.to_qkv(x).unflatten(-1, (3, self.heads, -1)).transpose(1, 3)  # [B, heads, 3, tokens, width / heads]
         query, key, value = qkv.unbind(dim=2)
         attn_mask = None if mask is None else mask[:, None, None, :]
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=attn_mask)
+        mixed = attend(query, key, value, attn_mask)
         out: Tensor = self.to_out(mixed.transpose(1, 2).flatten(2))
         return out
 

@@ -1,5 +1,7 @@
 """Where a network runs."""
 
+import os
+
 import torch
 
 from linnet.errors import LinnetError
@@ -18,11 +20,33 @@ def pick_device(name: str) -> torch.device:
                 "--device cuda: torch sees no GPU here; use --device cpu or check the driver with nvidia-smi"
             )
         case "auto" | "cpu" | "cuda":
-            return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+            device = torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+            if device.type == "cuda":
+                _set_gpu_arithmetic()
+            return device
         case _:
             raise DeviceError(f"--device {name}: give auto, cpu or cuda")
 
 
+def _set_gpu_arithmetic() -> None:
+    """fp32 means IEEE float32 everywhere: torch would otherwise round convolutions to TF32, and scores with them.
+
+    Shapes do not change in a run, so cuDNN may try its algorithms out; deterministic ones are asked for by
+    CUBLAS_WORKSPACE_CONFIG, as cuBLAS wants it.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    if "CUBLAS_WORKSPACE_CONFIG" in os.environ:
+        torch.use_deterministic_algorithms(True)
+    else:
+        torch.backends.cudnn.benchmark = True
+
+
+def memory_format(device: torch.device) -> torch.memory_format:
+    """How images lie in memory on `device`: channels last is what tensor cores take."""
+    return torch.channels_last if device.type == "cuda" else torch.contiguous_format
+
+
 def to_device(network: DenoisingNetwork, device: torch.device) -> DenoisingNetwork:
-    """The network on `device`, its convolutions laid out channels last (faster on CPUs and on tensor cores)."""
-    return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]
+    """The network on `device`, its convolutions laid out as `memory_format` says."""
+    return network.to(device).to(memory_format=memory_format(device))  # type: ignore[no-any-return, call-overload]

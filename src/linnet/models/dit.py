@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from linnet.models.blocks import SinusoidalEmbedding, TokenAttention, feed_forward, timestep_speeds, zero
+from linnet.models.blocks import Dropout, SinusoidalEmbedding, TokenAttention, feed_forward, timestep_speeds, zero
 from linnet.models.conditioning import build_condition_embedding
 from linnet.models.denoising_network import DenoisingNetwork
 from linnet.recipe import Conditioning, NoiseLevel, Shape
@@ -80,7 +80,7 @@ class Block(nn.Module):
         self.attention = TokenAttention(width, heads=settings.num_heads)
         self.norm_mlp = nn.LayerNorm(width, elementwise_affine=False, eps=NORM_EPS)
         self.mlp = feed_forward(width, settings.mlp_ratio * width)
-        self.dropout = nn.Dropout(settings.dropout) if settings.dropout else nn.Identity()
+        self.dropout = Dropout(settings.dropout)
         self.modulation = nn.Linear(width, 6 * width)
         zero(self.modulation)
 

@@ -2,10 +2,26 @@
 
 import torch
 
-from linnet.recipe import Precision
+from linnet.recipe import Precision, ResolvedPrecision
 
 
-def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+def resolve_precision(precision: Precision, device: torch.device) -> ResolvedPrecision:
+    """What "auto" means on `device`: bf16 where it has units for it, fp32 elsewhere; other precisions stay."""
+    if precision != "auto":
+        return precision
+    return "bf16" if has_bf16_units(device) else "fp32"
+
+
+def has_bf16_units(device: torch.device) -> bool:
+    """Whether products of bf16 numbers are computed by hardware, where software takes several times as long as fp32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":  # also where ATEN_CPU_CAPABILITY says so
+        return False
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def autocast(device: torch.device, precision: ResolvedPrecision) -> torch.autocast:
     """The context in which a network computes on `device`; "fp32" switches autocasting off."""
     dtype = torch.float16 if precision == "fp16" else torch.bfloat16
     return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")

@@ -5,7 +5,7 @@ from typing import Literal, assert_never
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from linnet.models.blocks import SelfAttention, skip_connection, zero
+from linnet.models.blocks import Dropout, SelfAttention, skip_connection, zero
 from linnet.recipe import TDF, NoFrequencyLayer, UNet
 
 Resample = Literal["none", "down", "up"]
@@ -42,7 +42,7 @@ class ResidualBlock(nn.Module):
             case _:
                 assert_never(settings.timestep_injection)
         self.norm_out = nn.GroupNorm(settings.norm_groups, out_channels)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
         self.conv_out = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         zero(self.conv_out)
         self.skip = skip_connection(in_channels, out_channels)

@@ -41,9 +41,9 @@ from linnet.recipe.model import TDF, CompactUNet, DiffusionTransformer, ModelSec
 from linnet.recipe.recipe import Recipe, TrainingRecipe
 from linnet.recipe.register import GateSection, RegisterSection
 from linnet.recipe.restore import Degradation, DegradationSection, RestoreSection
-from linnet.recipe.sample import DDIM, DDPM, AsTrained, DPMSolver, Longer, SamplerSection, SampleSection
+from linnet.recipe.sample import DDIM, DDPM, AsTrained, DPMSolver, Longer, SamplerSection, SampleSection, StepSpacing
 from linnet.recipe.section import Section, flatten, section_hash
-from linnet.recipe.train import Adam, AdamW, Precision, TrainSection
+from linnet.recipe.train import Adam, AdamW, Precision, ResolvedPrecision, TrainSection
 
 __all__ = [
     "DDIM",
@@ -81,6 +81,7 @@ __all__ = [
     "OfficialSplit",
     "ImageFeatures",
     "Precision",
+    "ResolvedPrecision",
     "Recipe",
     "RegisterSection",
     "Representation",
@@ -103,4 +104,5 @@ __all__ = [
     "flatten",
     "metric_names",
     "section_hash",
+    "StepSpacing",
 ]

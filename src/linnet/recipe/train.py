@@ -24,7 +24,8 @@ class AdamW(Section):
     weight_decay: NonNegativeFloat
 
 
-Precision = Literal["fp32", "bf16", "fp16"]
+ResolvedPrecision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]  # "auto": bf16 where the device has units for it, fp32 elsewhere
 
 
 class TrainSection(Section):

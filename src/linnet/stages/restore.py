@@ -14,6 +14,7 @@ from linnet.inference.degradations import build_degradation
 from linnet.inference.diffusion_model import DiffusionModel
 from linnet.inference.restoration import Restoration, restore_examples
 from linnet.modalities.base import Codec
+from linnet.models.precision import resolve_precision
 from linnet.progress import log
 from linnet.recipe import Audio, Recipe
 from linnet.stages.table import RESTORE
@@ -29,7 +30,11 @@ def run(recipe: Recipe, *, dataset: Path, model: Path, out: Path, device: torch.
     """
     section = recipe.restore
     trained = check_settings(model, made_by="train", section=recipe.training())
-    inputs = {"dataset": Dataset.content_hash(dataset), "model": Model.content_hash(model)}
+    inputs = {
+        "dataset": Dataset.content_hash(dataset),
+        "model": Model.content_hash(model),
+        "precision": resolve_precision(section.precision, device),
+    }
     if trained["inputs"]["dataset"] != inputs["dataset"]:
         raise ArtifactError(f"{model} was trained on other data than {dataset}; run `linnet train` again")
     if is_current(out, input_hash(RESTORE, [section], inputs)):

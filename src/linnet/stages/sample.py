@@ -8,7 +8,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from linnet.artifacts import Model, Samples, check_settings, input_hash, is_current, write_provenance
+from linnet.artifacts import (
+    Model,
+    Samples,
+    check_settings,
+    input_hash,
+    is_current,
+    read_provenance,
+    write_provenance,
+)
 from linnet.audio.loudness import loudness_dbfs
 from linnet.data.arrays import ArrayWriter, open_array, write_array
 from linnet.files import ArtifactError, new_folder, write_text
@@ -20,6 +28,7 @@ from linnet.inference.sampling import SamplingPlan, plan_samples, write_samples
 from linnet.modalities.conditions import as_text
 from linnet.modalities.statistics import Statistics, read_statistics
 from linnet.modalities.write import write_example
+from linnet.models.precision import resolve_precision
 from linnet.progress import log
 from linnet.recipe import Audio, Recipe, TrainingRecipe
 from linnet.stages.table import SAMPLE
@@ -33,7 +42,8 @@ def run(recipe: Recipe, *, model: Path, out: Path, device: torch.device, batch_s
     Raises:
         ArtifactError: `model` is no whole model folder, or was trained with other settings.
     """
-    section, inputs = recipe.sample, _inputs(recipe, model)
+    section = recipe.sample
+    inputs = _inputs(recipe, model, resolve_precision(section.precision, device))
     if is_current(out, input_hash(SAMPLE, [section], inputs)):
         log(f"{out}: already generated from this model with these settings")
         return
@@ -57,7 +67,8 @@ def sample_shard(
     Raises:
         ArtifactError: as `run` does.
     """
-    section, inputs = recipe.sample, _inputs(recipe, model)
+    section = recipe.sample
+    inputs = _inputs(recipe, model, resolve_precision(section.precision, device))
     diffusion_model = DiffusionModel.load(model, weights=section.weights, device=device)
     plan = plan_samples(diffusion_model.recipe, diffusion_model.statistics, section)
     batches = batches_of_shard(index_batches(section.num_samples, batch_size), shard, num_shards)
@@ -76,7 +87,9 @@ def collect(recipe: Recipe, *, model: Path, shards: list[Path], out: Path) -> No
     Raises:
         ArtifactError: a shard is missing, damaged, twice there, or of another model or other settings.
     """
-    section, inputs = recipe.sample, _inputs(recipe, model)
+    section = recipe.sample
+    precision = read_provenance(shards[0], made_by="sample")["inputs"]["precision"]  # of the devices that made them
+    inputs = _inputs(recipe, model, precision)
     found: dict[int, NDArray[np.generic]] = {}
     noising = None
     for shard in shards:
@@ -106,15 +119,17 @@ def batches_of_shard(batches: list[list[int]], shard: int, num_shards: int) -> l
     return batches[bounds[0] : bounds[1]]
 
 
-def _inputs(recipe: Recipe, model: Path) -> dict[str, str]:
+def _inputs(recipe: Recipe, model: Path, precision: str) -> dict[str, str]:
     check_settings(model, made_by="train", section=recipe.training())
-    return {"model": Model.content_hash(model)}
+    return {"model": Model.content_hash(model), "precision": precision}
 
 
 def _check_shard(shard: Path, recipe: Recipe, inputs: dict[str, str], model: Path) -> None:
     provenance = check_settings(shard, made_by="sample", section=recipe.sample)
     if provenance["inputs"] != inputs:
-        raise ArtifactError(f"{shard} was generated from another model than {model}; run its shard again")
+        raise ArtifactError(
+            f"{shard} was generated from another model than {model}, or in another precision; run its shard again"
+        )
     if provenance["content_hash"] != folder_hash(shard):
         raise ArtifactError(f"{shard} is damaged: it is not what was written there; run its shard again")
 

@@ -23,6 +23,7 @@ from linnet.modalities.statistics import Statistics, read_statistics
 from linnet.models.build import build_network
 from linnet.models.denoising_network import DenoisingNetwork
 from linnet.models.device import to_device
+from linnet.models.precision import resolve_precision
 from linnet.models.weights import save_weights
 from linnet.progress import ProgressBar, log
 from linnet.recipe import (
@@ -30,6 +31,7 @@ from linnet.recipe import (
     Conditioning,
     DPMSolver,
     MultiLabel,
+    Precision,
     Recipe,
     Text,
     TrainingRecipe,
@@ -43,8 +45,10 @@ from linnet.tracking.client import GIT_COMMIT
 from linnet.tracking.run import NoTracker, RunTracker, Tracker
 from linnet.training.checkpoint import CheckpointStore
 from linnet.training.distributed import DistributedContext, distributed_context
-from linnet.training.loop import HistoryRow, TrainState, fit, new_state
+from linnet.training.execution import choose_execution
+from linnet.training.loop import fit
 from linnet.training.loss import DiffusionLoss
+from linnet.training.state import HistoryRow, TrainState, new_state
 from linnet.training.stopping import stop_on_signals
 
 
@@ -77,16 +81,17 @@ def run(
         Stopped: SIGINT or SIGTERM asked to stop.
     """
     training = recipe.training()
-    statistics = _check_dataset(training, dataset)
-    inputs = {"dataset": Dataset.content_hash(dataset)}
-    key = training_key(recipe, inputs["dataset"])
     with distributed_context(device, batch_size=training.train.batch_size) as distributed:
+        statistics = _check_dataset(training, dataset)
+        precision = resolve_precision(training.train.precision, device)
+        inputs = {"dataset": _dataset_hash(dataset, distributed), "precision": precision}
+        key = training_key(recipe, inputs["dataset"], precision)
         if distributed.all_reduce_max(distributed.is_main_process and is_current(out, key)):
             _log(distributed, f"{out}: already trained from this data and these settings")
             return
         with ExitStack() as stack:
             folder = work / f"train-{key[:16]}"
-            remote = storage.join(mirror, folder.name, "checkpoint.pt") if mirror else None
+            remote = storage.join(mirror, folder.name) if mirror else None
             checkpoints = CheckpointStore(folder, every_seconds=checkpoint_every_seconds, remote=remote)
             if distributed.is_main_process:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -95,12 +100,15 @@ def run(
             tracker = stack.enter_context(_tracker(recipe, key, inputs["dataset"], track=track))
             profile = json.dumps({"num_rows": statistics.train_count})
             tracker.log_dataset(training.data.folder, inputs["dataset"], str(dataset), profile)
-            state = _fit(training, statistics, dataset, distributed, checkpoints, tracker)
+            section = training.train.model_copy(update={"precision": precision})
+            resolved = training.model_copy(update={"train": section})
+            state = _fit(resolved, statistics, dataset, distributed, checkpoints, tracker)
             if distributed.is_main_process:
                 if keep_checkpoint:
                     checkpoints.save(state.state_dict())
+                checkpoints.wait()
                 with new_folder(out) as model:
-                    _write_model(model, state, training, dataset)
+                    _write_model(model, state, resolved, dataset)
                     write_provenance(model, TRAIN, [training], inputs)
                 if not keep_checkpoint:
                     checkpoints.discard()
@@ -108,9 +116,17 @@ def run(
         _log(distributed, f"{out}: {recipe.train.num_steps} steps, last loss {state.history[-1].loss:.4f}")
 
 
-def training_key(recipe: Recipe, dataset_hash: str) -> str:
-    """The hash that names a training: of its recipe sections, its dataset and its code."""
-    return input_hash(TRAIN, [recipe.training()], {"dataset": dataset_hash})
+def training_key(recipe: Recipe, dataset_hash: str, precision: Precision) -> str:
+    """The hash that names a training: of its recipe sections, its dataset, its code and the resolved precision."""
+    return input_hash(TRAIN, [recipe.training()], {"dataset": dataset_hash, "precision": precision})
+
+
+def _dataset_hash(dataset: Path, distributed: DistributedContext) -> str:
+    """The main process reads every byte, and the others take its word."""
+    local = {"hash": Dataset.content_hash(dataset)} if distributed.is_main_process else None
+    shared = distributed.broadcast(local)
+    assert shared is not None
+    return str(shared["hash"])
 
 
 def _log(distributed: DistributedContext, message: str) -> None:
@@ -170,16 +186,18 @@ def _fit(
 ) -> TrainState:
     """Train to the end, from the newest checkpoint if there is one."""
     section, device = recipe.train, distributed.device
-    state = new_state(to_device(build_network(recipe), device), section, distributed)
+    network = to_device(build_network(recipe), device)
+    state = new_state(network, section, distributed)
     if saved := distributed.broadcast(checkpoints.load(device) if distributed.is_main_process else None):
         state.load_state_dict(saved)
         _log(distributed, f"train: resuming after step {state.step} of {section.num_steps}")
-    compute_loss = DiffusionLoss(
+    objective = DiffusionLoss(
         recipe,
         statistics,
         np.asarray(open_array(dataset / Dataset.training_examples(recipe.data))),
         np.asarray(open_array(dataset / Dataset.labels("train"))),
         distributed,
+        noise_level=network.noise_level,
         start_step=state.step,
     )
 
@@ -199,10 +217,11 @@ def _fit(
         fit(
             state,
             section,
-            compute_loss,
+            objective,
+            execution=choose_execution(section.num_steps, distributed),
             checkpoints=checkpoints,
             stop=stop,
-            on_step=lambda loss: bar.advance(note=f"loss {loss:.4f}") if bar else None,
+            on_step=lambda steps, loss: bar.advance(steps, note=f"loss {loss:.4f}") if bar else None,
             on_log=on_log,
             on_grid=on_grid,
         )
@@ -226,7 +245,9 @@ def _write_model(model: Path, state: TrainState, recipe: TrainingRecipe, dataset
 # --- preview: for people to look at while the model trains; it decides nothing ----------------------------------------
 
 GRID_EXAMPLES = 36
-GRID_SAMPLER = DPMSolver(kind="dpm_solver_pp_2m", num_steps=20)  # only to look at; scores come from [sample]
+GRID_SAMPLER = DPMSolver(
+    kind="dpm_solver_pp_2m", num_steps=20, spacing="trailing"
+)  # only to look at; scores come from [sample]
 
 
 def preview_grid(

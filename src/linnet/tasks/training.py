@@ -91,7 +91,7 @@ def on_many_nodes(recipe: Recipe, *, dataset: Path, out: Path, work: str, num_no
     """
     settings = TrainJobSettings.from_environment()
     require_shared(work, settings)
-    key = stage.training_key(recipe, Dataset.content_hash(dataset))
+    key = stage.training_key(recipe, Dataset.content_hash(dataset), recipe.train.precision)
     location = storage.join(work, f"nodes-{key[:16]}")
     publish(recipe, dataset, location)
     forwarded = {name: os.environ[name] for name in FORWARDED_ENV if name in os.environ}

@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from linnet.errors import LinnetError
+from linnet.models.blocks import Dropout
 
 TIMEOUT = timedelta(minutes=30)  # one rank keeps the others waiting while it samples previews and saves checkpoints
 
@@ -57,8 +58,15 @@ class DistributedContext:
         ids = [self.device.index] if self.device.type == "cuda" else None
         return DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True)
 
-    def sync_batch_norm(self, network: nn.Module) -> nn.Module:
-        """`network` with batch statistics taken over all ranks. Raises DistributedError on CPUs, where torch cannot."""
+    def sync_layers(self, network: nn.Module) -> nn.Module:
+        """`network` with layers that know of the other ranks' rows: batch norm takes statistics over all ranks.
+
+        Raises:
+            DistributedError: batch norm on CPUs, where torch cannot do that.
+        """
+        for module in network.modules():
+            if isinstance(module, Dropout):
+                module.rank, module.world_size = self.rank, self.world_size
         if self.world_size == 1 or not any(isinstance(module, _BatchNorm) for module in network.modules()):
             return network
         if self.device.type != "cuda":

@@ -216,7 +216,7 @@ def default_section(recipe: TrainingRecipe) -> SampleSection:
     """Settings that sample well from most models."""
     steps = min(DEFAULT_STEPS, recipe.diffusion.schedule.num_timesteps)
     return SampleSection(
-        sampler=DDIM(kind="ddim", num_steps=steps, eta=0.0),
+        sampler=DDIM(kind="ddim", num_steps=steps, spacing="trailing", eta=0.0),
         num_samples=1,
         num_files=0,
         length=AsTrained(kind="as_trained"),

@@ -33,11 +33,11 @@ STATISTICS = image_statistics(
 )
 STANDARD = ImageCodec.of(STATISTICS, CPU)
 CLASSES = 8
-SOLVER = DPMSolver(kind="dpm_solver_pp_2m", num_steps=4)
+SOLVER = DPMSolver(kind="dpm_solver_pp_2m", num_steps=4, spacing="trailing")
 SAMPLERS: list[SamplerSection] = [
     SOLVER,
-    DDIM(kind="ddim", num_steps=4, eta=0.5),
-    DDPM(kind="ddpm", num_steps=4),
+    DDIM(kind="ddim", num_steps=4, spacing="trailing", eta=0.5),
+    DDPM(kind="ddpm", num_steps=4, spacing="trailing"),
 ]
 
 

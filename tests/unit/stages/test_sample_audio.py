@@ -93,11 +93,11 @@ def test_a_longer_sample_is_the_weighted_mean_of_overlapping_windows(music: Made
         "clip_x0": True,
         "precision": "fp32",
     }
-    once = DPMSolver(kind="dpm_solver_pp_2m", num_steps=1)
+    once = DPMSolver(kind="dpm_solver_pp_2m", num_steps=1, spacing="trailing")
     found = diffusion_model.sample(once, **common, indices=[0], frames=32, overlap_fraction=0.5)
     noise = PerSampleNoise(0, [0], (1, 32, 32), CPU).next()
     windows = torch.cat([noise[..., start : start + 16] for start in (0, 8, 16)])
-    (first, *_) = diffusion_model.schedule.sampling_timesteps(1)
+    (first, *_) = diffusion_model.schedule.sampling_timesteps(1, "trailing")
     predict = diffusion_model.predictor(None, 1.0, clip_x0=True, precision="fp32", overlap_fraction=0.5)
     with torch.inference_mode():
         predicted = predict(windows, first).double().numpy()

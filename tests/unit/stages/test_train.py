@@ -28,10 +28,16 @@ def losses(recipe: TrainingRecipe, steps: range, *, empty_classes: int = 0) -> l
     with torch.no_grad():
         for parameter in network.parameters():  # the head starts at zero and would hide the rest
             parameter.add_(0.02)
-    compute = DiffusionLoss(
-        recipe, statistics, images, labels, DistributedContext.single_process(CPU), start_step=steps.start
+    objective = DiffusionLoss(
+        recipe,
+        statistics,
+        images,
+        labels,
+        DistributedContext.single_process(CPU),
+        noise_level=network.noise_level,
+        start_step=steps.start,
     )
-    return [compute(network, step).detach() for step in steps]
+    return [objective.loss(network, objective.batch(step)).detach() for step in steps]
 
 
 @pytest.mark.parametrize("model", ["model.stem_channels=8", UNET])
@@ -43,14 +49,6 @@ def test_the_loss_of_a_step_depends_on_the_step_alone(model: str) -> None:
     torch.manual_seed(2)
     assert whole[4:] == losses(recipe, range(4, 6))
     assert len({float(loss) for loss in whole}) == 6
-
-
-def test_training_leaves_the_global_generator_alone() -> None:
-    torch.manual_seed(3)
-    expected = torch.rand(1)
-    torch.manual_seed(3)
-    losses(tiny_recipe(UNET).training(), range(2))
-    assert torch.equal(torch.rand(1), expected)
 
 
 def test_another_seed_is_another_run() -> None:

@@ -71,6 +71,7 @@ def diffusion_loss(one: Made, *, distributed: DistributedContext, start_step: in
         np.asarray(open_array(one.dataset / Dataset.training_examples(one.audio))),
         np.asarray(open_array(one.dataset / Dataset.labels("train"))),
         distributed,
+        noise_level="timestep",
         start_step=start_step,
     )
 
@@ -114,9 +115,15 @@ def test_the_loss_is_zero_for_the_prediction_that_the_recipe_names(waveform: Mad
     x0, schedule = waveform.codec.encode(torch.from_numpy(loudest)), build_schedule(recipe.diffusion.schedule)
     for output in PREDICTIONS:
         compute = DiffusionLoss(
-            recipe, waveform.statistics, examples, labels, DistributedContext.single_process(CPU), start_step=0
+            recipe,
+            waveform.statistics,
+            examples,
+            labels,
+            DistributedContext.single_process(CPU),
+            noise_level="timestep",
+            start_step=0,
         )
-        loss = float(compute(Oracle(output, x0, schedule.alpha_bar), 0))
+        loss = float(compute.loss(Oracle(output, x0, schedule.alpha_bar), compute.batch(0)))
         assert loss < 1e-6 if output == prediction else loss > 0.1, (output, loss)
 
 
@@ -125,7 +132,7 @@ def test_the_untrained_loss_is_the_mean_square_of_a_target(waveform: Made) -> No
     network = build_network(waveform.recipe.training())
     compute = diffusion_loss(waveform, distributed=DistributedContext.single_process(CPU))
     with torch.no_grad():
-        losses = [float(compute(network, step)) for step in range(48)]
+        losses = [float(compute.loss(network, compute.batch(step))) for step in range(48)]
     assert np.mean(losses) == pytest.approx(1, abs=0.15)
 
 
@@ -133,11 +140,9 @@ def test_a_step_depends_on_its_number_alone(waveform: Made) -> None:
     """So a run that was stopped goes on to the same bits."""
     network = waveform.diffusion_model().network
     whole = diffusion_loss(waveform, distributed=DistributedContext.single_process(CPU))
-    losses = [float(whole(network, step)) for step in range(3)]
-    assert (
-        float(diffusion_loss(waveform, distributed=DistributedContext.single_process(CPU), start_step=2)(network, 2))
-        == losses[2]
-    )
+    losses = [float(whole.loss(network, whole.batch(step))) for step in range(3)]
+    later = diffusion_loss(waveform, distributed=DistributedContext.single_process(CPU), start_step=2)
+    assert float(later.loss(network, later.batch(2))) == losses[2]
     assert len(set(losses)) == 3
 
 
@@ -147,6 +152,6 @@ def test_two_ranks_have_the_conditions_and_the_noise_of_one(waveform: Made) -> N
     alone = diffusion_loss(waveform, distributed=DistributedContext.single_process(CPU))
     pair = [diffusion_loss(waveform, distributed=DistributedContext(rank, 2, CPU)) for rank in range(2)]
     for step in range(4):
-        shares = [float(compute(network, step)) for compute in pair]
-        assert np.mean(shares) == pytest.approx(float(alone(network, step)), rel=1e-5)
+        shares = [float(compute.loss(network, compute.batch(step))) for compute in pair]
+        assert np.mean(shares) == pytest.approx(float(alone.loss(network, alone.batch(step))), rel=1e-5)
         assert shares[0] != shares[1]

@@ -74,7 +74,7 @@ def test_two_stopped_processes_go_on_to_the_same_bits(dataset: Path, tmp_path: P
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     with subprocess.Popen([sys.executable, str(script)], env=environment, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60
-        while not list(folder.glob("work/*/checkpoint.pt")) and time.monotonic() < deadline:
+        while not list(folder.glob("work/*/checkpoint-?.pt")) and time.monotonic() < deadline:
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
         _, stderr = process.communicate(timeout=60)
@@ -120,7 +120,7 @@ def test_a_single_process_wraps_and_sends_nothing(monkeypatch: pytest.MonkeyPatc
     network = nn.BatchNorm1d(2)
     with distributed_context(CPU, batch_size=3) as distributed:
         assert distributed.wrap_ddp(network) is network
-        assert distributed.sync_batch_norm(network) is network
+        assert distributed.sync_layers(network) is network
         assert distributed.all_reduce_max(7) == 7
         assert distributed.broadcast({"a": 1}) == {"a": 1}
         assert distributed.is_main_process
@@ -128,7 +128,7 @@ def test_a_single_process_wraps_and_sends_nothing(monkeypatch: pytest.MonkeyPatc
 
 def test_batch_norm_on_a_gpu_is_synchronised() -> None:
     distributed = DistributedContext(0, 2, torch.device("cuda", 0))
-    converted = distributed.sync_batch_norm(nn.Sequential(nn.BatchNorm2d(4, affine=False)))
+    converted = distributed.sync_layers(nn.Sequential(nn.BatchNorm2d(4, affine=False)))
     assert isinstance(converted[0], nn.SyncBatchNorm)  # type: ignore[index]
     with pytest.raises(DistributedError):
-        DistributedContext(0, 2, CPU).sync_batch_norm(nn.BatchNorm2d(4))
+        DistributedContext(0, 2, CPU).sync_layers(nn.BatchNorm2d(4))

@@ -14,7 +14,7 @@ def test_average_follows_the_closed_form() -> None:
     for step in range(200):
         with torch.no_grad():
             network.weight.fill_(step + 1.0)
-        averaged.update(step)
+        averaged.update(torch.tensor(averaged.weight(step)))
         decay = min(0.9, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * (step + 1)
     assert abs(float(averaged.network.weight) - expected) < 1e-3  # type: ignore[arg-type]
@@ -26,7 +26,7 @@ def test_batch_norm_statistics_are_averaged_and_the_copy_is_its_own() -> None:
     averaged = EMA(network, 0.5)
     network(torch.randn(16, 3) * 5 + 2)
     before = averaged.network.state_dict()["1.running_mean"].clone()
-    averaged.update(10**6)
+    averaged.update(torch.tensor(averaged.weight(10**6)))
     halfway = (before + network.state_dict()["1.running_mean"]) / 2
     torch.testing.assert_close(averaged.network.state_dict()["1.running_mean"], halfway)
     assert not averaged.network.training

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+import copy
 from pathlib import Path
 
 import pytest
@@ -9,21 +9,16 @@ from linnet.errors import Stopped
 from linnet.recipe import Adam, AdamW, TrainSection
 from linnet.training.checkpoint import CheckpointStore
 from linnet.training.distributed import DistributedContext
-from linnet.training.loop import (
-    HistoryRow,
-    NonFiniteLossError,
-    TrainState,
-    fit,
-    learning_rate,
-    new_state,
-    train_step,
-)
+from linnet.training.execution import EAGER
+from linnet.training.loop import NonFiniteLossError, fit
+from linnet.training.state import HistoryRow, TrainState, learning_rate, new_state
+from linnet.training.step import Batch, TrainStep
 from linnet.training.stopping import StopRequest
+from linnet.training.update import Reading
 from support.tiny import tiny_recipe
 
 CPU = torch.device("cpu")
 SINGLE = DistributedContext.single_process(CPU)
-Loss = Callable[[nn.Module, int], Tensor]
 
 
 def section(*overrides: str) -> TrainSection:
@@ -35,33 +30,56 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.SiLU(), nn.Linear(8, 6))
 
 
-def denoise(net: nn.Module, step: int) -> Tensor:
+class Denoising:
     """Everything random comes from the step, as the loop requires of its callers."""
-    x = torch.randn(4, 6, generator=torch.Generator().manual_seed(step))
-    loss: Tensor = (net(x) - x.flip(0)).square().mean()
-    return loss
+
+    def __init__(self, factor: float = 1.0) -> None:
+        self.factor = factor
+
+    def batch(self, step: int) -> Batch:
+        x = torch.randn(4, 6, generator=torch.Generator().manual_seed(step))
+        return Batch(x, torch.zeros(4), None, x.flip(0))
+
+    def loss(self, net: nn.Module, batch: Batch) -> Tensor:
+        error: Tensor = (net(batch.x_t) - batch.target).square().mean()
+        return error * self.factor
 
 
-def run(state: TrainState, train: TrainSection, store: CheckpointStore, *, stop_at: int = -1) -> list[HistoryRow]:
-    stop = StopRequest()
-    rows = []
+class StoppedAt(Denoising):
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step, self.stop = step, StopRequest()
 
-    def loss(net: nn.Module, step: int) -> Tensor:
-        if step == stop_at:
-            stop.signal_number = 15
-        return denoise(net, step)
+    def batch(self, step: int) -> Batch:
+        if step == self.step:
+            self.stop.signal_number = 15
+        return super().batch(step)
 
+
+def run(
+    state: TrainState, train: TrainSection, store: CheckpointStore, objective: Denoising | None = None
+) -> list[HistoryRow]:
+    rows: list[HistoryRow] = []
+    objective = objective or Denoising()
     fit(
         state,
         train,
-        loss,
+        objective,
         checkpoints=store,
-        stop=stop,
-        on_step=lambda _: None,
+        stop=objective.stop if isinstance(objective, StoppedAt) else StopRequest(),
+        on_step=lambda _count, _loss: None,
         on_log=lambda row, _: rows.append(row),
         on_grid=lambda: None,
     )
+    store.wait()
     return rows
+
+
+def step(state: TrainState, train: TrainSection, objective: Denoising, count: int = 1) -> Reading:
+    take = TrainStep(state, train, objective, EAGER)
+    for _ in range(count):
+        take()
+    return state.update.read()
 
 
 def weights(state: TrainState) -> list[Tensor]:
@@ -77,7 +95,7 @@ def test_a_stopped_and_continued_run_ends_in_the_same_bits(tmp_path: Path, stop_
 
     store = CheckpointStore(tmp_path / "stopped", every_seconds=1e9)
     with pytest.raises(Stopped, match=f"after step {stop_at + 1} of 24"):
-        run(new_state(network(), train, SINGLE), train, store, stop_at=stop_at)
+        run(new_state(network(), train, SINGLE), train, store, StoppedAt(stop_at))
     continued = new_state(network(), train, SINGLE)
     saved = store.load(CPU)
     assert saved is not None
@@ -95,8 +113,8 @@ def test_how_often_checkpoints_are_written_changes_nothing(tmp_path: Path) -> No
     seldom, often = new_state(network(), train, SINGLE), new_state(network(), train, SINGLE)
     run(seldom, train, CheckpointStore(tmp_path / "seldom", every_seconds=1e9))
     run(often, train, CheckpointStore(tmp_path / "often", every_seconds=0))
-    assert (tmp_path / "often" / "checkpoint.pt").exists()
-    assert not (tmp_path / "seldom" / "checkpoint.pt").exists()
+    assert CheckpointStore(tmp_path / "often", every_seconds=1).exists()
+    assert not CheckpointStore(tmp_path / "seldom", every_seconds=1).exists()
     assert all(torch.equal(a, b) for a, b in zip(weights(seldom), weights(often), strict=True))
 
 
@@ -105,43 +123,62 @@ def test_a_bad_loss_stops_before_the_update_and_keeps_a_good_checkpoint(tmp_path
     train = section()
     state = new_state(network(), train, SINGLE)
     store = CheckpointStore(tmp_path, every_seconds=1e9)
-    for _ in range(3):
-        train_step(state, train, denoise, store)
-    before = [tensor.clone() for tensor in state.network.parameters()]
+    step(state, train, Denoising(), count=3)
+    before = [tensor.clone() for tensor in [*state.network.parameters(), *state.ema.network.parameters()]]
     with pytest.raises(
         NonFiniteLossError, match=r"step 4 of 24: loss (nan|inf).*kept in .*Lower \[train\] learning_rate"
     ):
-        train_step(state, train, lambda net, step: denoise(net, step) * bad, store)
-    assert all(torch.equal(a, b) for a, b in zip(before, state.network.parameters(), strict=True))
+        run(state, train, store, Denoising(bad))
+    after = [*state.network.parameters(), *state.ema.network.parameters()]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     saved = store.load(CPU)
     assert saved is not None
     assert saved["step"] == 3
     assert all(torch.isfinite(tensor).all() for tensor in saved["network"].values())
 
 
-def test_a_finite_loss_with_a_bad_gradient_stops_too(tmp_path: Path) -> None:
+def test_no_step_after_a_failed_one_changes_anything_however_late_somebody_looks() -> None:
     train = section()
     state = new_state(network(), train, SINGLE)
+    step(state, train, Denoising(), count=3)
+    before = copy.deepcopy({"ema": state.ema.network.state_dict(), "update": state.update.state_dict()})
+    weights_before = [tensor.clone() for tensor in state.network.parameters()]
+    failed = step(state, train, Denoising(float("nan")))
+    assert (failed.has_failed, failed.steps) == (True, 3)
+    assert repr(step(state, train, Denoising(), count=5)) == repr(failed)  # NaN is not equal to itself
+    after = {"ema": state.ema.network.state_dict(), "update": state.update.state_dict()}
+    torch.testing.assert_close(after, before, rtol=0, atol=0)
+    assert all(torch.equal(a, b) for a, b in zip(weights_before, state.network.parameters(), strict=True))
 
-    def loss(net: nn.Module, step: int) -> Tensor:
-        zero = denoise(net, step) * 0
-        return zero.clamp(min=0).sqrt()  # value 0, slope 1 / 0
 
+def test_a_finite_loss_with_a_bad_gradient_stops_too(tmp_path: Path) -> None:
+    class Slope(Denoising):
+        def loss(self, net: nn.Module, batch: Batch) -> Tensor:
+            return (super().loss(net, batch) * 0).clamp(min=0).sqrt()  # value 0, slope 1 / 0
+
+    train = section()
     with pytest.raises(NonFiniteLossError, match="gradient norm nan"):
-        train_step(state, train, loss, CheckpointStore(tmp_path, every_seconds=1e9))
+        run(new_state(network(), train, SINGLE), train, CheckpointStore(tmp_path, every_seconds=1e9), Slope())
 
 
-def test_fp16_skips_an_overflowing_step_and_lowers_the_scale(tmp_path: Path) -> None:
+def test_fp16_skips_an_overflowing_step_and_lowers_the_scale() -> None:
     train = section("train.precision=fp16")
     state = new_state(network(), train, SINGLE)
-    before = [tensor.clone() for tensor in state.network.parameters()]
-    scale = state.scaler.get_scale()
-    value = train_step(
-        state, train, lambda net, step: denoise(net, step) * 1e35, CheckpointStore(tmp_path, every_seconds=1e9)
-    )
-    assert 0 < value < float("inf")
-    assert state.scaler.get_scale() == scale / 2
-    assert all(torch.equal(a, b) for a, b in zip(before, state.network.parameters(), strict=True))
+    before = [tensor.clone() for tensor in [*state.network.parameters(), *state.ema.network.parameters()]]
+    scale = state.update.loss_scale
+    reading = step(state, train, Denoising(1e35))
+    assert 0 < reading.loss < float("inf")
+    assert not reading.has_failed
+    assert state.update.loss_scale == scale / 2
+    after = [*state.network.parameters(), *state.ema.network.parameters()]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_fp16_fails_where_no_scale_is_small_enough(tmp_path: Path) -> None:
+    train = section("train.precision=fp16", "train.duration_kexamples=1.0", "train.batch_size=4")
+    state = new_state(network(), train, SINGLE)
+    with pytest.raises(NonFiniteLossError, match=r"step 27 of 250: loss .*, gradient norm inf"):  # 2^16 to 2^-10
+        run(state, train, CheckpointStore(tmp_path, every_seconds=1e9), Denoising(1e38))
 
 
 def test_learning_rate_warms_up_in_a_line_and_stays() -> None:
@@ -150,7 +187,7 @@ def test_learning_rate_warms_up_in_a_line_and_stays() -> None:
 
 
 @pytest.mark.parametrize("kind", ["adam", "adamw"])
-def test_one_step_is_what_the_papers_say(tmp_path: Path, kind: str) -> None:
+def test_one_step_is_what_the_papers_say(kind: str) -> None:
     """First Adam step: the bias-corrected moments are g and g^2, so the update is lr * g / (|g| + eps)."""
     train = section("train.warmup_kexamples=0.0", "train.learning_rate=0.01", "train.max_gradient_norm=1e9")
     decay = 0.1 if kind == "adamw" else 0.0
@@ -164,20 +201,19 @@ def test_one_step_is_what_the_papers_say(tmp_path: Path, kind: str) -> None:
     start = next(state.network.parameters()).detach().clone()
     probe = nn.Linear(6, 6, bias=False)
     probe.load_state_dict(state.network.state_dict())
-    denoise(probe, 0).backward()  # type: ignore[no-untyped-call]
+    Denoising().loss(probe, Denoising().batch(0)).backward()  # type: ignore[no-untyped-call]
     gradient = probe.weight.grad
     assert gradient is not None
-    train_step(state, train, denoise, CheckpointStore(tmp_path, every_seconds=1e9))
+    step(state, train, Denoising())
     expected = start * (1 - 0.01 * decay) - 0.01 * gradient / (gradient.abs() + 1e-8)
     torch.testing.assert_close(next(state.network.parameters()).detach(), expected)
 
 
-def test_gradients_are_clipped_to_the_norm(tmp_path: Path) -> None:
+def test_gradients_are_clipped_to_the_norm() -> None:
     """With SGD-like reading: the recorded norm is the one before clipping, the moments hold the clipped gradient."""
     train = section("train.max_gradient_norm=0.001", "train.warmup_kexamples=0.0")
     state = new_state(network(), train, SINGLE)
-    train_step(state, train, denoise, CheckpointStore(tmp_path, every_seconds=1e9))
-    assert state.running.gradient_norm > 0.001
-    moments = [state.optimizer.state[p]["exp_avg"] / (1 - 0.9) for p in state.network.parameters()]
+    assert step(state, train, Denoising()).gradient_norm > 0.001
+    moments = [moment / (1 - 0.9) for moment in state.update.adam.moments]
     total = torch.stack([moment.norm() for moment in moments]).norm()
     assert float(total) == pytest.approx(0.001, rel=1e-3)
