@@ -31,6 +31,7 @@ run: $(READY) ## The main job: data to registered champions; BIRDS, MUSIC, VOCAL
 	@linnet ingest recipes/birds-demo.toml $(if $(BIRDS),--source "$(BIRDS)")
 	@linnet ingest recipes/music-demo.toml $(if $(MUSIC),--source "$(MUSIC)")
 	@linnet ingest recipes/vocals-demo.toml $(if $(VOCALS),--source "$(VOCALS)")
+	@dvc repro report@birds-demo register@birds-demo
 	@dvc repro
 	@linnet results build/*
 
@@ -115,8 +116,20 @@ ui-mlflow: $(READY) ## Open the runs and models of this workspace at http://127.
 	*) mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}" --port 5000;; esac
 
 .PHONY: bench
-bench: $(READY) ## Speed against named peers, in the same run
-	@for script in benchmarks/bench_*.py; do python $$script; done
+bench: $(READY) ## Speed against named peers, in the same run; numbers also as JSON in build/bench/
+	@mkdir -p build/bench
+	@for name in train_step sample preprocess; do \
+	python benchmarks/bench_$$name.py --json build/bench/$$name.json || exit; done
+
+.PHONY: bench-gpu
+bench-gpu: $(READY) ## The same for training steps and sampling on a CUDA GPU (compiling takes minutes)
+	@mkdir -p build/bench
+	@for name in train_step sample; do \
+	python benchmarks/bench_$$name.py --device cuda --json build/bench/$$name-gpu.json || exit; done
+
+.PHONY: mutants
+mutants: $(READY) ## Break the core in thirty ways and see that tests notice (ARGS: words of the faults to try)
+	@python tests/mutants.py $(ARGS)
 
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --quiet

@@ -4,10 +4,9 @@ The baseline opens the same files, crops the same square and resizes with torchv
 ImageFolder data set with transforms does. The images are synthetic birds of about 500 x 375 pixels, the original's
 size, saved as JPEG.
 
-    python benchmarks/bench_preprocess.py [FOLDER IN THE CALTECH LAYOUT]
+    python benchmarks/bench_preprocess.py [FOLDER IN THE CALTECH LAYOUT] [--json FILE]
 """
 
-import sys
 import tempfile
 from pathlib import Path
 
@@ -20,21 +19,24 @@ from linnet.data.images import crop_square, read_crop
 from linnet.data.layouts.base import ImageRecord
 from linnet.data.layouts.caltech import read_index
 from linnet.data.synthetic.birds import make_birds
-from timing import compare
+from timing import arguments, compare, write_json
 
 SIZE, NUM_IMAGES, ROUNDS = 64, 80, 9
 
 
 def main() -> None:
     """Print both rates."""
+    parser = arguments(__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, help="real pictures in the Caltech layout")
+    options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
-        raw = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(scratch)
-        if len(sys.argv) == 1:
+        raw = options.folder or Path(scratch)
+        if options.folder is None:
             make_birds(raw, per_species=NUM_IMAGES // 8)
         records = read_index(raw).records[:NUM_IMAGES]
         compare(
-            f"{len(records)} images of {raw if len(sys.argv) > 1 else 'the synthetic set'} to {SIZE} x {SIZE}",
+            f"{len(records)} images of {options.folder or 'the synthetic set'} to {SIZE} x {SIZE}",
             {
                 "torchvision (PIL, crop, Resize)": lambda: [_torchvision(record) for record in records],
                 "linnet": lambda: [_linnet(record) for record in records],
@@ -43,6 +45,7 @@ def main() -> None:
             unit="images",
             rounds=ROUNDS,
         )
+    write_json(options.json)
 
 
 def _linnet(record: ImageRecord) -> object:

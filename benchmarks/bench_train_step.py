@@ -8,7 +8,6 @@ on the device. linnet's step is the one that `linnet train` takes: it also reads
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,37 +21,16 @@ from linnet.models.build import build_network
 from linnet.models.device import to_device
 from linnet.models.precision import autocast, resolve_precision
 from linnet.recipe import TrainingRecipe
-from linnet.recipe.load import load_recipe
 from linnet.training.distributed import DistributedContext
 from linnet.training.execution import Execution, choose_execution
 from linnet.training.loss import DiffusionLoss
 from linnet.training.state import new_state
 from linnet.training.step import TrainStep
+from networks import NETWORKS, benchmark_recipe
 from peers import build_peer
 from timing import arguments, compare, write_json
 
 NUM_EXAMPLES = 256
-ROOT = Path(__file__).parents[1]
-
-
-def _guided(channels: int) -> str:
-    return (
-        f"model={{kind='unet', channels={channels}, channel_multipliers=[1, 2, 3, 4], blocks_per_level=1, "
-        "attention_heads_by_level=[0, 0, 4, 4], middle_attention_heads=4, norm_groups=32, "
-        "timestep_injection='scale_shift', resampling='biggan', frequency_layer={kind='none'}, dropout=0.0}"
-    )
-
-
-def _dit(width: int, blocks: int, heads: int) -> tuple[str, str]:
-    model = f"patch_size=4, width={width}, num_blocks={blocks}, num_heads={heads}, mlp_ratio=4, dropout=0.0"
-    return f"model={{kind='dit', {model}}}", "conditioning={kind='class_label', num_classes=200, dropout=0.1}"
-
-
-NETWORKS = {  # (CPU, GPU): overrides of recipes/birds.toml, which trains the compact U-Net at 64 x 64
-    "compact": (("train.batch_size=8", "model.stem_channels=32", "model.widths=[32, 64, 128, 256]"), ()),
-    "guided": (("train.batch_size=4", _guided(64)), ("train.batch_size=32", _guided(128))),
-    "dit": (("train.batch_size=16", *_dit(128, 4, 4)), ("train.batch_size=64", *_dit(384, 12, 6))),
-}
 
 
 def main() -> None:
@@ -61,17 +39,14 @@ def main() -> None:
     parser.add_argument("--networks", default=",".join(NETWORKS), help="of these, separated by commas")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=0, help="a round; 0 for 1 on a CPU and 20 on a GPU")
-    parser.add_argument("--precision", default="", help="fp32, bf16 or fp16; the recipe's where it is left out")
+    parser.add_argument("--precision", default="auto", help="fp32, bf16, fp16 or auto")
     parser.add_argument("--compile", choices=["auto", "never", "always"], default="auto")
     options = parser.parse_args()
     device = torch.device(options.device)
     is_gpu = device.type == "cuda"
     steps = options.steps or (20 if is_gpu else 1)
     for name in options.networks.split(","):
-        overrides = NETWORKS[name][is_gpu]
-        if options.precision:
-            overrides = (*overrides, f"train.precision={options.precision}")
-        recipe = load_recipe(ROOT / "recipes" / "birds.toml", overrides).training()
+        recipe = benchmark_recipe(name, on_gpu=is_gpu, precision=options.precision)
         torch.manual_seed(0)
         execution = choose_execution(recipe.train.num_steps, DistributedContext.single_process(device))
         if options.compile != "auto":
@@ -80,7 +55,7 @@ def main() -> None:
         section = recipe.train
         compare(
             f"training step, {name}, {recipe.data.shape[1]} x {recipe.data.shape[2]}, batch {section.batch_size}, "
-            f"{section.precision}, {execution}",
+            f"{resolve_precision(section.precision, device)}, {execution}",
             {"diffusers": _repeated(peer, steps), "linnet": _repeated(ours, steps)},
             units=section.batch_size * steps,
             unit="examples",

@@ -1,1 +1,8 @@
 """linnet trains diffusion models on images and audio as one reproducible pipeline."""
+
+import os
+
+# Compute threads wait for each other by spinning, which beside busy processes makes them up to fifty times slower.
+# OpenMP reads these when torch is imported, so they are set before anything of linnet imports it. What is set stays.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # GNU's, which torch's packages bring
+os.environ.setdefault("KMP_BLOCKTIME", "1")  # milliseconds; Intel's and LLVM's

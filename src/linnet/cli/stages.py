@@ -61,7 +61,10 @@ def train(
     build: Build = BUILD,
     work: Work = WORK,
     device: Device = "auto",
-    processes: Annotated[int, typer.Option(min=0, help="Processes that share each batch; 0: one for each GPU.")] = 0,
+    processes: Annotated[
+        int,
+        typer.Option(min=0, help="Processes that share each batch; 0: one for each GPU, or for each core of a CPU."),
+    ] = 0,
     checkpoint_seconds: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints.")] = 60.0,
     track: Track = True,
 ) -> None:

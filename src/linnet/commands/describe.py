@@ -23,6 +23,7 @@ from linnet.modalities.statistics import neutral_statistics
 from linnet.models.build import build_network
 from linnet.models.device import to_device
 from linnet.models.hashed_text_encoder import NGRAMS_PER_WORD
+from linnet.models.precision import has_units, resolve_precision
 from linnet.progress import log
 from linnet.recipe import (
     AsTrained,
@@ -32,6 +33,7 @@ from linnet.recipe import (
     HuggingFaceTextEncoder,
     MultiLabel,
     Recipe,
+    ResolvedPrecision,
     SampleSection,
     Text,
     TrainedTextEncoder,
@@ -66,6 +68,8 @@ class Description:
     examples: int  # seen in training, repeats included
     steps: int
     device: str
+    precision: ResolvedPrecision  # of training
+    fp32_gain: float | None  # times as fast in fp32, where the recipe's precision has no units on this device
     projected_hours: float  # train, sample, restore and evaluate
     projected_hours_by_stage: dict[str, float]
     projected_memory_bytes: int  # peak of the training process; on a GPU, of its memory
@@ -84,10 +88,19 @@ class Description:
             f"forward), {self.bytes_per_example:,} bytes read",
             "in all": f"{self.flops_per_example * self.examples / 1e15:.3g} PFLOP to train",
             f"on {self.device}": f"about {_duration(self.projected_hours)} ({stages})",
+            "precision": self._precision(),
             "memory": f"about {self.projected_memory_bytes / 2**30:.1f} GiB",
         }
         width = max(map(len, rows))
         return "\n".join([self.name, *(f"  {key:<{width}}  {value}" for key, value in rows.items())])
+
+    def _precision(self) -> str:
+        if self.fp32_gain is None:
+            return self.precision
+        return (
+            f"{self.precision}, for which this device has no units: in fp32 a training step is {self.fp32_gain:.1f} "
+            "times as fast (--set train.precision=auto)"
+        )
 
 
 def run(recipe: Recipe, *, device: torch.device) -> Description:
@@ -95,7 +108,12 @@ def run(recipe: Recipe, *, device: torch.device) -> Description:
     training, section = recipe.training(), recipe.train
     forward, both = count_flops(training)
     log(f"describe: timing a few steps on {device}")
+    precision = resolve_precision(section.precision, device)
     train_seconds = _time_training(training, device)
+    fp32_gain = None
+    if precision != "fp32" and not has_units(precision, device):
+        fp32 = training.model_copy(update={"train": section.model_copy(update={"precision": "fp32"})})
+        fp32_gain = train_seconds / _time_training(fp32, device)
     memory = _peak_memory(device)
     sample_seconds, plain_seconds = _time_sampling(recipe, device)
     hours = {
@@ -114,6 +132,8 @@ def run(recipe: Recipe, *, device: torch.device) -> Description:
         examples=section.num_steps * section.batch_size,
         steps=section.num_steps,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU cores",
+        precision=precision,
+        fp32_gain=fp32_gain,
         projected_hours=sum(hours.values()),
         projected_hours_by_stage=hours,
         projected_memory_bytes=memory,

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 CPU_PRODUCT_TOKENS = 512  # up to so many, two matrix products beat torch's fused CPU kernel, most in the backward pass
+GPU_PRODUCT_TOKENS, FLASH_MAX_DIMS = 1024, 256  # wider heads than the flash kernels take
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -15,7 +16,12 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
     Args:
         mask: boolean, broadcast to [B, heads, tokens, tokens]; True for tokens to attend to.
     """
-    if query.device.type == "cpu" and key.shape[-2] <= CPU_PRODUCT_TOKENS:
+    tokens, dims = key.shape[-2:]
+    if query.device.type == "cpu":
+        by_products = tokens <= CPU_PRODUCT_TOKENS
+    else:
+        by_products = dims > FLASH_MAX_DIMS and tokens <= GPU_PRODUCT_TOKENS
+    if by_products:
         return _attend_by_products(query, key, value, mask)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
 

@@ -3,6 +3,7 @@
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from linnet.models.attention import attend
@@ -38,6 +39,20 @@ def timestep_speeds(dims: int) -> Tensor:
     return torch.exp(-math.log(MAX_PERIOD) * torch.arange(half, dtype=torch.float32) / half)
 
 
+class GroupNorm(nn.GroupNorm):
+    """Group norm (Wu & He 2018) whose result has the type of its input; statistics are float32 in any case.
+
+    On GPUs autocast would make the result float32, twice the bytes for every layer after it to read.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cuda":
+            return super().forward(x)
+        with torch.autocast("cuda", enabled=False):
+            weight, bias = (None if p is None else p.to(x.dtype) for p in (self.weight, self.bias))
+            return F.group_norm(x, self.num_groups, weight, bias, self.eps)
+
+
 class Dropout(nn.Module):
     """Dropout (Srivastava et al. 2014) whose mask of an example does not depend on how many ranks share its batch.
 
@@ -66,7 +81,7 @@ class SelfAttention(nn.Module):
     def __init__(self, channels: int, *, heads: int, head_channels: int, groups: int, affine_norm: bool) -> None:
         super().__init__()
         self.heads, self.head_channels = heads, head_channels
-        self.norm = nn.GroupNorm(groups, channels, affine=affine_norm)
+        self.norm = GroupNorm(groups, channels, affine=affine_norm)
         self.to_qkv = nn.Conv2d(channels, 3 * heads * head_channels, kernel_size=1)
         self.to_out = nn.Conv2d(heads * head_channels, channels, kernel_size=1)
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from linnet.models.blocks import SelfAttention, SinusoidalEmbedding, geometric_speeds, skip_connection, zero
+from linnet.models.blocks import GroupNorm, SelfAttention, SinusoidalEmbedding, geometric_speeds, skip_connection, zero
 from linnet.models.conditioning import build_condition_embedding
 from linnet.models.denoising_network import DenoisingNetwork
 from linnet.recipe import CompactUNet as Settings
@@ -101,7 +101,7 @@ class _Block(nn.Module):
         )
         self.to_shift = nn.Linear(embedding_dims, out_channels) if embedding_dims else None
         if embedding_dims:
-            self.norms = nn.ModuleList([nn.GroupNorm(GROUPS, in_channels), nn.GroupNorm(GROUPS, out_channels)])
+            self.norms = nn.ModuleList([GroupNorm(GROUPS, in_channels), GroupNorm(GROUPS, out_channels)])
         else:
             self.norms = nn.ModuleList([nn.BatchNorm2d(in_channels, affine=False, eps=1e-3, momentum=0.01)])
         self.attention = (

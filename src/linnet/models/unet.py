@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from linnet.models.blocks import SinusoidalEmbedding, timestep_speeds, zero
+from linnet.models.blocks import GroupNorm, SinusoidalEmbedding, timestep_speeds, zero
 from linnet.models.conditioning import build_condition_embedding
 from linnet.models.denoising_network import DenoisingNetwork
 from linnet.models.unet_blocks import Resample, ResidualAttentionBlock, ResidualBlock, Upsample
@@ -49,7 +49,7 @@ class UNet(DenoisingNetwork):
         self.up = self._build_up(widths, skips)
         head = nn.Conv2d(widths[0], shape[0], 3, padding=1)
         zero(head)
-        self.head = nn.Sequential(nn.GroupNorm(settings.norm_groups, widths[0]), nn.SiLU(), head)
+        self.head = nn.Sequential(GroupNorm(settings.norm_groups, widths[0]), nn.SiLU(), head)
 
     def forward(self, x_t: Tensor, noise_level: Tensor, condition: Tensor | None) -> Tensor:
         embedding = self.embedding_mlp(self.timestep_embedding(noise_level))

@@ -5,7 +5,7 @@ from typing import Literal, assert_never
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from linnet.models.blocks import Dropout, SelfAttention, skip_connection, zero
+from linnet.models.blocks import Dropout, GroupNorm, SelfAttention, skip_connection, zero
 from linnet.recipe import TDF, NoFrequencyLayer, UNet
 
 Resample = Literal["none", "down", "up"]
@@ -32,7 +32,7 @@ class ResidualBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.resample = resample
-        self.norm_in = nn.GroupNorm(settings.norm_groups, in_channels)
+        self.norm_in = GroupNorm(settings.norm_groups, in_channels)
         self.conv_in = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         match settings.timestep_injection:
             case "shift":
@@ -41,7 +41,7 @@ class ResidualBlock(nn.Module):
                 self.to_scale_shift = nn.Linear(embedding_dims, 2 * out_channels)
             case _:
                 assert_never(settings.timestep_injection)
-        self.norm_out = nn.GroupNorm(settings.norm_groups, out_channels)
+        self.norm_out = GroupNorm(settings.norm_groups, out_channels)
         self.dropout = Dropout(settings.dropout)
         self.conv_out = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         zero(self.conv_out)
@@ -119,7 +119,7 @@ class TDFLayer(nn.Module):
         super().__init__()
         hidden = max(frequencies // settings.bottleneck, settings.min_units)
         self.squeeze = nn.Linear(frequencies, hidden, bias=False)
-        self.norm = nn.GroupNorm(groups, channels, affine=False)
+        self.norm = GroupNorm(groups, channels, affine=False)
         self.expand = nn.Linear(hidden, frequencies, bias=False)
         zero(self.expand)
 

@@ -35,6 +35,7 @@ class TrainSection(Section):
     batch_size: PositiveInt  # examples per optimizer step, over all ranks
     learning_rate: PositiveFloat  # peak value, reached after warmup
     warmup_kexamples: NonNegativeFloat
+    learning_rate_decay: Literal["none", "cosine"]  # after warmup: stays, or falls to zero at the end of the run
     optimizer: Annotated[Adam | AdamW, Field(discriminator="kind")]
     max_gradient_norm: PositiveFloat
     ema_decay: OpenFraction  # per optimizer step

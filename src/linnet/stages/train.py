@@ -23,7 +23,7 @@ from linnet.modalities.statistics import Statistics, read_statistics
 from linnet.models.build import build_network
 from linnet.models.denoising_network import DenoisingNetwork
 from linnet.models.device import to_device
-from linnet.models.precision import resolve_precision
+from linnet.models.precision import has_units, resolve_precision
 from linnet.models.weights import save_weights
 from linnet.progress import ProgressBar, log
 from linnet.recipe import (
@@ -100,6 +100,12 @@ def run(
             tracker = stack.enter_context(_tracker(recipe, key, inputs["dataset"], track=track))
             profile = json.dumps({"num_rows": statistics.train_count})
             tracker.log_dataset(training.data.folder, inputs["dataset"], str(dataset), profile)
+            if not has_units(precision, device):
+                _log(
+                    distributed,
+                    f"train: {device.type} has no units for {precision} and computes it in software; --set "
+                    "train.precision=auto would take fp32 here, which is several times as fast",
+                )
             section = training.train.model_copy(update={"precision": precision})
             resolved = training.model_copy(update={"train": section})
             state = _fit(resolved, statistics, dataset, distributed, checkpoints, tracker)

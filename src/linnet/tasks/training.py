@@ -15,11 +15,13 @@ from linnet.launch import torchrun, trainjob
 from linnet.launch.trainjob import TrainJobSettings
 from linnet.models.device import DeviceError, pick_device
 from linnet.progress import log
-from linnet.recipe import Recipe
+from linnet.recipe import CompactUNet, Recipe
 from linnet.stages import train as stage
+from linnet.stages.preprocess import usable_cores
 from linnet.tasks.environment import require_shared
 
 CHECKPOINT_SECONDS = 60.0
+CPU_EXAMPLES_PER_PROCESS = 8
 FORWARDED_ENV = (  # to the nodes of a TrainJob; keys come from secrets
     "MLFLOW_TRACKING_URI",
     "MLFLOW_EXPERIMENT_NAME",
@@ -34,9 +36,19 @@ class SharedLocationError(LinnetError):
     """The shared location of a training lacks what it needs, or is of another version of linnet."""
 
 
-def default_processes(device: torch.device) -> int:
-    """One process for each GPU; one on a CPU, of which a single process uses all cores."""
-    return max(1, torch.cuda.device_count()) if device.type == "cuda" else 1
+def default_processes(recipe: Recipe, device: torch.device) -> int:
+    """One process for each GPU; on a CPU as many as leave eight examples of a batch or more to each.
+
+    Processes of one thread lose little to busy neighbours, where threads wait for each other many times a step
+    (docs/performance.md). Batch norm over several processes needs GPUs.
+    """
+    if device.type == "cuda":
+        return max(1, torch.cuda.device_count())
+    if isinstance(recipe.model, CompactUNet) and recipe.model.noise_injection == "input":
+        return 1
+    size = recipe.train.batch_size
+    counts = (count for count in range(1, usable_cores() + 1) if size % count == 0)
+    return max(count for count in counts if count == 1 or size // count >= CPU_EXAMPLES_PER_PROCESS)
 
 
 def check_gpus(requested: int) -> None:
@@ -60,7 +72,7 @@ def on_this_machine(
     keep_checkpoint: bool = False,
     track: bool = True,
 ) -> None:
-    """Train in `processes` processes (0: one for each GPU).
+    """Train in `processes` processes (0: `default_processes`).
 
     Where `work` is an s3:// address, checkpoints outlive this machine.
     """
@@ -69,7 +81,7 @@ def on_this_machine(
     torchrun.start(
         stage.run,
         recipe,
-        processes=processes or default_processes(device),
+        processes=processes or default_processes(recipe, device),
         dataset=dataset,
         out=out,
         work=local / recipe.name,

@@ -1,7 +1,8 @@
 """All that a training is made of, as a checkpoint holds it."""
 
+import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, assert_never
 
 from torch import Tensor, nn
 
@@ -70,6 +71,15 @@ def new_state(network: nn.Module, section: TrainSection, distributed: Distribute
 
 
 def learning_rate(section: TrainSection, step: int) -> float:
-    """Linear warmup to the peak, then constant; `step` from 0."""
+    """Linear warmup to the peak, then constant or half a cosine to zero (Loshchilov & Hutter 2017); `step` from 0."""
     warmup_steps = round(section.warmup_kexamples * 1000 / section.batch_size)
-    return section.learning_rate * min(1.0, (step + 1) / max(1, warmup_steps))
+    if step < warmup_steps:
+        return section.learning_rate * (step + 1) / warmup_steps
+    match section.learning_rate_decay:
+        case "none":
+            return section.learning_rate
+        case "cosine":
+            share = (step - warmup_steps) / (section.num_steps - warmup_steps)
+            return section.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+        case _:
+            assert_never(section.learning_rate_decay)

@@ -8,7 +8,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from linnet.models.blocks import SelfAttention, SinusoidalEmbedding, TokenAttention, geometric_speeds, timestep_speeds
+from linnet.models.blocks import (
+    Dropout,
+    SelfAttention,
+    SinusoidalEmbedding,
+    TokenAttention,
+    geometric_speeds,
+    timestep_speeds,
+)
 
 Array = NDArray[np.float64]
 
@@ -127,3 +134,16 @@ def test_token_attention_is_softmax_of_scaled_dot_products_over_the_seen_tokens(
         np.testing.assert_allclose(output, mixed @ w_out.T + b_out, rtol=1e-10, atol=1e-10)
     everywhere = torch.ones(2, 5, dtype=torch.bool)
     torch.testing.assert_close(attention(x, None), attention(x, everywhere), rtol=1e-12, atol=1e-12)
+
+
+def test_dropout_masks_of_two_ranks_are_the_halves_of_one() -> None:
+    x = torch.ones(8, 5, 3)
+    whole, first, second = (Dropout(0.4) for _ in range(3))
+    first.world_size, second.world_size, second.rank = 2, 2, 1
+    results = []
+    for layer, rows in ((whole, slice(0, 8)), (first, slice(0, 4)), (second, slice(4, 8))):
+        torch.manual_seed(7)
+        results.append(layer(x[rows]))
+    assert torch.equal(results[0], torch.cat(results[1:]))
+    assert set(results[0].unique().tolist()) == {0.0, float(torch.tensor(1.0) / 0.6)}
+    assert torch.equal(whole.eval()(x), x)

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from linnet.models import precision as module
-from linnet.models.precision import autocast, has_bf16_units, resolve_precision
+from linnet.models.precision import autocast, has_units, resolve_precision
 from linnet.recipe import ResolvedPrecision
 
 CPU = torch.device("cpu")
@@ -23,7 +23,7 @@ def test_a_network_computes_in_the_precision_of_the_recipe(precision: ResolvedPr
 def test_auto_is_bf16_where_the_device_has_units_for_it(
     units: bool, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "has_bf16_units", lambda _: units)
+    monkeypatch.setattr(module, "has_units", lambda *_: units)
     assert resolve_precision("auto", CPU) == expected
     assert [resolve_precision(each, CPU) for each in ("fp32", "bf16", "fp16")] == ["fp32", "bf16", "fp16"]
 
@@ -39,4 +39,5 @@ def test_a_processor_without_avx512_bf16_has_no_units(
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    assert has_bf16_units(CPU) == expected
+    assert has_units("bf16", CPU) == expected
+    assert has_units("fp32", CPU)

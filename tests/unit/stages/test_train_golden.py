@@ -1,7 +1,7 @@
 """The train stage against an independent implementation in a few lines of plain torch.
 
 It shares the network's layers with linnet and nothing else: schedule, batches, random numbers, loss, loss scaling,
-clipping, optimizer and averaging are written out here. tests/README.md says how to check that mutants of the core die.
+clipping, optimizer and averaging are written out here. `make mutants` shows that it notices faults.
 """
 
 import csv
@@ -44,7 +44,10 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids=["compact-fp32", "compact-bf16", "compact-fp16", "unet-fp32", "unet-bf16", "batch_norm-fp32"],
 )
 def test_the_stage_trains_what_a_few_lines_train(dataset: Path, tmp_path: Path, model: str, precision: str) -> None:
-    recipe = tiny_recipe(model, f"train.precision={precision}", "train.max_gradient_norm=0.5")
+    decay = "cosine" if model == UNET else "none"
+    recipe = tiny_recipe(
+        model, f"train.precision={precision}", "train.max_gradient_norm=0.5", f"train.learning_rate_decay={decay}"
+    )
     out = run_stage(recipe, dataset, tmp_path)
     network, average, history = by_hand(recipe, dataset)
     start = build_network(recipe.training()).state_dict()
@@ -122,6 +125,8 @@ def by_hand(recipe: Recipe, dataset: Path) -> tuple[dict[str, Tensor], dict[str,
         norm = math.sqrt(sum(float((gradient.double() ** 2).sum()) for gradient in gradients)) / loss_scale
         sums += [float(loss.detach()), norm if math.isfinite(norm) else 0, 1]
         rate = 0.0015 * min(1, (step + 1) / 4)
+        if section.learning_rate_decay == "cosine" and step >= 4:
+            rate *= 0.5 * (1 + math.cos(math.pi * (step - 4) / 20))
         if math.isfinite(norm):
             for gradient in gradients:
                 gradient.div_(loss_scale * max(1, norm / 0.5))

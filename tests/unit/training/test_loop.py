@@ -1,4 +1,5 @@
 import copy
+import math
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,14 @@ def test_fp16_fails_where_no_scale_is_small_enough(tmp_path: Path) -> None:
 def test_learning_rate_warms_up_in_a_line_and_stays() -> None:
     train = section("train.learning_rate=0.8")  # 16 examples of warmup in batches of 4
     assert [learning_rate(train, step) for step in range(6)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8, 0.8])
+
+
+def test_learning_rate_falls_to_zero_as_half_a_cosine() -> None:
+    train = section("train.learning_rate=0.8", "train.learning_rate_decay=cosine")  # 4 of 24 steps warm up
+    rates = [learning_rate(train, step) for step in (3, 4, 9, 14, 19, 23)]
+    assert rates == pytest.approx(
+        [0.8, 0.8, 0.4 + 0.4 * 0.5**0.5, 0.4, 0.4 - 0.4 * 0.5**0.5, 0.4 - 0.4 * math.cos(math.pi / 20)]
+    )
 
 
 @pytest.mark.parametrize("kind", ["adam", "adamw"])

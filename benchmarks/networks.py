@@ -1,0 +1,34 @@
+"""The networks that are compared: settings of recipes/birds.toml by name, smaller ones for a CPU."""
+
+from pathlib import Path
+
+from linnet.recipe import TrainingRecipe
+from linnet.recipe.load import load_recipe
+
+ROOT = Path(__file__).parents[1]
+
+
+def _guided(channels: int) -> str:
+    return (
+        f"model={{kind='unet', channels={channels}, channel_multipliers=[1, 2, 3, 4], blocks_per_level=1, "
+        "attention_heads_by_level=[0, 0, 4, 4], middle_attention_heads=4, norm_groups=32, "
+        "timestep_injection='scale_shift', resampling='biggan', frequency_layer={kind='none'}, dropout=0.0}"
+    )
+
+
+def _dit(width: int, blocks: int, heads: int) -> tuple[str, str]:
+    model = f"patch_size=4, width={width}, num_blocks={blocks}, num_heads={heads}, mlp_ratio=4, dropout=0.0"
+    return f"model={{kind='dit', {model}}}", "conditioning={kind='class_label', num_classes=200, dropout=0.1}"
+
+
+NETWORKS = {  # (CPU, GPU); the compact U-Net on a GPU is the recipe's own
+    "compact": (("train.batch_size=8", "model.stem_channels=32", "model.widths=[32, 64, 128, 256]"), ()),
+    "guided": (("train.batch_size=4", _guided(64)), ("train.batch_size=32", _guided(128))),
+    "dit": (("train.batch_size=16", *_dit(128, 4, 4)), ("train.batch_size=64", *_dit(384, 12, 6))),
+}
+
+
+def benchmark_recipe(name: str, *, on_gpu: bool, precision: str) -> TrainingRecipe:
+    """The training sections for one of NETWORKS at 64 x 64 pixels."""
+    overrides = (*NETWORKS[name][on_gpu], f"train.precision={precision}")
+    return load_recipe(ROOT / "recipes" / "birds.toml", overrides).training()
