@@ -220,3 +220,16 @@ def test_grids_and_restorations_are_not_timed_at_the_length_of_long_samples() ->
     same = "sample.length={ kind = 'as_trained' }"
     long, plain = describe._time_sampling(tiny_music_recipe(same, "sample.guidance_scale=1.0"), CPU)
     assert long == plain
+
+
+@pytest.mark.parametrize(("units", "says"), [(True, False), (False, True)])
+def test_a_precision_without_units_is_told_what_fp32_would_gain(
+    units: bool, says: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(describe, "WARMUP_SECONDS", 0.05)
+    monkeypatch.setattr(describe, "MEASURE_SECONDS", 0.05)
+    monkeypatch.setattr(describe, "has_units", lambda *_: units)
+    found = describe.run(tiny_recipe("train.precision=bf16"), device=CPU)
+    assert found.precision == "bf16"
+    assert (found.fp32_gain is not None) == says
+    assert ("times as fast (--set train.precision=auto)" in found.as_text()) == says

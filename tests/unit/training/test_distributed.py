@@ -22,6 +22,12 @@ from support.tiny import tiny_raw_data, tiny_recipe
 from support.workers import fail, kill_rank_1
 
 CPU = torch.device("cpu")
+UNET = (
+    "model={kind='unet', channels=16, channel_multipliers=[1, 2], blocks_per_level=1, "
+    "attention_heads_by_level=[0, 1], middle_attention_heads=1, norm_groups=8, timestep_injection='shift', "
+    "resampling='conv', frequency_layer={kind='none'}, dropout=0.3}"
+)
+DIT = "model={kind='dit', patch_size=4, width=32, num_blocks=2, num_heads=2, mlp_ratio=2, dropout=0.3}"
 INPUT_MODEL = ("model.noise_injection=input", "model.attention_heads_by_level=[0, 0]")  # this one has batch norm
 
 
@@ -49,9 +55,10 @@ def run_training(dataset: Path, folder: Path, processes: int, *overrides: str) -
     return folder / "model"
 
 
-def test_two_processes_train_what_one_trains(dataset: Path, tmp_path: Path) -> None:
-    """40 steps in float32: weights differ by rounding, and by far less than one step changes them."""
-    one, two = (run_training(dataset, tmp_path / str(count), count) for count in (1, 2))
+@pytest.mark.parametrize("model", ["model.stem_channels=8", UNET, DIT], ids=["compact", "unet-dropout", "dit-dropout"])
+def test_two_processes_train_what_one_trains(dataset: Path, tmp_path: Path, model: str) -> None:
+    """40 steps in float32: weights differ by rounding, and by far less than one step changes them; dropout, too."""
+    one, two = (run_training(dataset, tmp_path / str(count), count, model) for count in (1, 2))
     for name in ("model.safetensors", "ema.safetensors"):
         a, b = load_file(one / name), load_file(two / name)
         assert max(float((a[key] - b[key]).abs().max()) for key in a) < 1e-4
