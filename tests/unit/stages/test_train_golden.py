@@ -47,6 +47,7 @@ def test_the_stage_trains_what_a_few_lines_train(dataset: Path, tmp_path: Path, 
     length = 0.032 if precision == "fp16" else 0.096  # convolutions in fp16 are slow on CPUs
     recipe = tiny_recipe(
         f"train.duration_kexamples={length}",
+        "train.seed=3",
         model,
         f"train.precision={precision}",
         "train.max_gradient_norm=0.5",

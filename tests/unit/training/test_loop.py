@@ -175,6 +175,20 @@ def test_fp16_skips_an_overflowing_step_and_lowers_the_scale() -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
+def test_a_lowered_loss_scale_survives_a_stop(tmp_path: Path) -> None:
+    train = section("train.precision=fp16")
+    state = new_state(network(), train, SINGLE)
+    step(state, train, Denoising(1e35), count=3)
+    store = CheckpointStore(tmp_path, every_seconds=1e9)
+    store.save(state.state_dict())
+    store.wait()
+    saved = store.load(CPU)
+    assert saved is not None
+    continued = new_state(network(), train, SINGLE)
+    continued.load_state_dict(saved)
+    assert continued.update.loss_scale == state.update.loss_scale == 2.0**13
+
+
 def test_fp16_fails_where_no_scale_is_small_enough(tmp_path: Path) -> None:
     train = section("train.precision=fp16", "train.duration_kexamples=1.0", "train.batch_size=4")
     state = new_state(network(), train, SINGLE)
