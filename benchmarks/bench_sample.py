@@ -1,6 +1,6 @@
 """Sampling in linnet and in diffusers: DPM-Solver++(2M), 20 steps, the same layers (peers.py), the same precision.
 
-python benchmarks/bench_sample.py [--device cuda] [--networks compact,guided,dit] [--json FILE]
+python benchmarks/bench_sample.py [--device cuda] [--networks compact,guided,dit] [--set KEY=VALUE] [--json FILE]
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from linnet.models.build import build_network
 from linnet.models.device import to_device
 from linnet.models.precision import autocast, resolve_precision
 from linnet.recipe import DPMSolver, TrainingRecipe, Unconditional
-from networks import NETWORKS, benchmark_recipe
+from networks import add_recipe_options, benchmark_recipe
 from peers import build_peer
 from timing import arguments, compare, write_json
 
@@ -25,15 +25,15 @@ STEPS = 20
 def main() -> None:
     """Compare all networks that are asked for."""
     parser = arguments(__doc__)
-    parser.add_argument("--networks", default=",".join(NETWORKS), help="of these, separated by commas")
+    add_recipe_options(parser)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--count", type=int, default=0, help="examples a batch; 0 for 8 on a CPU and 256 on a GPU")
-    parser.add_argument("--precision", default="auto", help="fp32, bf16, fp16 or auto")
     options = parser.parse_args()
     device = torch.device(options.device)
-    count = options.count or (256 if device.type == "cuda" else 8)
+    is_gpu = device.type == "cuda"
+    count = options.count or (256 if is_gpu else 8)
     for name in options.networks.split(","):
-        recipe = benchmark_recipe(name, on_gpu=device.type == "cuda", precision=options.precision)
+        recipe = benchmark_recipe(name, on_gpu=is_gpu, precision=options.precision, overrides=options.set)
         torch.manual_seed(0)
         compare(
             f"sampling, {name}, {STEPS} steps, {count} examples of {recipe.data.shape[1]} x {recipe.data.shape[2]}, "

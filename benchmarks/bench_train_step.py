@@ -4,7 +4,7 @@ The baseline is the loop of diffusers' unconditional training example (autocast,
 loss logged every step) with a network of the same layers from diffusers (peers.py), its examples already normalised and
 on the device. linnet's step is the one that `linnet train` takes: it also reads, encodes and flips its examples.
 
-    python benchmarks/bench_train_step.py [--device cuda] [--networks compact,guided,dit] [--json FILE]
+    python benchmarks/bench_train_step.py [--device cuda] [--networks compact,guided,dit] [--set KEY=VALUE]
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from linnet.training.execution import Execution, choose_execution
 from linnet.training.loss import DiffusionLoss
 from linnet.training.state import new_state
 from linnet.training.step import TrainStep
-from networks import NETWORKS, benchmark_recipe
+from networks import add_recipe_options, benchmark_recipe
 from peers import build_peer
 from timing import arguments, compare, write_json
 
@@ -36,17 +36,16 @@ NUM_EXAMPLES = 256
 def main() -> None:
     """Compare all networks that are asked for."""
     parser = arguments(__doc__)
-    parser.add_argument("--networks", default=",".join(NETWORKS), help="of these, separated by commas")
+    add_recipe_options(parser)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=0, help="a round; 0 for 1 on a CPU and 20 on a GPU")
-    parser.add_argument("--precision", default="auto", help="fp32, bf16, fp16 or auto")
     parser.add_argument("--compile", choices=["auto", "never", "always"], default="auto")
     options = parser.parse_args()
     device = torch.device(options.device)
     is_gpu = device.type == "cuda"
     steps = options.steps or (20 if is_gpu else 1)
     for name in options.networks.split(","):
-        recipe = benchmark_recipe(name, on_gpu=is_gpu, precision=options.precision)
+        recipe = benchmark_recipe(name, on_gpu=is_gpu, precision=options.precision, overrides=options.set)
         torch.manual_seed(0)
         execution = choose_execution(recipe.train.num_steps, DistributedContext.single_process(device))
         if options.compile != "auto":

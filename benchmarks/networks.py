@@ -1,5 +1,6 @@
 """The networks that are compared: settings of recipes/birds.toml by name, smaller ones for a CPU."""
 
+import argparse
 from pathlib import Path
 
 from linnet.recipe import TrainingRecipe
@@ -28,7 +29,14 @@ NETWORKS = {  # (CPU, GPU); the compact U-Net on a GPU is the recipe's own
 }
 
 
-def benchmark_recipe(name: str, *, on_gpu: bool, precision: str) -> TrainingRecipe:
+def add_recipe_options(parser: argparse.ArgumentParser) -> None:
+    """Which networks are compared, and what is changed in their recipe."""
+    parser.add_argument("--networks", default=",".join(NETWORKS), help="of these, separated by commas")
+    parser.add_argument("--precision", default="auto", help="fp32, bf16, fp16 or auto")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe; repeatable")
+
+
+def benchmark_recipe(name: str, *, on_gpu: bool, precision: str, overrides: list[str]) -> TrainingRecipe:
     """The training sections for one of NETWORKS at 64 x 64 pixels."""
-    overrides = (*NETWORKS[name][on_gpu], f"train.precision={precision}")
-    return load_recipe(ROOT / "recipes" / "birds.toml", overrides).training()
+    settings = (*NETWORKS[name][on_gpu], f"train.precision={precision}", *overrides)
+    return load_recipe(ROOT / "recipes" / "birds.toml", settings).training()

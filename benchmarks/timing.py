@@ -6,7 +6,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -25,7 +25,6 @@ class Result:
     spreads: dict[str, float]  # (slowest - fastest round) / median
     ratio: float  # of the last implementation's rate to the first one's: linnet comes last
     rounds: int
-    facts: dict[str, float] = field(default_factory=dict)
 
 
 def compare(
@@ -37,7 +36,6 @@ def compare(
     rounds: int,
     device: torch.device | None = None,
     warmups: int = 1,
-    facts: dict[str, float] | None = None,
 ) -> Result:
     """Print each implementation's median rate in `unit` per second; every round runs all in turn."""
     device = device or torch.device("cpu")
@@ -62,7 +60,6 @@ def compare(
         spreads={name: (max(values) - min(values)) / medians[name] for name, values in seconds.items()},
         ratio=medians[names[0]] / medians[names[-1]],
         rounds=rounds,
-        facts=facts or {},
     )
     RESULTS.append(result)
     print(f"{title} ({result.machine}, {rounds} alternating rounds)", flush=True)

@@ -12,7 +12,7 @@ from linnet.commands import describe
 from linnet.models.build import build_network
 from linnet.models.device import to_device
 from linnet.recipe import Recipe
-from linnet.stages import preprocess, sample, train
+from linnet.stages import preprocess, sample
 from linnet.training import examples
 from linnet.training.checkpoint import CheckpointStore
 from linnet.training.distributed import DistributedContext
@@ -22,6 +22,7 @@ from linnet.training.state import TrainState, new_state
 from linnet.training.step import TrainStep
 from support.statistics import image_statistics
 from support.tiny import tiny_raw_data, tiny_recipe
+from support.training import train_on
 
 CUDA = torch.device("cuda")
 UNET = (
@@ -37,17 +38,7 @@ pytestmark = [
 
 
 def train_on_gpu(recipe: Recipe, folder: Path) -> Path:
-    train.run(
-        recipe,
-        dataset=folder / "dataset",
-        out=folder / "model",
-        work=folder / "work",
-        mirror=None,
-        device=torch.device("cuda"),
-        checkpoint_every_seconds=1e9,
-        keep_checkpoint=False,
-        track=False,
-    )
+    train_on(recipe, folder / "dataset", folder / "model", device=CUDA)
     return folder / "model"
 
 

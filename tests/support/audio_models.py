@@ -13,8 +13,9 @@ from linnet.inference.diffusion_model import DiffusionModel
 from linnet.modalities.audio_codec import AudioCodec
 from linnet.modalities.statistics import AudioStatistics, read_statistics
 from linnet.recipe import Audio, Recipe
-from linnet.stages import preprocess, train
+from linnet.stages import preprocess
 from support.tiny import tiny_audio_data, tiny_audio_recipe, tiny_music_recipe
+from support.training import train_on
 
 CPU = torch.device("cpu")
 BATCH = 4  # samples made at once, so that there are several batches
@@ -69,18 +70,3 @@ def made(kind: Literal["voices", "music"], factory: pytest.TempPathFactory) -> M
         preprocess.run(recipe.data, raw=folder / "raw", out=folder / "dataset", workers=1)
         train_on(recipe, folder / "dataset", folder / "model")
     return Made(recipe, folder / "raw", folder / "dataset", folder / "model")
-
-
-def train_on(recipe: Recipe, dataset: Path, out: Path) -> None:
-    """Run the train stage without tracking and checkpoints."""
-    train.run(
-        recipe,
-        dataset=dataset,
-        out=out,
-        work=out.with_name(f"{out.name}-work"),
-        mirror=None,
-        device=CPU,
-        checkpoint_every_seconds=1e9,
-        keep_checkpoint=False,
-        track=False,
-    )

@@ -9,8 +9,9 @@ from linnet.files import write_text
 from linnet.inference.requests import GenerationRequest, default_seconds
 from linnet.models.conditioning import Condition
 from linnet.recipe import Recipe
-from linnet.stages import preprocess, train
+from linnet.stages import preprocess
 from linnet.ui.models import Built, TrainedModel, load_model
+from support.training import train_on
 
 CPU = torch.device("cpu")
 SHORT = ("train.duration_kexamples=0.016", "train.warmup_kexamples=0.004", "train.grid_every_kexamples=0.016")
@@ -20,17 +21,7 @@ def train_tiny(build: Path, recipe: Recipe, raw: Path) -> Path:
     folder = build / recipe.name
     if not (build / "dataset").exists():
         preprocess.run(recipe.data, raw=raw, out=build / "dataset", workers=1)
-    train.run(
-        recipe,
-        dataset=build / "dataset",
-        out=folder / "model",
-        work=build / ".work",
-        mirror=None,
-        device=CPU,
-        checkpoint_every_seconds=1e9,
-        keep_checkpoint=False,
-        track=False,
-    )
+    train_on(recipe, build / "dataset", folder / "model")
     return folder
 
 

@@ -99,7 +99,7 @@ class Description:
             return self.precision
         return (
             f"{self.precision}, for which this device has no units: in fp32 a training step is {self.fp32_gain:.1f} "
-            "times as fast (--set train.precision=auto)"
+            "times as fast (--set train.precision=fp32)"
         )
 
 

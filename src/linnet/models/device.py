@@ -1,7 +1,5 @@
 """Where a network runs."""
 
-import os
-
 import torch
 
 from linnet.errors import LinnetError
@@ -22,24 +20,21 @@ def pick_device(name: str) -> torch.device:
         case "auto" | "cpu" | "cuda":
             device = torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
             if device.type == "cuda":
-                _set_gpu_arithmetic()
+                set_gpu_arithmetic()
             return device
         case _:
             raise DeviceError(f"--device {name}: give auto, cpu or cuda")
 
 
-def _set_gpu_arithmetic() -> None:
-    """fp32 means IEEE float32 everywhere: torch would otherwise round convolutions to TF32, and scores with them.
+def set_gpu_arithmetic() -> None:
+    """Set what every process that computes on a GPU must set for itself.
 
-    Shapes do not change in a run, so cuDNN may try its algorithms out; deterministic ones are asked for by
-    CUBLAS_WORKSPACE_CONFIG, as cuBLAS wants it.
+    fp32 means IEEE float32: torch would otherwise round convolutions to TF32, and scores with them. Shapes do not
+    change in a run, so cuDNN may try its algorithms out.
     """
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
-    if "CUBLAS_WORKSPACE_CONFIG" in os.environ:
-        torch.use_deterministic_algorithms(True)
-    else:
-        torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.benchmark = True
 
 
 def memory_format(device: torch.device) -> torch.memory_format:

@@ -88,7 +88,8 @@ def collect(recipe: Recipe, *, model: Path, shards: list[Path], out: Path) -> No
         ArtifactError: a shard is missing, damaged, twice there, or of another model or other settings.
     """
     section = recipe.sample
-    precision = read_provenance(shards[0], made_by="sample")["inputs"]["precision"]  # of the devices that made them
+    first = read_provenance(shards[0], made_by="sample")
+    precision = first["inputs"].get("precision", "")  # of the devices that made the shards
     inputs = _inputs(recipe, model, precision)
     found: dict[int, NDArray[np.generic]] = {}
     noising = None

@@ -103,8 +103,8 @@ def run(
             if not has_units(precision, device):
                 _log(
                     distributed,
-                    f"train: {device.type} has no units for {precision} and computes it in software; --set "
-                    "train.precision=auto would take fp32 here, which is several times as fast",
+                    f"train: {device.type} has no units for {precision} and computes it in software, several times "
+                    f"slower than {resolve_precision('auto', device)}: --set train.precision=auto",
                 )
             section = training.train.model_copy(update={"precision": precision})
             resolved = training.model_copy(update={"train": section})

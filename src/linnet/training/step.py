@@ -59,6 +59,7 @@ class CudaGraph:
     def __init__(self, work: Callable[[Batch], None]) -> None:
         self._work, self._calls = work, 0
         self._graph: torch.cuda.CUDAGraph | None = None
+        self._inputs: Batch | None = None
 
     def __call__(self, batch: Batch) -> None:
         """Do the work on `batch`, which has the shapes of every other batch."""
@@ -69,6 +70,7 @@ class CudaGraph:
         if self._graph is None:
             self._capture(batch)
         assert self._graph is not None
+        assert self._inputs is not None
         for kept, new in zip(self._inputs, batch, strict=True):
             if kept is not None and new is not None:
                 kept.copy_(new)

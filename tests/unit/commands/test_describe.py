@@ -232,4 +232,4 @@ def test_a_precision_without_units_is_told_what_fp32_would_gain(
     found = describe.run(tiny_recipe("train.precision=bf16"), device=CPU)
     assert found.precision == "bf16"
     assert (found.fp32_gain is not None) == says
-    assert ("times as fast (--set train.precision=auto)" in found.as_text()) == says
+    assert ("times as fast (--set train.precision=fp32)" in found.as_text()) == says

@@ -23,8 +23,9 @@ from linnet.modalities.conditions import PromptError
 from linnet.models.conditioning import ConditionError
 from linnet.reports.samples import samples_page
 from linnet.stages import preprocess, sample
-from support.audio_models import CPU, Made, made, train_on
+from support.audio_models import CPU, Made, made
 from support.tiny import tiny_raw_data, tiny_recipe
+from support.training import train_on
 
 BIRDS = ("train.duration_kexamples=0.032", "train.grid_every_kexamples=1000.0")
 PLAIN = GenerateOptions(prompts=(), count=2, seed=0)

@@ -14,8 +14,9 @@ from linnet.inference.degradations import RestorationError, RestorationInput
 from linnet.inference.diffusion_model import NoUnconditionalModeError
 from linnet.recipe.restore import Denoise, InpaintPixels, SuperResolution
 from linnet.stages import preprocess
-from support.audio_models import CPU, train_on
+from support.audio_models import CPU
 from support.tiny import tiny_raw_data, tiny_recipe
+from support.training import train_on
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,9 @@ from linnet.artifacts import Model
 from linnet.files import ArtifactError
 from linnet.hashes import folder_hash
 from linnet.recipe import Recipe
-from linnet.stages import preprocess, sample, train
+from linnet.stages import preprocess, sample
 from support.tiny import tiny_raw_data, tiny_recipe
+from support.training import train_on
 
 CPU = torch.device("cpu")
 BATCH = 4  # of 12 samples: three batches
@@ -26,17 +27,7 @@ def recipe() -> Recipe:
 def model(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     preprocess.run(recipe.data, raw=tiny_raw_data(folder / "raw"), out=folder / "dataset", workers=1)
-    train.run(
-        recipe,
-        dataset=folder / "dataset",
-        out=folder / "model",
-        work=folder / "work",
-        mirror=None,
-        device=CPU,
-        checkpoint_every_seconds=1e9,
-        keep_checkpoint=False,
-        track=False,
-    )
+    train_on(recipe, folder / "dataset", folder / "model")
     return folder / "model"
 
 

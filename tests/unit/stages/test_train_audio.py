@@ -15,7 +15,8 @@ from linnet.recipe import NoiseLevel
 from linnet.stages import preprocess
 from linnet.training.distributed import DistributedContext
 from linnet.training.loss import DiffusionLoss
-from support.audio_models import CPU, Made, made, train_on
+from support.audio_models import CPU, Made, made
+from support.training import train_on
 
 PREDICTIONS: list[Prediction] = ["epsilon", "x0", "v"]
 

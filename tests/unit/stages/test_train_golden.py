@@ -18,8 +18,9 @@ from torch import Tensor
 
 from linnet.models.build import build_network
 from linnet.recipe import Recipe
-from linnet.stages import preprocess, train
+from linnet.stages import preprocess
 from support.tiny import tiny_raw_data, tiny_recipe
+from support.training import train_on
 
 TOLERANCE = {"fp32": 0.01, "bf16": 0.15, "fp16": 0.05}  # of what training changed: rounding grows from step to step
 UNET = (
@@ -53,7 +54,8 @@ def test_the_stage_trains_what_a_few_lines_train(dataset: Path, tmp_path: Path, 
         "train.max_gradient_norm=0.5",
         f"train.learning_rate_decay={decay}",
     )
-    out = run_stage(recipe, dataset, tmp_path)
+    out = tmp_path / "model"
+    train_on(recipe, dataset, out)
     network, average, history = by_hand(recipe, dataset)
     start = build_network(recipe.training()).state_dict()
     for name, expected in (("model.safetensors", network), ("ema.safetensors", average)):
@@ -72,28 +74,14 @@ def test_the_stage_trains_what_a_few_lines_train(dataset: Path, tmp_path: Path, 
 
 def test_raw_and_averaged_weights_are_far_apart(dataset: Path, tmp_path: Path) -> None:
     """So that the test above tells them apart."""
-    out = run_stage(tiny_recipe(), dataset, tmp_path)
+    out = tmp_path / "model"
+    train_on(tiny_recipe(), dataset, out)
     raw, average = load_file(out / "model.safetensors"), load_file(out / "ema.safetensors")
     assert max(float((raw[key] - average[key]).abs().max()) for key in raw) > 1e-3
 
 
 def distance(one: Tensor, other: Tensor) -> float:
     return float((one.double() - other.double()).norm())
-
-
-def run_stage(recipe: Recipe, dataset: Path, folder: Path) -> Path:
-    train.run(
-        recipe,
-        dataset=dataset,
-        out=folder / "model",
-        work=folder / "work",
-        mirror=None,
-        device=torch.device("cpu"),
-        checkpoint_every_seconds=1e9,
-        keep_checkpoint=False,
-        track=False,
-    )
-    return folder / "model"
 
 
 def by_hand(recipe: Recipe, dataset: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], list[list[float]]]:
