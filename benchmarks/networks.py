@@ -30,7 +30,8 @@ NETWORKS = {  # (CPU, GPU); the compact U-Net on a GPU is the recipe's own
 
 
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:
-    """Which networks are compared, and what is changed in their recipe."""
+    """Where networks are compared, which, and what is changed in their recipe."""
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--networks", default=",".join(NETWORKS), help="of these, separated by commas")
     parser.add_argument("--precision", default="auto", help="fp32, bf16, fp16 or auto")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe; repeatable")
