@@ -18,7 +18,8 @@ def _guided(channels: int) -> str:
 
 
 def _dit(width: int, blocks: int, heads: int) -> tuple[str, str]:
-    model = f"patch_size=4, width={width}, num_blocks={blocks}, num_heads={heads}, mlp_ratio=4, dropout=0.0"
+    patches = "patch_size=4, patch_overlap=0"
+    model = f"{patches}, width={width}, num_blocks={blocks}, num_heads={heads}, mlp_ratio=4, dropout=0.0"
     return f"model={{kind='dit', {model}}}", "conditioning={kind='class_label', num_classes=200, dropout=0.1}"
 
 

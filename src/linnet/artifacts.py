@@ -90,6 +90,11 @@ class Model:
     grids = "grids"
 
     @staticmethod
+    def cost(folder: Path) -> Path:
+        """What the training took, beside the folder: times are no part of a result."""
+        return folder.with_name(f"{folder.name}-cost.json")
+
+    @staticmethod
     def content_hash(folder: Path) -> str:
         """Of all that decides what the model generates."""
         names = (Model.weights, Model.ema_weights, Model.recipe, Model.statistics)

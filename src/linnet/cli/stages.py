@@ -65,6 +65,18 @@ def train(
         int,
         typer.Option(min=0, help="Processes that share each batch; 0: one for each GPU, or for each core of a CPU."),
     ] = 0,
+    passes: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Passes through the network in a step, each over a part of the batch: less memory, and only "
+            "rounding differs.",
+        ),
+    ] = 1,
+    deterministic: Annotated[
+        bool,
+        typer.Option("--deterministic", help="On a GPU: only kernels that give the same bits again; slower."),
+    ] = False,
     checkpoint_seconds: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints.")] = 60.0,
     track: Track = True,
 ) -> None:
@@ -79,6 +91,8 @@ def train(
         work=str(work),
         device=pick_device(device),
         processes=processes,
+        passes=passes,
+        deterministic=deterministic,
         checkpoint_every_seconds=checkpoint_seconds,
         track=track,
     )

@@ -1,9 +1,7 @@
 """describe: what a recipe trains and what that costs on this machine, before anything is spent."""
 
 import math
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -11,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from linnet.inference.diffusion_model import DiffusionModel
 from linnet.inference.noising import NOISING_EXAMPLES, NOISING_STEPS
@@ -20,32 +16,28 @@ from linnet.inference.reference_sets import UNTRAINED_STEPS
 from linnet.inference.sampling import plan_samples
 from linnet.modalities.dispatch import get_modality
 from linnet.modalities.statistics import neutral_statistics
+from linnet.models.attention import CPU_PRODUCT_TOKENS
 from linnet.models.build import build_network
 from linnet.models.device import to_device
-from linnet.models.hashed_text_encoder import NGRAMS_PER_WORD
+from linnet.models.flops import count_flops, matmul_peak, meta_network
 from linnet.models.precision import has_units, resolve_precision
 from linnet.progress import log
 from linnet.recipe import (
     AsTrained,
-    ClassLabel,
-    Conditioning,
     DPMSolver,
-    HuggingFaceTextEncoder,
-    MultiLabel,
     Recipe,
     ResolvedPrecision,
     SampleSection,
-    Text,
-    TrainedTextEncoder,
     TrainingRecipe,
     Unconditional,
 )
 from linnet.stages.train import GRID_EXAMPLES, GRID_SAMPLER
 from linnet.training.distributed import DistributedContext
-from linnet.training.execution import EAGER
+from linnet.training.execution import EAGER, choose_execution
 from linnet.training.loss import DiffusionLoss
 from linnet.training.state import new_state
 from linnet.training.step import TrainStep
+from linnet.training.throughput import device_name, peak_memory_bytes
 
 WARMUP_SECONDS = 4.0
 MEASURE_SECONDS = 3.0
@@ -69,6 +61,9 @@ class Description:
     steps: int
     device: str
     precision: ResolvedPrecision  # of training
+    examples_per_second: float  # in training, one process, each kernel by itself
+    peak_share: float  # of what large matrix products reach on the device
+    kernels: str  # which of several are taken, and why
     fp32_gain: float | None  # times as fast in fp32, where the recipe's precision has no units on this device
     projected_hours: float  # train, sample, restore and evaluate
     projected_hours_by_stage: dict[str, float]
@@ -88,6 +83,9 @@ class Description:
             f"forward), {self.bytes_per_example:,} bytes read",
             "in all": f"{self.flops_per_example * self.examples / 1e15:.3g} PFLOP to train",
             f"on {self.device}": f"about {_duration(self.projected_hours)} ({stages})",
+            "speed": f"{self.examples_per_second:.3g} examples/s in training, {self.peak_share:.0%} of the peak "
+            "of large matrix products here",
+            "kernels": self.kernels,
             "precision": self._precision(),
             "memory": f"about {self.projected_memory_bytes / 2**30:.1f} GiB",
         }
@@ -114,7 +112,8 @@ def run(recipe: Recipe, *, device: torch.device) -> Description:
     if precision != "fp32" and not has_units(precision, device):
         fp32 = training.model_copy(update={"train": section.model_copy(update={"precision": "fp32"})})
         fp32_gain = train_seconds / _time_training(fp32, device)
-    memory = _peak_memory(device)
+    memory = peak_memory_bytes(device)
+    peak_share = section.batch_size * both / train_seconds / matmul_peak(device, precision)
     sample_seconds, plain_seconds = _time_sampling(recipe, device)
     hours = {
         stage: seconds / 3600
@@ -125,53 +124,22 @@ def run(recipe: Recipe, *, device: torch.device) -> Description:
     return Description(
         name=recipe.name,
         model=recipe.model.kind,
-        parameters=sum(parameter.numel() for parameter in _meta_network(training).parameters()),
+        parameters=sum(parameter.numel() for parameter in meta_network(training).parameters()),
         flops_per_example=both,
         flops_per_example_forward=forward,
         bytes_per_example=math.prod(shape) * dtype.itemsize + label_bytes,
         examples=section.num_steps * section.batch_size,
         steps=section.num_steps,
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU cores",
+        device=device_name(device),
         precision=precision,
+        examples_per_second=section.batch_size / train_seconds,
+        peak_share=peak_share,
+        kernels=_kernels(recipe, device),
         fp32_gain=fp32_gain,
         projected_hours=sum(hours.values()),
         projected_hours_by_stage=hours,
         projected_memory_bytes=memory,
     )
-
-
-def count_flops(recipe: TrainingRecipe) -> tuple[int, int]:
-    """(forward, forward and backward) of one example, by torch's counter on tensors without memory."""
-    network = _meta_network(recipe)
-    x = torch.empty(1, *recipe.data.shape, device="meta")
-    noise_level = torch.empty(1, device="meta")
-    with FlopCounterMode(display=False) as counter:
-        output = network(x, noise_level, _meta_condition(recipe.conditioning))
-        forward = counter.get_total_flops()
-        output.sum().backward()
-    return forward, counter.get_total_flops()
-
-
-def _meta_network(recipe: TrainingRecipe) -> torch.nn.Module:
-    with torch.device("meta"):
-        return build_network(recipe)
-
-
-def _meta_condition(conditioning: Conditioning) -> Tensor | None:
-    """A condition of one example in the shape that the network takes, without memory."""
-    match conditioning:
-        case Unconditional():
-            return None
-        case ClassLabel():
-            return torch.empty(1, dtype=torch.int64, device="meta")
-        case MultiLabel(num_labels=num_labels):
-            return torch.empty(1, num_labels, device="meta")
-        case Text(encoder=TrainedTextEncoder(max_words=words)):
-            return torch.empty(1, words, NGRAMS_PER_WORD, dtype=torch.int64, device="meta")
-        case Text(encoder=HuggingFaceTextEncoder(width=width)):
-            return torch.empty(1, width, device="meta")
-        case _:
-            raise AssertionError(conditioning)
 
 
 def _time_training(recipe: TrainingRecipe, device: torch.device) -> float:
@@ -238,6 +206,23 @@ def _median_seconds(work: Callable[[], object], device: torch.device) -> float:
             return statistics.median(times)
 
 
+def _kernels(recipe: Recipe, device: torch.device) -> str:
+    """Which kernels a training takes on `device`, in words; the measurements are in docs/performance.md."""
+    steps = recipe.train.num_steps
+    if device.type == "cpu":
+        return (
+            "contiguous tensors (group norm is slow on channels last); attention by matrix products up to "
+            f"{CPU_PRODUCT_TOKENS:,} tokens (torch's fused kernel is slower there); not compiled (not earned back)"
+        )
+    execution = choose_execution(steps, DistributedContext.single_process(device))
+    compiled = (
+        f"compiled (two minutes that {steps:,} steps earn back)"
+        if execution.compiled
+        else f"not compiled ({steps:,} steps do not earn two minutes back)"
+    )
+    return f"channels last (tensor cores take it); fused attention; {compiled}; one CUDA graph a step in one process"
+
+
 def _project(recipe: Recipe, train_seconds: float, sample_seconds: float, plain_seconds: float) -> dict[str, float]:
     """Seconds of each stage, from those of a training step and of one example's sampling steps.
 
@@ -254,13 +239,6 @@ def _project(recipe: Recipe, train_seconds: float, sample_seconds: float, plain_
         "evaluate": num_samples * UNTRAINED_STEPS * sample_seconds,
     }
     return {stage: STAGE_START_SECONDS + value for stage, value in seconds.items()}
-
-
-def _peak_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _duration(hours: float) -> str:

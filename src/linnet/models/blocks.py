@@ -54,22 +54,23 @@ class GroupNorm(nn.GroupNorm):
 
 
 class Dropout(nn.Module):
-    """Dropout (Srivastava et al. 2014) whose mask of an example does not depend on how many ranks share its batch.
+    """Dropout (Srivastava et al. 2014) whose mask of an example does not depend on how a batch is divided.
 
-    Every rank draws the mask of the whole batch and takes its rows; a mask is cheap beside the convolution after it.
+    A rank, or a pass over some of its rows, draws the mask of the whole batch and takes what is its own; a mask is
+    cheap beside the convolution after it.
     """
 
     def __init__(self, probability: float) -> None:
         super().__init__()
         self.probability = probability
-        self.rank, self.world_size = 0, 1
+        self.part, self.num_parts = 0, 1  # equal parts of a batch, in the order of its rows
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or not self.probability:
             return x
         keep, count = 1 - self.probability, len(x)
-        whole = torch.empty(self.world_size * count, *x.shape[1:], dtype=x.dtype, device=x.device).bernoulli_(keep)
-        return x * whole[self.rank * count : (self.rank + 1) * count] / keep
+        whole = torch.empty(self.num_parts * count, *x.shape[1:], dtype=x.dtype, device=x.device).bernoulli_(keep)
+        return x * whole[self.part * count : (self.part + 1) * count] / keep
 
 
 class SelfAttention(nn.Module):

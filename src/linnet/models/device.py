@@ -1,5 +1,7 @@
 """Where a network runs."""
 
+import os
+
 import torch
 
 from linnet.errors import LinnetError
@@ -34,7 +36,18 @@ def set_gpu_arithmetic() -> None:
     """
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
+
+
+def use_deterministic_kernels() -> None:
+    """Let this process use only kernels that give the same bits again on the same kind of GPU; call it first.
+
+    cuBLAS sums in an order that depends on streams unless its workspace is fixed, and cuDNN's fastest algorithm differs
+    from run to run (https://docs.pytorch.org/docs/stable/notes/randomness.html).
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
 
 
 def memory_format(device: torch.device) -> torch.memory_format:

@@ -1,8 +1,10 @@
 """The Diffusion Transformer of Peebles & Xie (2023): patches as tokens, the timestep through adaLN-zero.
 
-Three things differ from the paper. Position embeddings are learnt. Patches become pixels again by a transposed
-convolution. Layers that do not start at zero have torch's initialisation (label rows from N(0, 1)), where the published
-code uses Xavier's for linear layers and patches and N(0, 0.02) for the timestep's MLP and label rows.
+Four things differ from the paper. Position embeddings are learnt. Patches become pixels again by a transposed
+convolution. Patches may overlap where they are read (Gong et al. 2021, arXiv 2104.01778) and where they are written, so
+that no seams are seen between them. Layers that do not start at zero have torch's initialisation (label rows from
+N(0, 1)), where the published code uses Xavier's for linear layers and patches and N(0, 0.02) for the timestep's MLP and
+label rows.
 
 Any height and width will do: the input is padded to whole patches and the output cropped. On another grid of patches
 than the trained one, the position embeddings are interpolated.
@@ -29,17 +31,18 @@ class DiT(DenoisingNetwork):
     def __init__(self, settings: Settings, *, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__()
         channels, height, width = shape
-        patch, dims = settings.patch_size, settings.width
+        patch, overlap, dims = settings.patch_size, settings.patch_overlap, settings.width
+        window = patch + 2 * overlap
         self.patch = patch
         self.timestep_embedding = SinusoidalEmbedding(timestep_speeds(dims))
         self.embedding_mlp = nn.Sequential(nn.Linear(dims, dims), nn.SiLU(), nn.Linear(dims, dims))
         self.condition_embedding = build_condition_embedding(conditioning, dims)
-        self.embed = nn.Conv2d(channels, dims, kernel_size=patch, stride=patch)
+        self.embed = nn.Conv2d(channels, dims, kernel_size=window, stride=patch, padding=overlap)
         self.positions = nn.Parameter(torch.randn(dims, -(-height // patch), -(-width // patch)) * 0.02)
         self.blocks = nn.ModuleList(Block(settings) for _ in range(settings.num_blocks))
         self.norm = nn.LayerNorm(dims, elementwise_affine=False, eps=NORM_EPS)
         self.modulation = nn.Linear(dims, 2 * dims)
-        self.head = nn.ConvTranspose2d(dims, channels, kernel_size=patch, stride=patch)
+        self.head = nn.ConvTranspose2d(dims, channels, kernel_size=window, stride=patch, padding=overlap)
         zero(self.modulation)
         zero(self.head)
 

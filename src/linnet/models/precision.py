@@ -4,6 +4,12 @@ import torch
 
 from linnet.recipe import Precision, ResolvedPrecision
 
+DTYPES: dict[ResolvedPrecision, torch.dtype] = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
+
 
 def resolve_precision(precision: Precision, device: torch.device) -> ResolvedPrecision:
     """What "auto" means on `device`: bf16 where it has units for it, fp32 elsewhere; other precisions stay."""
@@ -27,5 +33,5 @@ def has_units(precision: ResolvedPrecision, device: torch.device) -> bool:
 
 def autocast(device: torch.device, precision: ResolvedPrecision) -> torch.autocast:
     """The context in which a network computes on `device`; "fp32" switches autocasting off."""
-    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
-    return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
+    enabled = precision != "fp32"
+    return torch.autocast(device.type, dtype=DTYPES[precision] if enabled else torch.bfloat16, enabled=enabled)

@@ -106,11 +106,21 @@ class DiffusionTransformer(Section):
 
     kind: Literal["dit"]
     patch_size: PositiveInt  # height and width of a patch
+    patch_overlap: NonNegativeInt  # by how much a patch reaches into its neighbours on each side
     width: Annotated[int, Field(ge=8, multiple_of=2)]
     num_blocks: PositiveInt
     num_heads: PositiveInt
     mlp_ratio: PositiveInt
     dropout: OpenFraction
+
+    @model_validator(mode="after")
+    def _patches_overlap_next_ones(self) -> Self:
+        if self.patch_overlap > self.patch_size:
+            raise ValueError(
+                f"patch_overlap = {self.patch_overlap} reaches beyond the next patch; patch_size = "
+                f"{self.patch_size} is the most."
+            )
+        return self
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:

@@ -4,9 +4,10 @@ import csv
 import json
 import shutil
 from contextlib import ExitStack
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import assert_never
+from types import TracebackType
+from typing import Self, assert_never
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from linnet.modalities.conditions import known_conditions
 from linnet.modalities.statistics import Statistics, read_statistics
 from linnet.models.build import build_network
 from linnet.models.denoising_network import DenoisingNetwork
-from linnet.models.device import to_device
+from linnet.models.device import to_device, use_deterministic_kernels
 from linnet.models.precision import has_units, resolve_precision
 from linnet.models.weights import save_weights
 from linnet.progress import ProgressBar, log
@@ -35,6 +36,7 @@ from linnet.recipe import (
     Recipe,
     Text,
     TrainingRecipe,
+    TrainSection,
     Unconditional,
     flatten,
     section_hash,
@@ -45,11 +47,12 @@ from linnet.tracking.client import GIT_COMMIT
 from linnet.tracking.run import NoTracker, RunTracker, Tracker
 from linnet.training.checkpoint import CheckpointStore
 from linnet.training.distributed import DistributedContext, distributed_context
-from linnet.training.execution import choose_execution
+from linnet.training.execution import check_passes, choose_execution
 from linnet.training.loop import fit
 from linnet.training.loss import DiffusionLoss
 from linnet.training.state import HistoryRow, TrainState, new_state
 from linnet.training.stopping import stop_on_signals
+from linnet.training.throughput import Cost, Interval, Meter
 
 
 def run(
@@ -63,6 +66,8 @@ def run(
     checkpoint_every_seconds: float,
     keep_checkpoint: bool,
     track: bool,
+    passes: int = 1,
+    deterministic: bool = False,
 ) -> None:
     """Train the recipe's network on `dataset` and write the model folder `out`; in every process torchrun started.
 
@@ -74,13 +79,19 @@ def run(
         mirror: an s3:// address to which checkpoints are copied, where `work` does not outlive this machine.
         keep_checkpoint: leave the last one, because `out` is on this machine only and still has to be uploaded.
 
+        passes: through the network in a step, each over a part of the batch, so that less memory is needed.
+        deterministic: whether only kernels are used that give the same bits again; on CPUs all do.
+
     Raises:
         ArtifactError: `dataset` is missing, or does not fit the recipe.
+        ExecutionError: `passes` do not divide the batch.
         DistributedError: the recipe cannot be distributed over the processes that torchrun started.
         NonFiniteLossError: the loss or the gradient is not finite; the last good checkpoint is kept.
         Stopped: SIGINT or SIGTERM asked to stop.
     """
     training = recipe.training()
+    if deterministic:
+        use_deterministic_kernels()
     with distributed_context(device, batch_size=training.train.batch_size) as distributed:
         statistics = _check_dataset(training, dataset)
         precision = resolve_precision(training.train.precision, device)
@@ -108,7 +119,7 @@ def run(
                 )
             section = training.train.model_copy(update={"precision": precision})
             resolved = training.model_copy(update={"train": section})
-            state = _fit(resolved, statistics, dataset, distributed, checkpoints, tracker)
+            state, cost = _fit(resolved, statistics, dataset, distributed, checkpoints, tracker, passes)
             if distributed.is_main_process:
                 if keep_checkpoint:
                     checkpoints.save(state.state_dict())
@@ -116,6 +127,7 @@ def run(
                 with new_folder(out) as model:
                     _write_model(model, state, resolved, dataset)
                     write_provenance(model, TRAIN, [training], inputs)
+                write_json(Model.cost(out), cost.as_json())
                 if not keep_checkpoint:
                     checkpoints.discard()
                     shutil.rmtree(folder)
@@ -189,10 +201,12 @@ def _fit(
     distributed: DistributedContext,
     checkpoints: CheckpointStore,
     tracker: Tracker,
-) -> TrainState:
+    passes: int,
+) -> tuple[TrainState, Cost]:
     """Train to the end, from the newest checkpoint if there is one."""
     section, device = recipe.train, distributed.device
     network = to_device(build_network(recipe), device)
+    check_passes(passes, network, batch_size=section.batch_size, world_size=distributed.world_size)
     state = new_state(network, section, distributed)
     if saved := distributed.broadcast(checkpoints.load(device) if distributed.is_main_process else None):
         state.load_state_dict(saved)
@@ -207,31 +221,70 @@ def _fit(
         start_step=state.step,
     )
 
-    def on_log(row: HistoryRow, examples_per_second: float) -> None:
-        values = {"loss": row.loss, "learning_rate": row.learning_rate, "gradient_norm": row.gradient_norm}
-        tracker.log_metrics(values | {"examples_per_second": examples_per_second}, row.step)
-
     def on_grid() -> None:
         image = preview_grid(state.ema.network, recipe, statistics, device)
         state.grids[state.step] = torch.frombuffer(bytearray(html.png(image)), dtype=torch.uint8)
         tracker.log_image("samples", image, state.step)
 
-    with stop_on_signals() as stop, ExitStack() as stack:
-        bar = None
-        if distributed.is_main_process:
-            bar = stack.enter_context(ProgressBar("train: steps", section.num_steps, done=state.step))
+    meter = Meter.of(recipe, distributed)
+    with stop_on_signals() as stop, _Watch(state, section, meter, tracker) as watch:
         fit(
             state,
             section,
             objective,
-            execution=choose_execution(section.num_steps, distributed),
+            execution=choose_execution(section.num_steps, distributed, passes=passes),
             checkpoints=checkpoints,
             stop=stop,
-            on_step=lambda steps, loss: bar.advance(steps, note=f"loss {loss:.4f}") if bar else None,
-            on_log=on_log,
+            on_step=watch.on_step,
+            on_log=watch.on_log,
             on_grid=on_grid,
         )
-    return state
+    return state, meter.cost(state.seconds)
+
+
+class _Watch:
+    """Tells people and MLflow how the training goes; in the main process only."""
+
+    def __init__(self, state: TrainState, section: TrainSection, meter: Meter, tracker: Tracker) -> None:
+        self._state, self._section, self._meter, self._tracker = state, section, meter, tracker
+        self._rates = ""
+        self._bar: ProgressBar | None = None
+        if state.distributed.is_main_process:
+            self._bar = ProgressBar("train: steps", section.num_steps, done=state.step)
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(kind, error, trace)
+
+    def on_step(self, steps: int, loss: float) -> None:
+        """`steps` more are taken, the newest with this loss."""
+        if self._bar is not None:
+            self._bar.advance(steps, note=f"loss {loss:.4f}{self._rates}")
+
+    def on_log(self, row: HistoryRow, interval: Interval) -> None:
+        """A new row of the history, and what it took."""
+        rates, cost = self._meter.add(interval), self._meter.cost(self._state.seconds)
+        self._rates = f", {rates}"
+        examples_left = (self._section.num_steps - row.step) * self._section.batch_size
+        self._tracker.log_metrics(
+            {
+                "loss": row.loss,
+                "learning_rate": row.learning_rate,
+                "gradient_norm": row.gradient_norm,
+                **asdict(rates),
+                "memory_gib": cost.peak_memory_bytes / 2**30,
+                "device_hours": cost.device_hours,
+                "hours_left": examples_left / rates.examples_per_second / 3600,
+            },
+            row.step,
+        )
 
 
 def _write_model(model: Path, state: TrainState, recipe: TrainingRecipe, dataset: Path) -> None:

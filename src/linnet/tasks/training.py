@@ -71,6 +71,8 @@ def on_this_machine(
     checkpoint_every_seconds: float = CHECKPOINT_SECONDS,
     keep_checkpoint: bool = False,
     track: bool = True,
+    passes: int = 1,
+    deterministic: bool = False,
 ) -> None:
     """Train in `processes` processes (0: `default_processes`).
 
@@ -90,6 +92,8 @@ def on_this_machine(
         checkpoint_every_seconds=checkpoint_every_seconds,
         keep_checkpoint=keep_checkpoint,
         track=track,
+        passes=passes,
+        deterministic=deterministic,
     )
 
 

@@ -7,7 +7,7 @@ Every rank draws the noise of the whole batch and uses its rows, and Distributed
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Self
@@ -52,6 +52,12 @@ class DistributedContext:
         share = batch_size // self.world_size
         return slice(self.rank * share, (self.rank + 1) * share)
 
+    def divide(self, network: nn.Module, part: int, num_parts: int) -> None:
+        """Tell `network` that it is going to see part `part` of `num_parts` of this rank's rows."""
+        for module in network.modules():
+            if isinstance(module, Dropout):
+                module.part, module.num_parts = self.rank * num_parts + part, self.world_size * num_parts
+
     def wrap_ddp(self, network: nn.Module) -> nn.Module:
         """`network` in DistributedDataParallel, whose backward pass averages gradients; itself where ranks are one."""
         if self.world_size == 1:
@@ -59,15 +65,16 @@ class DistributedContext:
         ids = [self.device.index] if self.device.type == "cuda" else None
         return DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True)
 
+    def without_averaging(self, ddp: nn.Module) -> AbstractContextManager[None]:
+        """Within it, backward passes through what `wrap_ddp` gave only add to this rank's gradients."""
+        return ddp.no_sync() if isinstance(ddp, DistributedDataParallel) else nullcontext()
+
     def sync_layers(self, network: nn.Module) -> nn.Module:
         """`network` with layers that know of the other ranks' rows: batch norm takes statistics over all ranks.
 
         Raises:
             DistributedError: batch norm on CPUs, where torch cannot do that.
         """
-        for module in network.modules():
-            if isinstance(module, Dropout):
-                module.rank, module.world_size = self.rank, self.world_size
         if self.world_size == 1 or not any(isinstance(module, _BatchNorm) for module in network.modules()):
             return network
         if self.device.type != "cuda":

@@ -17,6 +17,7 @@ from linnet.training.execution import EAGER, Execution
 from linnet.training.state import HistoryRow, TrainState, learning_rate
 from linnet.training.step import Objective, TrainStep
 from linnet.training.stopping import StopRequest
+from linnet.training.throughput import Interval
 from linnet.training.update import Reading
 
 GPU_READ_EVERY_STEPS = 16  # a read waits for the GPU; on a CPU every step is read
@@ -35,14 +36,14 @@ def fit(
     checkpoints: CheckpointStore,
     stop: StopRequest,
     on_step: Callable[[int, float], None],
-    on_log: Callable[[HistoryRow, float], None],
+    on_log: Callable[[HistoryRow, Interval], None],
     on_grid: Callable[[], None],
 ) -> None:
     """Train until `section.num_steps`.
 
     Args:
         on_step: called with the number of steps since the last call and the newest loss.
-        on_log: called with a new history row and the examples per second since the row before.
+        on_log: called with a new history row and what it took since the row before.
         on_grid: called in the main process when a grid of samples of the EMA network is due.
 
     Raises:
@@ -53,7 +54,8 @@ def fit(
     read_every = GPU_READ_EVERY_STEPS if state.distributed.device.type == "cuda" else 1
     take_step = TrainStep(state, section, objective, execution)
     state.network.train()
-    logged_at, logged, read = time.monotonic(), state.step, state.step
+    started, logged_at, logged, waited, read = _now(), _now(), state.step, objective.waited_seconds, state.step
+    earlier = state.seconds
     while state.step < section.num_steps:
         take_step()
         is_last = state.step == section.num_steps
@@ -65,21 +67,29 @@ def fit(
         if reading.has_failed:
             state.step = reading.steps
             raise NonFiniteLossError(_explain_non_finite(state, section, reading, checkpoints))
+        state.seconds = earlier + _now() - started
         on_step(state.step - read, reading.loss)
         read = state.step
         if is_logged:
-            now = time.monotonic()
-            row = _close_history_row(state, section)
-            on_log(row, (state.step - logged) * section.batch_size / max(now - logged_at, 1e-9))
-            logged_at, logged = now, state.step
+            examples = (state.step - logged) * section.batch_size
+            interval = Interval(examples, _now() - logged_at, objective.waited_seconds - waited)
+            on_log(_close_history_row(state, section), interval)
+            logged_at, logged, waited = _now(), state.step, objective.waited_seconds
         if has_grid and state.distributed.is_main_process:
+            grid_at = _now()
             on_grid()
+            logged_at += _now() - grid_at
         if signal_number := state.distributed.all_reduce_max(stop.signal_number):
             _save(state, checkpoints)
             checkpoints.wait()
             raise Stopped(f"stopped after step {state.step} of {section.num_steps}", signal_number)
         if checkpoints.is_due():
+            saved_at = _now()
             _save(state, checkpoints)
+            logged_at += _now() - saved_at
+
+
+_now = time.monotonic
 
 
 def _save(state: TrainState, checkpoints: CheckpointStore) -> None:

@@ -1,5 +1,6 @@
 """The training loss of a step: its examples, noise and timesteps all come from (seed, step)."""
 
+import time
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from linnet.recipe import NoiseLevel, TrainingRecipe
 from linnet.training.conditions import TrainingConditions
 from linnet.training.distributed import DistributedContext
 from linnet.training.examples import load_rows
-from linnet.training.step import Batch
+from linnet.training.step import Batch, step_seed
 
 
 class DiffusionLoss:
@@ -47,6 +48,7 @@ class DiffusionLoss:
             np.sort(batch)
             for batch in batch_indices(len(examples), section.batch_size, seed=section.seed, start_step=start_step)
         )
+        self.waited_seconds = 0.0
         self._rows = load_rows(examples, batches, self._local, self._device)
 
     def batch(self, step: int) -> Batch:
@@ -56,10 +58,10 @@ class DiffusionLoss:
         ranks.
         """
         recipe, generator, device, local = self._recipe, self._generator, self._device, self._local
-        seed = int(np.random.SeedSequence([recipe.train.seed, step]).generate_state(1)[0])
-        generator.manual_seed(seed)  # also restarts a generator on the GPU
-        torch.manual_seed(seed)  # dropout uses the global generators
+        generator.manual_seed(step_seed(recipe.train.seed, step))  # also restarts a generator on the GPU
+        started = time.perf_counter()
         rows = next(self._rows)
+        self.waited_seconds += time.perf_counter() - started
         count = len(rows.indices)
         x0 = self._codec.encode(rows.examples)
         if recipe.train.horizontal_flip:

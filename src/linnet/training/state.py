@@ -33,6 +33,7 @@ class TrainState:
     distributed: DistributedContext  # not in the checkpoint
     ddp: nn.Module  # not in the checkpoint: the network, wrapped where there are several ranks
     step: int = 0
+    seconds: float = 0.0  # of training so far, stops left out
     history: list[HistoryRow] = field(default_factory=list)
     grids: dict[int, Tensor] = field(default_factory=dict)  # by step: the bytes of a PNG file, uint8
 
@@ -43,6 +44,7 @@ class TrainState:
             "ema": self.ema.network.state_dict(),
             "update": self.update.state_dict(),
             "step": self.step,
+            "seconds": self.seconds,
             "history": [vars(row) for row in self.history],
             "grids": self.grids,
         }
@@ -53,6 +55,7 @@ class TrainState:
         self.ema.network.load_state_dict(state["ema"])
         self.update.load_state_dict(state["update"])
         self.step = state["step"]
+        self.seconds = state["seconds"]
         self.history = [HistoryRow(**row) for row in state["history"]]
         self.grids = {step: png.cpu() for step, png in state["grids"].items()}
 

@@ -1,8 +1,10 @@
 """Taking steps as the device can: eagerly, compiled, or replayed as one CUDA graph."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import NamedTuple, Protocol, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,9 +23,19 @@ class Batch(NamedTuple):
     condition: Tensor | None  # [B, ...]
     target: Tensor  # [B, C, H, W]
 
+    def divide(self, num_parts: int) -> list["Batch"]:
+        """Its rows in equal parts, in their order."""
+        fields = (None if tensor is None else tensor.chunk(num_parts) for tensor in self)
+        return [
+            Batch(*parts)
+            for parts in zip(*([None] * num_parts if field is None else field for field in fields), strict=True)
+        ]
+
 
 class Objective(Protocol):
     """What is learnt: everything random in step n comes from n."""
+
+    waited_seconds: float  # for examples to arrive, since the beginning
 
     def batch(self, step: int) -> Batch:
         """The batch of step `step`; called with consecutive steps."""
@@ -32,11 +44,18 @@ class Objective(Protocol):
         """The scalar loss of `network` on `batch`."""
 
 
+def step_seed(seed: int, step: int) -> int:
+    """The seed of all that is random in step `step` of a training with seed `seed`."""
+    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
+
+
 class TrainStep:
     """Takes the next step of `state`: forward, backward and update on a batch. It waits for no device."""
 
     def __init__(self, state: TrainState, section: TrainSection, objective: Objective, execution: Execution) -> None:
         self._state, self._section, self._objective = state, section, objective
+        self._num_parts = execution.passes
+        state.distributed.divide(state.network, 0, 1)
         self._network: nn.Module = state.ddp
         if execution.compiled:  # its result is a module, whatever its annotation says
             self._network = cast(nn.Module, torch.compile(state.ddp, dynamic=False))
@@ -46,11 +65,27 @@ class TrainStep:
         """Take one step and count it; whether it failed is for `Update.read` to say."""
         state = self._state
         state.update.set_rates(learning_rate(self._section, state.step), state.ema.weight(state.step))
-        self._run(self._objective.batch(state.step))
+        batch = self._objective.batch(state.step)
+        torch.manual_seed(step_seed(self._section.seed, state.step))  # dropout uses the global generators
+        self._run(batch)
         state.step += 1
 
     def _eager(self, batch: Batch) -> None:
-        self._state.update(self._objective.loss(self._network, batch))
+        state, num_parts = self._state, self._num_parts
+        if num_parts == 1:
+            loss = self._objective.loss(self._network, batch)
+            state.update.backward(loss)
+        else:
+            loss = torch.zeros((), device=state.distributed.device)
+            for number, part in enumerate(batch.divide(num_parts)):
+                torch.manual_seed(step_seed(self._section.seed, state.step))  # masks are of the whole batch
+                state.distributed.divide(state.network, number, num_parts)
+                is_last = number == num_parts - 1
+                with nullcontext() if is_last else state.distributed.without_averaging(state.ddp):
+                    part_loss = self._objective.loss(self._network, part) / num_parts
+                    state.update.backward(part_loss)
+                loss += part_loss.detach()
+        state.update(loss.detach())
 
 
 class CudaGraph:

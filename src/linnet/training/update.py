@@ -58,15 +58,13 @@ class Update:
         self._learning_rate.fill_(learning_rate)
         self._ema_weight.fill_(ema_weight)
 
-    def __call__(self, loss: Tensor) -> None:
-        """Take the step whose scalar loss is `loss`."""
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of the scalar `loss` to those of the step."""
         (loss * self._scale if self._is_scaled else loss).backward()  # type: ignore[no-untyped-call]
-        self._apply(loss.detach())
-        for parameter in self._parameters:
-            parameter.grad = None
 
     @torch.no_grad()
-    def _apply(self, loss: Tensor) -> None:
+    def __call__(self, loss: Tensor) -> None:
+        """Take the step whose loss is `loss`, a scalar, with the gradients that `backward` has added up."""
         gradients = [_gradient(parameter) for parameter in self._parameters]
         norm = nn.utils.get_total_norm(gradients, foreach=True) / self._scale
         newest = self._distributed.all_reduce_mean(torch.stack([loss.double(), norm.double()]))
@@ -90,6 +88,8 @@ class Update:
         counted = torch.stack([newest[0], norm_or_0, torch.ones_like(norm_or_0)])
         self._sums.add_(torch.where(taken, counted, 0.0))
         self._steps.add_(taken)
+        for parameter in self._parameters:
+            parameter.grad = None
 
     def read(self) -> Reading:
         """Wait for the device."""

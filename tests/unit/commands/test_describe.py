@@ -1,24 +1,17 @@
-"""describe counts what an independent count counts, and projects something sensible."""
+"""describe says what a recipe says, and projects something sensible."""
 
 import json
-import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from linnet.commands import describe
 from linnet.inference.reference_sets import UNTRAINED_STEPS
-from linnet.models.blocks import SelfAttention, TokenAttention
 from linnet.models.build import build_network
-from linnet.models.hashed_text_encoder import NGRAMS_PER_WORD
-from linnet.recipe import ClassLabel, Recipe, Text, TrainedTextEncoder, Unconditional
+from linnet.models.flops import count_flops
+from linnet.recipe import Recipe
 from linnet.recipe.load import load_recipe
 from support.tiny import tiny_audio_recipe, tiny_music_recipe, tiny_recipe
 
@@ -29,103 +22,6 @@ CPU = torch.device("cpu")
 
 def recipe_of(name: str) -> Recipe:
     return load_recipe(RECIPES / f"{name}.toml")
-
-
-@contextmanager
-def counted_by_hooks(network: nn.Module) -> Iterator[dict[str, int]]:
-    """Fills {layer: multiply-adds x 2} of every convolution, linear layer and pair of attention products."""
-    found: dict[str, int] = {}
-
-    def on_conv(name: str) -> Any:
-        def hook(layer: nn.Conv2d, _: object, output: Tensor) -> None:
-            found[name] = 2 * output.numel() * layer.in_channels * math.prod(layer.kernel_size)
-
-        return hook
-
-    def on_transposed(name: str) -> Any:
-        def hook(layer: nn.ConvTranspose2d, inputs: tuple[Tensor], _: object) -> None:
-            found[name] = 2 * inputs[0].numel() * layer.out_channels * math.prod(layer.kernel_size)
-
-        return hook
-
-    def on_linear(name: str) -> Any:
-        def hook(layer: nn.Linear, _: object, output: Tensor) -> None:
-            found[name] = 2 * output.numel() * layer.in_features
-
-        return hook
-
-    def on_attention(name: str) -> Any:
-        def hook(layer: SelfAttention, _: object, output: Tensor) -> None:
-            positions = output.shape[2] * output.shape[3]
-            found[name] = 2 * 2 * layer.heads * positions**2 * layer.head_channels
-
-        return hook
-
-    def on_tokens(name: str) -> Any:
-        def hook(layer: TokenAttention, _: object, output: Tensor) -> None:
-            found[name] = 2 * 2 * output.shape[1] ** 2 * output.shape[2]
-
-        return hook
-
-    kinds = {
-        nn.Conv2d: on_conv,
-        nn.ConvTranspose2d: on_transposed,
-        nn.Linear: on_linear,
-        SelfAttention: on_attention,
-        TokenAttention: on_tokens,
-    }
-    handles = [
-        layer.register_forward_hook(kinds[type(layer)](name))
-        for name, layer in network.named_modules()
-        if type(layer) in kinds
-    ]
-    yield found
-    for handle in handles:
-        handle.remove()
-
-
-def example(recipe: Recipe, device: str) -> tuple[Tensor, Tensor, Tensor | None]:
-    condition: Tensor | None = None
-    match recipe.conditioning:
-        case ClassLabel():
-            condition = torch.zeros(1, dtype=torch.int64, device=device)
-        case Text(encoder=TrainedTextEncoder(max_words=words)):
-            condition = torch.zeros(1, words, NGRAMS_PER_WORD, dtype=torch.int64, device=device)
-    return torch.zeros(1, *recipe.data.shape, device=device), torch.full((1,), 0.5, device=device), condition
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_flops_are_those_of_a_count_by_hand(name: str) -> None:
-    """Forward: the sum over layers. Backward: twice that, less the gradients of inputs that nobody needs."""
-    recipe = recipe_of(name)
-    with torch.device("meta"):
-        network = build_network(recipe.training())
-    with counted_by_hooks(network) as found:
-        network(*example(recipe, "meta"))
-    forward, both = describe.count_flops(recipe.training())
-    assert forward == pytest.approx(sum(found.values()), rel=0.02)
-    needless = found["embed" if "embed" in found else "stem"]  # the noisy example needs no gradient
-    if isinstance(recipe.conditioning, Unconditional):
-        needless += found.get("embedding_mlp.0", 0)  # nor does the noise level
-    assert both == pytest.approx(3 * sum(found.values()) - needless, rel=0.02)
-
-
-@pytest.mark.parametrize("recipe", [recipe_of("birds-demo"), tiny_audio_recipe(), tiny_music_recipe()])
-def test_flops_are_those_of_a_real_training_example(recipe: Recipe) -> None:
-    """torch's counter knows attention as two matrix products, which on a CPU needs the math backend."""
-    network = build_network(recipe.training())
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        loss = network(*example(recipe, "cpu")).square().mean()
-        forward = counter.get_total_flops()
-        loss.backward()
-    assert describe.count_flops(recipe.training()) == (forward, counter.get_total_flops())
-
-
-def test_four_times_the_pixels_are_four_times_the_work_without_attention() -> None:
-    small, large = (
-        load_recipe(RECIPES / "birds-compact.toml", [f"data.image_size_pixels={size}"]).training() for size in (32, 64)
-    )
-    assert describe.count_flops(large)[0] == 4 * describe.count_flops(small)[0]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -150,9 +46,7 @@ def test_run_says_what_the_recipe_says(described: describe.Description) -> None:
     assert described.steps == 24  # 96 examples in batches of 4
     assert described.examples == 96
     assert described.bytes_per_example == 16 * 16 * 3 + 8  # pixels and an int64 label
-    assert (described.flops_per_example_forward, described.flops_per_example) == describe.count_flops(
-        tiny_recipe().training()
-    )
+    assert (described.flops_per_example_forward, described.flops_per_example) == count_flops(tiny_recipe().training())
 
 
 def test_run_projects_times_and_memory(described: describe.Description) -> None:
@@ -166,7 +60,14 @@ def test_description_is_plain_json_and_text(described: describe.Description) -> 
     values = described.as_json()
     assert json.loads(json.dumps(values)) == values
     text = described.as_text()
-    for part in ("birds-tiny", f"{described.parameters:,} parameters", "96 examples in 24 steps", "776 bytes"):
+    for part in (
+        "birds-tiny",
+        "examples/s",
+        "attention by matrix products up to 512 tokens",
+        f"{described.parameters:,} parameters",
+        "96 examples in 24 steps",
+        "776 bytes",
+    ):
         assert part in text
 
 

@@ -136,10 +136,10 @@ def test_token_attention_is_softmax_of_scaled_dot_products_over_the_seen_tokens(
     torch.testing.assert_close(attention(x, None), attention(x, everywhere), rtol=1e-12, atol=1e-12)
 
 
-def test_dropout_masks_of_two_ranks_are_the_halves_of_one() -> None:
+def test_dropout_masks_of_two_parts_are_the_halves_of_one() -> None:
     x = torch.ones(8, 5, 3)
     whole, first, second = (Dropout(0.4) for _ in range(3))
-    first.world_size, second.world_size, second.rank = 2, 2, 1
+    first.num_parts, second.num_parts, second.part = 2, 2, 1
     results = []
     for layer, rows in ((whole, slice(0, 8)), (first, slice(0, 4)), (second, slice(4, 8))):
         torch.manual_seed(7)

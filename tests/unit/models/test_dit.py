@@ -27,9 +27,16 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def settings(*, patch_size: int = 4, dropout: float = 0.0) -> DiffusionTransformer:
+def settings(*, patch_overlap: int = 0, dropout: float = 0.0) -> DiffusionTransformer:
     return DiffusionTransformer(
-        kind="dit", patch_size=patch_size, width=16, num_blocks=2, num_heads=4, mlp_ratio=3, dropout=dropout
+        kind="dit",
+        patch_size=4,
+        patch_overlap=patch_overlap,
+        width=16,
+        num_blocks=2,
+        num_heads=4,
+        mlp_ratio=3,
+        dropout=dropout,
     )
 
 
@@ -37,11 +44,14 @@ def build(
     *,
     shape: tuple[int, int, int] = (2, 12, 8),
     conditioning: Conditioning = NONE,
+    patch_overlap: int = 0,
     dropout: float = 0.0,
     random_weights: bool = True,
 ) -> DiT:
     torch.manual_seed(0)
-    network = DiT(settings(dropout=dropout), shape=shape, conditioning=conditioning).double()
+    network = DiT(
+        settings(patch_overlap=patch_overlap, dropout=dropout), shape=shape, conditioning=conditioning
+    ).double()
     if random_weights:
         randomise(network)
     return network
@@ -62,7 +72,7 @@ def examples(height: int, width: int, *, seed: int = 1) -> Tensor:
 def test_parameter_count_of_the_music_model() -> None:
     """Within 0.1 % of the document's 5,388,802."""
     section = DiffusionTransformer(
-        kind="dit", patch_size=16, width=256, num_blocks=4, num_heads=4, mlp_ratio=4, dropout=0.0
+        kind="dit", patch_size=16, patch_overlap=0, width=256, num_blocks=4, num_heads=4, mlp_ratio=4, dropout=0.0
     )
     with torch.device("meta"):
         network = DiT(section, shape=(1, 512, 512), conditioning=NONE)
@@ -114,8 +124,9 @@ def test_one_block_is_attention_and_mlp_between_modulated_norms_and_gates() -> N
 
 
 @pytest.mark.parametrize(("height", "width"), [(12, 8), (12, 9), (5, 3), (1, 1), (16, 40)])
-def test_any_height_and_width(height: int, width: int) -> None:
-    found = build()(examples(height, width), TIMESTEPS, None)
+@pytest.mark.parametrize("patch_overlap", [0, 3])
+def test_any_height_and_width(height: int, width: int, patch_overlap: int) -> None:
+    found = build(patch_overlap=patch_overlap)(examples(height, width), TIMESTEPS, None)
     assert found.shape == (2, 2, height, width)
     assert float(found.detach().abs().min()) > 0
 
@@ -124,6 +135,26 @@ def test_a_part_of_a_patch_is_a_patch_of_zeros_around_it() -> None:
     network, x = build(), examples(10, 7)
     padded = F.pad(x, (0, 1, 0, 2))
     assert torch.equal(network(x, TIMESTEPS, None), network(padded, TIMESTEPS, None)[:, :, :10, :7])
+
+
+def test_overlapping_patches_read_and_write_into_their_neighbours() -> None:
+    """A patch of 4 x 4 with an overlap of 2 is a window of 8 x 8 around it, for reading and for writing."""
+    network = build(patch_overlap=2)
+    windows = [(slice(max(0, 4 * row - 2), 4 * row + 6), slice(max(0, 4 * col - 2), 4 * col + 6))
+               for row in range(3) for col in range(2)]  # fmt: skip
+    no_bias = torch.zeros(16, dtype=torch.float64)
+    for number, (rows, columns) in enumerate(windows):
+        tokens = torch.zeros(1, 16, 6, dtype=torch.float64)
+        tokens[:, :, number] = 1
+        written = F.conv_transpose2d(tokens.reshape(1, 16, 3, 2), network.head.weight, stride=4, padding=2)
+        expected = torch.zeros(12, 8, dtype=torch.bool)
+        expected[rows, columns] = True
+        assert torch.equal(written[0].abs().sum(0) > 0, expected)
+        read = [
+            bool(F.conv2d(pixel, network.embed.weight, no_bias, stride=4, padding=2)[0].abs().sum(0).flatten()[number])
+            for pixel in torch.eye(96, dtype=torch.float64).reshape(96, 1, 1, 12, 8).expand(-1, 1, 2, 12, 8)
+        ]
+        assert read == expected.flatten().tolist()
 
 
 def test_positions_are_untouched_on_the_trained_grid_and_interpolated_on_others() -> None:

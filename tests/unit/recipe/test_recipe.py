@@ -140,8 +140,8 @@ MUSIC_CHANGES: Changes = SOUND_CHANGES | {
     "data.builtin": "voices", "data.storage": "waveform", "data.labels_column": "",
     "data.stft.keep_dc": True, "data.num_frames": 127,
     "data.representation.exponent": 0.6, "data.representation.phase_iterations": 33,
-    "model.patch_size": 5, "model.width": 64, "model.num_blocks": 3, "model.num_heads": 8, "model.mlp_ratio": 2,
-    "model.dropout": 0.1, "conditioning.dropout": 0.2, "conditioning.encoder.num_buckets": 99,
+    "model.patch_size": 5, "model.patch_overlap": 1, "model.width": 64, "model.num_blocks": 3, "model.num_heads": 8,
+    "model.mlp_ratio": 2, "model.dropout": 0.1, "conditioning.dropout": 0.2, "conditioning.encoder.num_buckets": 99,
     "conditioning.encoder.width": 32, "conditioning.encoder.num_heads": 8, "conditioning.encoder.max_words": 15,
     "sample.length.duration_seconds": 4.0, "sample.length.overlap_fraction": 0.4, "sample.guidance_scale": 2.5,
 }  # fmt: skip

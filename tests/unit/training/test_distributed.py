@@ -18,6 +18,7 @@ from linnet.launch import torchrun
 from linnet.launch.torchrun import LaunchError
 from linnet.stages import preprocess, train
 from linnet.training.distributed import DistributedContext, DistributedError, distributed_context
+from linnet.training.execution import ExecutionError
 from support.tiny import tiny_raw_data, tiny_recipe
 from support.workers import fail, kill_rank_1
 
@@ -27,7 +28,7 @@ UNET = (
     "attention_heads_by_level=[0, 1], middle_attention_heads=1, norm_groups=8, timestep_injection='shift', "
     "resampling='conv', frequency_layer={kind='none'}, dropout=0.3}"
 )
-DIT = "model={kind='dit', patch_size=4, width=32, num_blocks=2, num_heads=2, mlp_ratio=2, dropout=0.3}"
+DIT = "model={kind='dit', patch_size=4, patch_overlap=0, width=32, num_blocks=2, num_heads=2, mlp_ratio=2, dropout=0.3}"
 INPUT_MODEL = ("model.noise_injection=input", "model.attention_heads_by_level=[0, 0]")  # this one has batch norm
 
 
@@ -38,7 +39,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "dataset"
 
 
-def run_training(dataset: Path, folder: Path, processes: int, *overrides: str) -> Path:
+def run_training(dataset: Path, folder: Path, processes: int, *overrides: str, passes: int = 1) -> Path:
     torchrun.start(
         train.run,
         tiny_recipe("train.duration_kexamples=0.16", *overrides),
@@ -51,14 +52,42 @@ def run_training(dataset: Path, folder: Path, processes: int, *overrides: str) -
         checkpoint_every_seconds=0.0,
         keep_checkpoint=False,
         track=False,
+        passes=passes,
     )
     return folder / "model"
 
 
-@pytest.mark.parametrize("model", ["model.stem_channels=8", UNET, DIT], ids=["compact", "unet-dropout", "dit-dropout"])
+MODELS = pytest.mark.parametrize(
+    "model", ["model.stem_channels=8", UNET, DIT], ids=["compact", "unet-dropout", "dit-dropout"]
+)
+
+
+@MODELS
 def test_two_processes_train_what_one_trains(dataset: Path, tmp_path: Path, model: str) -> None:
     """40 steps in float32: weights differ by rounding, and by far less than one step changes them; dropout, too."""
     one, two = (run_training(dataset, tmp_path / str(count), count, model) for count in (1, 2))
+    assert_equal_but_for_rounding(one, two)
+
+
+@MODELS
+def test_two_passes_train_what_one_trains(dataset: Path, tmp_path: Path, model: str) -> None:
+    one, two = (run_training(dataset, tmp_path / str(count), 1, model, passes=count) for count in (1, 2))
+    assert_equal_but_for_rounding(one, two)
+
+
+def test_two_passes_of_two_processes_train_what_one_trains(dataset: Path, tmp_path: Path) -> None:
+    one, two = (run_training(dataset, tmp_path / str(count), count, UNET, passes=count) for count in (1, 2))
+    assert_equal_but_for_rounding(one, two)
+
+
+def test_passes_that_would_change_the_result_are_refused(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExecutionError, match=r"--passes 3 does not divide the 4 examples .*; give --passes 2"):
+        run_training(dataset, tmp_path, 1, passes=3)
+    with pytest.raises(ExecutionError, match="--passes 2: batch norm takes its statistics over the whole batch"):
+        run_training(dataset, tmp_path, 1, *INPUT_MODEL, passes=2)
+
+
+def assert_equal_but_for_rounding(one: Path, two: Path) -> None:
     for name in ("model.safetensors", "ema.safetensors"):
         a, b = load_file(one / name), load_file(two / name)
         assert max(float((a[key] - b[key]).abs().max()) for key in a) < 1e-4

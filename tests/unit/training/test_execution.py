@@ -18,3 +18,9 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 )
 def test_what_is_done_to_a_step(num_steps: int, distributed: DistributedContext, expected: Execution) -> None:
     assert choose_execution(num_steps, distributed) == expected
+
+
+def test_a_step_of_several_passes_is_no_graph() -> None:
+    """Generators are restarted between passes."""
+    found = choose_execution(100, DistributedContext(0, 1, CUDA), passes=2)
+    assert found == Execution(compiled=False, graphed=False, passes=2)

@@ -36,6 +36,7 @@ class Denoising:
 
     def __init__(self, factor: float = 1.0) -> None:
         self.factor = factor
+        self.waited_seconds = 0.0
 
     def batch(self, step: int) -> Batch:
         x = torch.randn(4, 6, generator=torch.Generator().manual_seed(step))
