@@ -96,6 +96,7 @@ def train(
         checkpoint_every_seconds=checkpoint_seconds,
         track=track,
     )
+    report.run(loaded, folder=folder, pages=["training"])
 
 
 def train_shared(

@@ -9,9 +9,10 @@ from linnet.files import PROVENANCE, write_text
 from linnet.progress import log
 from linnet.recipe import Recipe
 
-Page = Literal["dataset", "samples", "restorations", "evaluation"]
+Page = Literal["dataset", "training", "samples", "restorations", "evaluation"]
 RESULTS: dict[Page, str] = {  # the folder of the result that each page is about
     "dataset": "dataset",
+    "training": "model",
     "samples": "samples",
     "restorations": "restored",
     "evaluation": "report",
@@ -20,6 +21,8 @@ RESULTS: dict[Page, str] = {  # the folder of the result that each page is about
 
 def run(recipe: Recipe, *, folder: Path, pages: Iterable[Page] = RESULTS, track: bool = False) -> None:
     """Render those of `pages` whose results lie in `folder` (BUILD/<recipe>) into its folder `pages`.
+
+    The page about the training lies beside that folder: it tells times, which are no part of a result.
 
     Args:
         track: whether the page about the evaluation also goes to the model's MLflow run.
@@ -31,7 +34,7 @@ def run(recipe: Recipe, *, folder: Path, pages: Iterable[Page] = RESULTS, track:
     for page in pages:
         if not (folder / RESULTS[page] / PROVENANCE).is_file():
             continue
-        text, path = _render(page, recipe, folder), folder / "pages" / f"{page}.html"
+        text, path = _render(page, recipe, folder), folder / ("" if page == "training" else "pages") / f"{page}.html"
         write_text(path, text)
         log(f"look at {path}")
         if page == "evaluation" and track:
@@ -46,6 +49,10 @@ def _render(page: Page, recipe: Recipe, folder: Path) -> str:
             from linnet.reports.dataset import dataset_page
 
             return dataset_page(recipe.data, folder / RESULTS[page])
+        case "training":
+            from linnet.reports.training import training_page
+
+            return training_page(recipe.name, folder / RESULTS[page])
         case "samples":
             from linnet.reports.samples import samples_page
 

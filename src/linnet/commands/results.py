@@ -30,6 +30,7 @@ def run(folder: Path) -> Iterator[str]:
         for metric, compared in scores.items():
             others = f"baseline {compared.baseline:.4g}, as observed {compared.observed:.4g}"
             yield f"  {metric + ' ' + degradation:<20} {compared.restored:.4g}   ({others})"
+    yield f"  training  {folder / 'training.html'}"
     yield f"  samples   {folder / 'pages' / 'samples.html'}"
     yield f"  report    {folder / 'pages' / 'evaluation.html'}"
     yield f"  model     models:/{entry['model_name']}@{alias}"

@@ -54,6 +54,11 @@ def inline_png(image: NDArray[np.uint8], *, scale: int = 1) -> str:
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 
+def inline_file(path: Path) -> str:
+    """A `data:` address of a PNG file."""
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+
+
 def inline_grid(images: NDArray[np.uint8], *, columns: int | None = None) -> str:
     """`grid` as a `data:` address, small images enlarged to about `LEAST_TILE_PIXELS` a side."""
     return inline_png(grid(images, columns=columns), scale=max(1, LEAST_TILE_PIXELS // images.shape[1]))
@@ -72,6 +77,19 @@ def histogram_svg(counts: list[int], *, title: str, low: str, high: str) -> str:
         f'<figure><figcaption>{title} (tallest bar: {top})</figcaption><svg viewBox="0 0 {width} {height + 18}" '
         f'role="img" aria-label="{title}"><g class="bars">{bars}</g><text x="0" y="{height + 14}">{low}</text>'
         f'<text x="{width}" y="{height + 14}" text-anchor="end">{high}</text></svg></figure>'
+    )
+
+
+def line_svg(xs: list[float], ys: list[float], *, title: str, unit: str) -> str:
+    """A line through (x, y) as inline SVG: both axes from 0, y to its largest value, x with its end and `unit`."""
+    width, height = 460, 120
+    right, top = max(xs, default=0) or 1, max(ys, default=0) or 1
+    points = " ".join(f"{width * x / right:.1f},{height - height * y / top:.1f}" for x, y in zip(xs, ys, strict=True))
+    return (
+        f'<figure><figcaption>{title} (at most {top:.3g})</figcaption><svg viewBox="0 -2 {width} {height + 20}" '
+        f'role="img" aria-label="{title}"><polyline class="line" points="{points}"/>'
+        f'<text x="0" y="{height + 14}">0</text>'
+        f'<text x="{width}" y="{height + 14}" text-anchor="end">{right:,.0f} {unit}</text></svg></figure>'
     )
 
 

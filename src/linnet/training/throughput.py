@@ -43,7 +43,7 @@ class Throughput:
     def __str__(self) -> str:
         waits = f", {self.data_wait_share:.0%} of it waiting for data" if self.data_wait_share >= NOTABLE_WAIT else ""
         return (
-            f"{self.examples_per_second:.3g} examples/s, {self.tflops_per_second:.2g} TFLOP/s "
+            f"{self.examples_per_second:,.4g} examples/s, {self.tflops_per_second:.2g} TFLOP/s "
             f"({self.peak_share:.0%} of this machine's peak){waits}"
         )
 
