@@ -1,6 +1,8 @@
 """On a GPU: the same stages in every precision, the same images as on a CPU."""
 
 import itertools
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ from linnet.training.loss import DiffusionLoss
 from linnet.training.state import TrainState, new_state
 from linnet.training.step import TrainStep
 from support.statistics import image_statistics
-from support.tiny import tiny_raw_data, tiny_recipe
+from support.tiny import tiny_raw_data, tiny_recipe, write_recipe
 from support.training import train_on
 
 CUDA = torch.device("cuda")
@@ -30,6 +32,7 @@ UNET = (
     "attention_heads_by_level=[0, 1], middle_attention_heads=1, norm_groups=8, timestep_injection='shift', "
     "resampling='conv', frequency_layer={kind='none'}, dropout=0.5}"
 )
+DIT = "model={kind='dit', patch_size=4, patch_overlap=2, width=32, num_blocks=2, num_heads=2, mlp_ratio=2, dropout=0.3}"
 
 pytestmark = [
     pytest.mark.gpu,
@@ -81,6 +84,23 @@ def test_gpu_and_cpu_generate_the_same_images(folder: Path) -> None:
 
 def test_describe_measures_gpu_memory() -> None:
     assert describe.run(tiny_recipe(), device=torch.device("cuda")).projected_memory_bytes > 0
+
+
+@pytest.mark.parametrize("model", ["model.stem_channels=8", UNET, DIT], ids=["compact", "unet", "dit"])
+def test_deterministic_kernels_give_the_same_bits_again(folder: Path, model: str) -> None:
+    """In processes of their own: cuBLAS reads its settings once."""
+    from linnet.hashes import folder_hash
+
+    recipe = write_recipe(folder, tiny_recipe(model, "train.precision=bf16"))
+    hashes = set()
+    for number in range(2):
+        build = folder / f"build{number}"
+        (build / "birds-tiny").mkdir(parents=True)
+        (build / "birds-tiny" / "dataset").symlink_to(folder / "dataset")
+        command = [sys.executable, "-m", "linnet", "train", str(recipe), "--build", str(build), "--deterministic"]
+        subprocess.run([*command, "--no-track", "--work", str(folder / f"work{number}")], check=True)
+        hashes.add(folder_hash(build / "birds-tiny" / "model"))
+    assert len(hashes) == 1
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
