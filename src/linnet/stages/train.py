@@ -305,7 +305,7 @@ def _write_model(model: Path, state: TrainState, recipe: TrainingRecipe, dataset
 
 GRID_EXAMPLES = 36
 GRID_SAMPLER = DPMSolver(
-    kind="dpm_solver_pp_2m", num_steps=20, spacing="trailing"
+    kind="dpm_solver_pp_2m", num_steps=10, spacing="log_snr"
 )  # only to look at; scores come from [sample]
 
 

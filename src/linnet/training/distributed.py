@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from linnet.errors import LinnetError
 from linnet.models.blocks import Dropout
-from linnet.models.device import set_gpu_arithmetic
+from linnet.models.device import set_up
 
 TIMEOUT = timedelta(minutes=30)  # one rank keeps the others waiting while it samples previews and saves checkpoints
 
@@ -136,7 +136,7 @@ def distributed_context(device: torch.device, *, batch_size: int) -> Iterator[Di
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-        set_gpu_arithmetic()
+    set_up(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     try:
         yield DistributedContext(dist.get_rank(), world_size, device)
