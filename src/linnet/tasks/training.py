@@ -21,7 +21,7 @@ from linnet.stages.preprocess import usable_cores
 from linnet.tasks.environment import require_shared
 
 CHECKPOINT_SECONDS = 60.0
-CPU_EXAMPLES_PER_PROCESS = 8
+CPU_EXAMPLES_PER_PROCESS = 4
 FORWARDED_ENV = (  # to the nodes of a TrainJob; keys come from secrets
     "MLFLOW_TRACKING_URI",
     "MLFLOW_EXPERIMENT_NAME",
@@ -37,7 +37,7 @@ class SharedLocationError(LinnetError):
 
 
 def default_processes(recipe: Recipe, device: torch.device) -> int:
-    """One process for each GPU; on a CPU as many as leave eight examples of a batch or more to each.
+    """One process for each GPU; on a CPU as many as leave four examples of a batch or more to each.
 
     Processes of one thread lose little to busy neighbours, where threads wait for each other many times a step
     (docs/performance.md). Batch norm over several processes needs GPUs.
