@@ -31,7 +31,7 @@ run: $(READY) ## The main job: data to registered champions; BIRDS, MUSIC, VOCAL
 	@linnet ingest recipes/birds-demo.toml $(if $(BIRDS),--source "$(BIRDS)")
 	@linnet ingest recipes/music-demo.toml $(if $(MUSIC),--source "$(MUSIC)")
 	@linnet ingest recipes/vocals-demo.toml $(if $(VOCALS),--source "$(VOCALS)")
-	@dvc repro report@birds-demo register@birds-demo
+	@dvc repro register@birds-demo
 	@dvc repro
 	@linnet results build/*
 

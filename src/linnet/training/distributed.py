@@ -1,11 +1,13 @@
 """Data-parallel training: the processes that torchrun starts train one model, each on its rows of every batch.
 
-Every rank draws the noise of the whole batch and uses its rows, and DistributedDataParallel averages the gradients
-(Li et al. 2020, arXiv 2006.15704), so that the number of ranks changes rounding and nothing else.
+Every rank draws the noise of the whole batch and uses its rows, and DistributedDataParallel (Li et al. 2020, arXiv
+2006.15704) or memory that the ranks share averages the gradients, so that the number of ranks changes rounding and
+nothing else.
 """
 
 import io
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from linnet.errors import LinnetError
 from linnet.models.blocks import Dropout
 from linnet.models.device import set_up
+from linnet.training.shared_average import SharedAverage, open_shared_average
 
 TIMEOUT = timedelta(minutes=30)  # one rank keeps the others waiting while it samples previews and saves checkpoints
 
@@ -63,7 +66,17 @@ class DistributedContext:
         if self.world_size == 1:
             return network
         ids = [self.device.index] if self.device.type == "cuda" else None
+        # of a convolution over one channel: its two layouts are the same
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         return DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+    def shared_average(self, network: nn.Module) -> SharedAverage | None:
+        """What averages gradients instead of `wrap_ddp` where all ranks are processes of one machine, on its CPU."""
+        on_one_machine = os.environ.get("LOCAL_WORLD_SIZE") == str(self.world_size)
+        if self.world_size == 1 or self.device.type != "cpu" or not on_one_machine:
+            return None
+        parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        return open_shared_average(parameters, self.rank, self.world_size)
 
     def without_averaging(self, ddp: nn.Module) -> AbstractContextManager[None]:
         """Within it, backward passes through what `wrap_ddp` gave only add to this rank's gradients."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from linnet.errors import LinnetError, Stopped
 from linnet.recipe import TrainSection
 from linnet.training.checkpoint import CheckpointStore
+from linnet.training.distributed import DistributedContext
 from linnet.training.execution import EAGER, Execution
 from linnet.training.state import HistoryRow, TrainState, learning_rate
 from linnet.training.step import Objective, TrainStep
@@ -20,7 +21,8 @@ from linnet.training.stopping import StopRequest
 from linnet.training.throughput import Interval
 from linnet.training.update import Reading
 
-GPU_READ_EVERY_STEPS = 16  # a read waits for the GPU; on a CPU every step is read
+GPU_READ_EVERY_STEPS = 16  # a read waits for the GPU
+RANKS_READ_EVERY_STEPS = 8  # ranks wait for each other to agree on signals; one process on a CPU reads every step
 
 
 class NonFiniteLossError(LinnetError):
@@ -51,7 +53,7 @@ def fit(
         Stopped: a signal asked to stop; the checkpoint is written.
     """
     grid_every = section.steps_for(section.grid_every_kexamples)
-    read_every = GPU_READ_EVERY_STEPS if state.distributed.device.type == "cuda" else 1
+    read_every = _read_every(state.distributed)
     take_step = TrainStep(state, section, objective, execution)
     state.network.train()
     started, logged_at, logged, waited, read = _now(), _now(), state.step, objective.waited_seconds, state.step
@@ -90,6 +92,12 @@ def fit(
 
 
 _now = time.monotonic
+
+
+def _read_every(distributed: DistributedContext) -> int:
+    if distributed.device.type == "cuda":
+        return GPU_READ_EVERY_STEPS
+    return RANKS_READ_EVERY_STEPS if distributed.world_size > 1 else 1
 
 
 def _save(state: TrainState, checkpoints: CheckpointStore) -> None:

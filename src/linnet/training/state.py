@@ -31,7 +31,7 @@ class TrainState:
     ema: EMA
     update: Update
     distributed: DistributedContext  # not in the checkpoint
-    ddp: nn.Module  # not in the checkpoint: the network, wrapped where there are several ranks
+    ddp: nn.Module  # not in the checkpoint: the network, wrapped where that averages gradients over ranks
     step: int = 0
     seconds: float = 0.0  # of training so far, stops left out
     history: list[HistoryRow] = field(default_factory=list)
@@ -64,12 +64,13 @@ def new_state(network: nn.Module, section: TrainSection, distributed: Distribute
     """The state before the first step; `network` must already be on the device of `distributed`."""
     network = distributed.sync_layers(network)
     ema = EMA(network, section.ema_decay)
+    average = distributed.shared_average(network)
     return TrainState(
         network=network,
         ema=ema,
-        update=Update(network, ema, section, distributed),
+        update=Update(network, ema, section, distributed, average),
         distributed=distributed,
-        ddp=distributed.wrap_ddp(network),
+        ddp=distributed.wrap_ddp(network) if average is None else network,
     )
 
 

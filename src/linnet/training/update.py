@@ -15,6 +15,7 @@ from linnet.recipe import TrainSection
 from linnet.training.adam import Adam
 from linnet.training.distributed import DistributedContext
 from linnet.training.ema import EMA
+from linnet.training.shared_average import SharedAverage
 
 MIN_LOSS_SCALE = 2.0**-10  # fp16: gradients that overflow even at this scale are not a matter of scale
 FIRST_LOSS_SCALE = 2.0**16
@@ -38,8 +39,16 @@ class Update:
     A CUDA graph replays on the same memory, so scalars that change from step to step are tensors, too.
     """
 
-    def __init__(self, network: nn.Module, ema: EMA, section: TrainSection, distributed: DistributedContext) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        ema: EMA,
+        section: TrainSection,
+        distributed: DistributedContext,
+        average: SharedAverage | None,
+    ) -> None:
         device = distributed.device
+        self._average = average
         self._parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self._ema, self._distributed = ema, distributed
         self._max_norm, self._is_scaled = section.max_gradient_norm, section.precision == "fp16"
@@ -66,8 +75,12 @@ class Update:
     def __call__(self, loss: Tensor) -> None:
         """Take the step whose loss is `loss`, a scalar, with the gradients that `backward` has added up."""
         gradients = [_gradient(parameter) for parameter in self._parameters]
+        if self._average is not None:
+            loss, gradients = self._average(loss, gradients)
         norm = nn.utils.get_total_norm(gradients, foreach=True) / self._scale
-        newest = self._distributed.all_reduce_mean(torch.stack([loss.double(), norm.double()]))
+        newest = torch.stack([loss.double(), norm.double()])
+        if self._average is None:
+            newest = self._distributed.all_reduce_mean(newest)
         is_finite = newest.isfinite()
         overflows = ~is_finite[1]
         if self._is_scaled:
