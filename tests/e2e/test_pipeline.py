@@ -95,7 +95,7 @@ def test_every_result_is_there(finished: Finished) -> None:
         assert np.isfinite(restored).all()
     pages = sorted((build / "pages").iterdir())
     assert [page.stem for page in pages] == ["dataset", "evaluation", "restorations", "samples"]
-    for page in pages:
+    for page in (*pages, build / "training.html"):
         text = page.read_text()
         assert "data:image/png;base64," in text
         assert "://" not in text
@@ -158,7 +158,11 @@ def test_the_champion_loads_and_samples(finished: Finished, monkeypatch: pytest.
     assert version.run_id is not None
     run = client.get_run(version.run_id)
     assert run.data.params["train.batch_size"] == "4"
-    assert {"loss", "learning_rate", "examples_per_second", "frechet_thumbnail"} <= set(run.data.metrics)
+    assert {"loss", "learning_rate", "frechet_thumbnail"} <= set(run.data.metrics)
+    speed = {"examples_per_second", "tflops_per_second", "peak_share", "memory_gib", "device_hours"}
+    assert all(run.data.metrics[name] > 0 for name in speed)
+    assert run.data.metrics["hours_left"] == 0  # of the last row
+    assert 0 <= run.data.metrics["data_wait_share"] < 1
     assert run.inputs is not None
     assert run.inputs.dataset_inputs[0].dataset.name == "birds"
 
