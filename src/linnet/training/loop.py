@@ -24,6 +24,8 @@ from linnet.training.update import Reading
 GPU_READ_EVERY_STEPS = 16  # a read waits for the GPU
 RANKS_READ_EVERY_STEPS = 8  # ranks wait for each other to agree on signals; one process on a CPU reads every step
 
+_now = time.monotonic
+
 
 class NonFiniteLossError(LinnetError):
     """The loss or the gradient is infinite or not a number; the weights are those from before it."""
@@ -89,9 +91,6 @@ def fit(
             saved_at = _now()
             _save(state, checkpoints)
             logged_at += _now() - saved_at
-
-
-_now = time.monotonic
 
 
 def _read_every(distributed: DistributedContext) -> int:

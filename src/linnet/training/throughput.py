@@ -66,15 +66,16 @@ class Cost:
 
 
 class Meter:
-    """Turns intervals of a training into rates, and adds them up."""
+    """Turns intervals of a training into rates, and adds them up.
+
+    Args:
+        flops_per_example: forward and backward.
+        peak: FLOP/s of a rank's device.
+    """
 
     def __init__(
         self, flops_per_example: int, peak: float, precision: ResolvedPrecision, distributed: DistributedContext
-    ):
-        """Args:
-        flops_per_example: forward and backward.
-        peak: FLOP/s of a rank's device.
-        """
+    ) -> None:
         self._flops_per_example, self._peak = flops_per_example, peak
         self._precision, self._device, self._devices = precision, distributed.device, distributed.world_size
         self._total = Interval()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from linnet.errors import Stopped
+from linnet.models.blocks import Dropout
 from linnet.recipe import Adam, AdamW, TrainSection
 from linnet.training.checkpoint import CheckpointStore
 from linnet.training.distributed import DistributedContext
@@ -195,6 +196,21 @@ def test_fp16_fails_where_no_scale_is_small_enough(tmp_path: Path) -> None:
     state = new_state(network(), train, SINGLE)
     with pytest.raises(NonFiniteLossError, match=r"step 27 of 250: loss .*, gradient norm inf"):  # 2^16 to 2^-10
         run(state, train, CheckpointStore(tmp_path, every_seconds=1e9), Denoising(1e38))
+
+
+def test_every_step_has_a_dropout_mask_of_its_own() -> None:
+    class OneBatch(Denoising):
+        def batch(self, step: int) -> Batch:
+            return super().batch(0)
+
+    train = section("train.learning_rate=1e-30")
+    losses = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        state = new_state(nn.Sequential(Dropout(0.5), nn.Linear(6, 6)), train, SINGLE)
+        losses.append([step(state, train, OneBatch()).loss for _ in range(4)])
+    assert losses[0] == losses[1]
+    assert len(set(losses[0])) == 4
 
 
 def test_learning_rate_warms_up_in_a_line_and_stays() -> None:
