@@ -19,7 +19,7 @@ from linnet.modalities.statistics import neutral_statistics
 from linnet.models.attention import CPU_PRODUCT_TOKENS
 from linnet.models.build import build_network
 from linnet.models.device import to_device
-from linnet.models.flops import count_flops, matmul_peak, meta_network
+from linnet.models.flops import TRAINING_TIMES_FORWARD, count_flops, matmul_peak
 from linnet.models.precision import has_units, resolve_precision
 from linnet.progress import log
 from linnet.recipe import (
@@ -104,7 +104,10 @@ class Description:
 def run(recipe: Recipe, *, device: torch.device) -> Description:
     """Count exactly what can be counted, and time a few steps on `device` for the rest."""
     training, section = recipe.training(), recipe.train
-    forward, both = count_flops(training)
+    with torch.device("meta"):
+        network = build_network(training)
+    forward = count_flops(network, training)
+    both = TRAINING_TIMES_FORWARD * forward
     log(f"describe: timing a few steps on {device}")
     precision = resolve_precision(section.precision, device)
     train_seconds = _time_training(training, device)
@@ -124,7 +127,7 @@ def run(recipe: Recipe, *, device: torch.device) -> Description:
     return Description(
         name=recipe.name,
         model=recipe.model.kind,
-        parameters=sum(parameter.numel() for parameter in meta_network(training).parameters()),
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
         flops_per_example=both,
         flops_per_example_forward=forward,
         bytes_per_example=math.prod(shape) * dtype.itemsize + label_bytes,

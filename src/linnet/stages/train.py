@@ -226,7 +226,7 @@ def _fit(
         state.grids[state.step] = torch.frombuffer(bytearray(html.png(image)), dtype=torch.uint8)
         tracker.log_image("samples", image, state.step)
 
-    meter = Meter.of(recipe, distributed)
+    meter = Meter.of(state.network, recipe, distributed)
     with stop_on_signals() as stop, _Watch(state, section, meter, tracker) as watch:
         fit(
             state,

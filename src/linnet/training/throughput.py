@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import torch
+from torch import nn
 
-from linnet.models.flops import count_flops, matmul_peak
+from linnet.models.flops import TRAINING_TIMES_FORWARD, count_flops, matmul_peak
 from linnet.models.precision import resolve_precision
 from linnet.recipe import ResolvedPrecision, TrainingRecipe
 from linnet.training.distributed import DistributedContext
@@ -81,10 +82,11 @@ class Meter:
         self._total = Interval()
 
     @classmethod
-    def of(cls, recipe: TrainingRecipe, distributed: DistributedContext) -> Self:
+    def of(cls, network: nn.Module, recipe: TrainingRecipe, distributed: DistributedContext) -> Self:
         """Counts the FLOPs of an example and measures the peak of this rank's device; takes less than a second."""
         precision = resolve_precision(recipe.train.precision, distributed.device)
-        return cls(count_flops(recipe)[1], matmul_peak(distributed.device, precision), precision, distributed)
+        flops = TRAINING_TIMES_FORWARD * count_flops(network, recipe)
+        return cls(flops, matmul_peak(distributed.device, precision), precision, distributed)
 
     def add(self, interval: Interval) -> Throughput:
         """The rates of `interval`."""

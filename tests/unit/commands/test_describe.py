@@ -46,7 +46,8 @@ def test_run_says_what_the_recipe_says(described: describe.Description) -> None:
     assert described.steps == 24  # 96 examples in batches of 4
     assert described.examples == 96
     assert described.bytes_per_example == 16 * 16 * 3 + 8  # pixels and an int64 label
-    assert (described.flops_per_example_forward, described.flops_per_example) == count_flops(tiny_recipe().training())
+    assert described.flops_per_example_forward == count_flops(network, tiny_recipe().training())
+    assert described.flops_per_example == 3 * described.flops_per_example_forward
 
 
 def test_run_projects_times_and_memory(described: describe.Description) -> None:
@@ -108,7 +109,7 @@ def test_projection_grows_with_the_work() -> None:
         "evaluate": start + 12 * UNTRAINED_STEPS,
     }
     plain = describe._project(recipe, train_seconds=0.0, sample_seconds=0.0, plain_seconds=1.0)
-    assert plain["train"] == start + 3 * 36 * 20
+    assert plain["train"] == start + 3 * 36 * 10
     assert plain["restore"] == start + 2 * 2 * 5 * 3  # tasks, examples, draws, steps
     assert (plain["sample"], plain["evaluate"]) == (start, start)
 
