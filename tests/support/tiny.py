@@ -74,6 +74,7 @@ MUSIC = (
     "model.mlp_ratio=2",
     "conditioning.encoder={ kind = 'trained', num_buckets = 64, width = 8, num_heads = 1, max_words = 4 }",
     "sample.length={ kind = 'longer', duration_seconds = 0.05, overlap_fraction = 0.5 }",  # 26 frames
+    "sample.guidance_scale=1.5",
     "restore.degradations=["
     "{ name = 'missing_band', kind = 'inpaint_bins', low_hz = 1000.0, high_hz = 2000.0, noise_std = 0.0 }, "
     "{ name = 'gap', kind = 'inpaint_frames', start_seconds = 0.01, gap_seconds = 0.006, noise_std = 0.0 }]",

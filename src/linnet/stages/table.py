@@ -9,7 +9,6 @@ from linnet.hashes import Stage, code_hash, combined
 # What stages import and what never decides a result.
 NEVER_DECIDES = (
     *("artifacts", "errors", "files", "hashes", "progress", "recipe.load", "recipe.recipe", "stages.table"),
-    *("models.flops", "training.throughput"),
     *("launch", "registry", "reports", "storage", "tracking"),
 )
 _TRAINING_SECTIONS = ("data", "model", "conditioning", "diffusion", "train")
@@ -23,7 +22,7 @@ _NETWORK = (  # what rebuilds a trained network, and makes examples of what it s
     *("diffusion.objective", "diffusion.schedule", "diffusion.samplers", "diffusion.multidiffusion"),
     *("inference.batching", "inference.diffusion_model"),
 )
-_UNUSED = (*_READING, "models.published_weights")  # by what rebuilds a network
+_UNUSED = (*_READING, "models.flops", "models.published_weights")  # by what rebuilds a network
 _WRITING = ("audio.loudness", "modalities.write")  # of single files: only for sample
 _TORCH = ("torch", "torchaudio", "numpy")
 
@@ -57,7 +56,7 @@ TRAIN = Stage(
         *("audio", "data.arrays", "data.batches", "diffusion.objective", "diffusion.schedule"),
         *("modalities", "models", "training"),
     ),
-    ignores=("inference", "audio.mel", *_UNUSED, *_WRITING),  # of inference: grids to look at
+    ignores=("inference", "training.throughput", "audio.mel", *_UNUSED, *_WRITING),  # of inference: grids to look at
     libraries=_TORCH,
 )
 SAMPLE = Stage(

@@ -140,10 +140,10 @@ MUSIC_CHANGES: Changes = SOUND_CHANGES | {
     "data.builtin": "voices", "data.storage": "waveform", "data.labels_column": "",
     "data.stft.keep_dc": True, "data.num_frames": 127,
     "data.representation.exponent": 0.6, "data.representation.phase_iterations": 33,
-    "model.patch_size": 5, "model.patch_overlap": 1, "model.width": 64, "model.num_blocks": 3, "model.num_heads": 8,
+    "model.patch_size": 5, "model.patch_overlap": 1, "model.width": 64, "model.num_blocks": 5, "model.num_heads": 8,
     "model.mlp_ratio": 2, "model.dropout": 0.1, "conditioning.dropout": 0.2, "conditioning.encoder.num_buckets": 99,
     "conditioning.encoder.width": 32, "conditioning.encoder.num_heads": 8, "conditioning.encoder.max_words": 15,
-    "sample.length.duration_seconds": 4.0, "sample.length.overlap_fraction": 0.4, "sample.guidance_scale": 2.5,
+    "sample.length.duration_seconds": 4.0, "sample.length.overlap_fraction": 0.4, "sample.guidance_scale": 3.5,
 }  # fmt: skip
 FROZEN_TEXT = "{ kind = 'hugging_face', model = 'a/b', revision = 'main', width = 64, max_tokens = 16 }"
 SECTIONS = tuple(field.alias or name for name, field in Recipe.model_fields.items())
