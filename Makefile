@@ -32,8 +32,12 @@ run: $(READY) ## The main job: data to registered champions; BIRDS, MUSIC, VOCAL
 	@linnet ingest recipes/music-demo.toml $(if $(MUSIC),--source "$(MUSIC)")
 	@linnet ingest recipes/vocals-demo.toml $(if $(VOCALS),--source "$(VOCALS)")
 	@dvc repro register@birds-demo
+	@$(MAKE) --no-print-directory -j 2 register-music-demo register-vocals-demo
 	@dvc repro
 	@linnet results build/*
+
+register-%: # One recipe's stages; several take turns where DVC lets one at a time
+	@set -o pipefail; dvc repro --wait-for-lock register@$* 2>&1 | sed -u 's/^/$* | /'
 
 .PHONY: setup
 setup: $(READY) ## Build .venv/ from requirements.lock (other targets do it when it is needed)
@@ -118,7 +122,7 @@ ui-mlflow: $(READY) ## Open the runs and models of this workspace at http://127.
 .PHONY: bench
 bench: $(READY) ## Speed against named peers, in the same run; numbers also as JSON in build/bench/
 	@mkdir -p build/bench
-	@for name in train_step sample preprocess loading; do \
+	@for name in train_step sample preprocess loading processes; do \
 	python benchmarks/bench_$$name.py --json build/bench/$$name.json || exit; done
 
 .PHONY: bench-gpu
@@ -128,8 +132,16 @@ bench-gpu: $(READY) ## The same for training steps and sampling on a CUDA GPU (c
 	python benchmarks/bench_$$name.py --device cuda --json build/bench/$$name-gpu.json || exit; done
 
 .PHONY: mutants
-mutants: $(READY) ## Break the core in thirty ways and see that tests notice (ARGS: words of the faults to try)
+mutants: $(READY) ## Break the core in many ways and see that tests notice (ARGS: words of the faults to try)
 	@python tests/mutants.py $(ARGS)
+
+.PHONY: kills
+kills: $(READY) ## Kill a training at twenty random moments and compare the bytes it ends with (ARGS: --kills, --seed)
+	@python tests/kills.py $(ARGS)
+
+.PHONY: soak
+soak: $(READY) ## Train for an hour and see that memory does not grow (ARGS: --minutes)
+	@python tests/soak.py $(ARGS)
 
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --quiet

@@ -11,26 +11,19 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import patch
 
-import numpy as np
 import torch
 
-from linnet.modalities.dispatch import get_modality
-from linnet.modalities.statistics import neutral_statistics
-from linnet.models import attention
-from linnet.models.build import build_network
+from linnet.models import attention, device
 from linnet.recipe import Precision
 from linnet.recipe.load import load_recipe
 from linnet.training import loss
 from linnet.training.distributed import DistributedContext
 from linnet.training.execution import Execution
-from linnet.training.loss import DiffusionLoss
-from linnet.training.state import new_state
-from linnet.training.step import TrainStep
+from linnet.training.rehearsal import rehearse
 from timing import arguments, compare, write_json
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[1]
-NUM_EXAMPLES = 64
 
 
 class Variant(NamedTuple):
@@ -75,19 +68,9 @@ def _step(name: str, variant: Variant) -> Callable[[], None]:
     layout = torch.channels_last if variant.channels_last else torch.contiguous_format
     overrides = [f"train.precision={variant.precision}"]
     recipe = load_recipe(ROOT / "recipes" / f"{name}.toml", overrides).training()
-    network = build_network(recipe).to(memory_format=layout)  # type: ignore[call-overload]
-    state = new_state(network, recipe.train, DistributedContext.single_process(CPU))
-    shape, dtype = get_modality(recipe.data).stored
-    objective = DiffusionLoss(
-        recipe,
-        neutral_statistics(recipe.data),
-        np.random.default_rng(0).integers(0, 256, (NUM_EXAMPLES, *shape)).astype(dtype),
-        np.zeros(NUM_EXAMPLES, dtype=np.int64),
-        state.distributed,
-        noise_level=network.noise_level,
-        start_step=0,
-    )
-    take = TrainStep(state, recipe.train, objective, Execution(compiled=variant.compiled, graphed=False))
+    distributed = DistributedContext.single_process(CPU)
+    with patch.object(device, "memory_format", lambda _: layout):
+        take = rehearse(recipe, distributed, Execution(compiled=variant.compiled, graphed=False))
 
     def step() -> None:
         with (

@@ -16,15 +16,11 @@ import torch.nn.functional as F
 from diffusers import DDPMScheduler
 from diffusers.training_utils import EMAModel
 
-from linnet.modalities.statistics import neutral_statistics
-from linnet.models.build import build_network
-from linnet.models.device import to_device
 from linnet.models.precision import autocast, resolve_precision
 from linnet.recipe import TrainingRecipe
 from linnet.training.distributed import DistributedContext
 from linnet.training.execution import Execution, choose_execution
-from linnet.training.loss import DiffusionLoss
-from linnet.training.state import new_state
+from linnet.training.rehearsal import rehearse
 from linnet.training.step import TrainStep
 from networks import add_recipe_options, benchmark_recipe
 from peers import build_peer
@@ -79,20 +75,9 @@ def _images(recipe: TrainingRecipe) -> Any:
 
 
 def _linnet_step(recipe: TrainingRecipe, device: torch.device, execution: Execution) -> TrainStep:
-    network = to_device(build_network(recipe), device)
-    print(f"linnet: {sum(p.numel() for p in network.parameters()):,} parameters")
-    state = new_state(network, recipe.train, DistributedContext.single_process(device))
-    objective = DiffusionLoss(
-        recipe,
-        neutral_statistics(recipe.data),
-        _images(recipe),
-        np.zeros(NUM_EXAMPLES, dtype=np.int64),
-        state.distributed,
-        noise_level=network.noise_level,
-        start_step=0,
-    )
-    state.network.train()
-    return TrainStep(state, recipe.train, objective, execution)
+    step = rehearse(recipe, DistributedContext.single_process(device), execution)
+    print(f"linnet: {sum(p.numel() for p in step.state.network.parameters()):,} parameters")
+    return step
 
 
 def _diffusers_step(recipe: TrainingRecipe, device: torch.device) -> Callable[[], object]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+CPU = torch.device("cpu")
 RESULTS: list["Result"] = []
 
 
@@ -34,22 +35,31 @@ def compare(
     units: int,
     unit: str,
     rounds: int,
-    device: torch.device | None = None,
+    device: torch.device = CPU,
     warmups: int = 1,
 ) -> Result:
     """Print each implementation's median rate in `unit` per second; every round runs all in turn."""
-    device = device or torch.device("cpu")
-    seconds: dict[str, list[float]] = {name: [] for name in implementations}
     for run in implementations.values():
         for _ in range(warmups):
             run()
+    timed = {name: _timed(run, device) for name, run in implementations.items()}
+    return compare_seconds(title, timed, units=units, unit=unit, rounds=rounds, device=device)
+
+
+def compare_seconds(
+    title: str,
+    implementations: dict[str, Callable[[], float]],
+    *,
+    units: int,
+    unit: str,
+    rounds: int,
+    device: torch.device = CPU,
+) -> Result:
+    """`compare` of implementations that say themselves how many seconds `units` took them."""
+    seconds: dict[str, list[float]] = {name: [] for name in implementations}
     for _ in range(rounds):
         for name, run in implementations.items():
-            _wait(device)
-            started = time.perf_counter()
-            run()
-            _wait(device)
-            seconds[name].append(time.perf_counter() - started)
+            seconds[name].append(run())
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     names = list(implementations)
     result = Result(
@@ -87,6 +97,17 @@ def _machine(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def _timed(run: Callable[[], object], device: torch.device) -> Callable[[], float]:
+    def seconds() -> float:
+        _wait(device)
+        started = time.perf_counter()
+        run()
+        _wait(device)
+        return time.perf_counter() - started
+
+    return seconds
 
 
 def _wait(device: torch.device) -> None:

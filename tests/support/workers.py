@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from linnet import storage
+from linnet.launch import torchrun
+from linnet.modalities.pool import OrderedPool
 from linnet.training.distributed import distributed_context
 from linnet.training.state import new_state
 from support.tiny import tiny_recipe
@@ -24,6 +26,21 @@ def kill_rank_1() -> None:
     if os.environ["RANK"] == "1":
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(30)
+
+
+def say_pid_and_sleep(folder: Path) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as training, which records it: torch sends it to orphans
+    (folder / str(os.getpid())).touch()
+    time.sleep(60)
+
+
+def start_pool(folder: Path) -> None:
+    with OrderedPool(say_pid_and_sleep, [(folder,)] * 8, workers=2) as results:
+        list(results)
+
+
+def start_ranks(folder: Path) -> None:
+    torchrun.start(say_pid_and_sleep, folder, processes=2)
 
 
 def download(url: str, folder: Path, ready: Any, results: Any) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from linnet.inference.diffusion_model import DiffusionModel
@@ -34,9 +33,7 @@ from linnet.recipe import (
 from linnet.stages.train import GRID_EXAMPLES, GRID_SAMPLER
 from linnet.training.distributed import DistributedContext
 from linnet.training.execution import EAGER, choose_execution
-from linnet.training.loss import DiffusionLoss
-from linnet.training.state import new_state
-from linnet.training.step import TrainStep
+from linnet.training.rehearsal import rehearse
 from linnet.training.throughput import device_name, peak_memory_bytes
 
 WARMUP_SECONDS = 4.0
@@ -147,24 +144,8 @@ def run(recipe: Recipe, *, device: torch.device) -> Description:
 
 def _time_training(recipe: TrainingRecipe, device: torch.device) -> float:
     """Seconds of one training step."""
-    section = recipe.train
-    network = to_device(build_network(recipe), device)
-    state = new_state(network, section, DistributedContext.single_process(device))
-    shape, dtype = get_modality(recipe.data).stored
-    count = 4 * section.batch_size
-    examples = np.random.default_rng(0).integers(0, 256, (count, *shape)).astype(dtype)
-    labels = np.zeros(count, dtype=np.int64)
-    statistics = neutral_statistics(recipe.data)
-    objective = DiffusionLoss(
-        recipe,
-        statistics,
-        examples,
-        labels,
-        state.distributed,
-        noise_level=network.noise_level,
-        start_step=0,
-    )
-    return _median_seconds(TrainStep(state, section, objective, EAGER), device)
+    step = rehearse(recipe, DistributedContext.single_process(device), EAGER)
+    return _median_seconds(step, device)
 
 
 def _time_sampling(recipe: Recipe, device: torch.device) -> tuple[float, float]:

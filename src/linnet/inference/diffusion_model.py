@@ -25,6 +25,7 @@ from linnet.models.conditioning import Condition, ConditionEncoder
 from linnet.models.denoising_network import DenoisingNetwork
 from linnet.models.device import memory_format, to_device
 from linnet.models.precision import autocast, resolve_precision
+from linnet.models.row_threads import map_rows
 from linnet.models.weights import load_weights
 from linnet.recipe import Precision, SamplerSection, TrainingRecipe, Unconditional
 
@@ -131,11 +132,14 @@ class DiffusionModel:
         schedule, prediction = self.schedule, self.recipe.diffusion.prediction
         resolved, layout = resolve_precision(precision, self.device), memory_format(self.device)
 
-        def denoise(x: Tensor, timesteps: Tensor, condition: Tensor | None) -> Tensor:
-            x = x.contiguous(memory_format=layout)
+        def denoise(x: Tensor, noise_level: Tensor, condition: Tensor | None) -> Tensor:
             with autocast(self.device, resolved):
-                output: Tensor = self.network(x, schedule.noise_level(self.network.noise_level, timesteps), condition)
+                output: Tensor = self.network(x.contiguous(memory_format=layout), noise_level, condition)
             return output.float()
+
+        def denoise_rows(x: Tensor, timesteps: Tensor, condition: Tensor | None) -> Tensor:
+            noise_level = schedule.noise_level(self.network.noise_level, timesteps)
+            return map_rows(denoise, x, noise_level, condition, device=self.device)
 
         def predict_x0(x: Tensor, timestep: int) -> Tensor:
             timesteps = torch.full((len(x),), timestep, device=self.device)
@@ -143,10 +147,10 @@ class DiffusionModel:
             if encoded is not None:  # of a longer example, windows come in turns: one of each example
                 condition = encoded.repeat(len(x) // len(encoded), *[1] * (encoded.ndim - 1))
             if null_condition is None or condition is None:
-                output = denoise(x, timesteps, condition)
+                output = denoise_rows(x, timesteps, condition)
             else:
                 both = torch.cat([condition, null_condition.expand_as(condition)])
-                cond, uncond = denoise(torch.cat([x, x]), torch.cat([timesteps, timesteps]), both).chunk(2)
+                cond, uncond = denoise_rows(torch.cat([x, x]), torch.cat([timesteps, timesteps]), both).chunk(2)
                 output = uncond + guidance_scale * (cond - uncond)  # Ho & Salimans 2022, with their w + 1
             x0 = objective.predicted_x0(prediction, output, x, *schedule.rates(timesteps))
             return self.codec.clip(x0) if clip_x0 else x0

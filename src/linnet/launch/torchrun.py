@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from linnet.errors import LinnetError, Stopped, explain
+from linnet.processes import end_with_parent
 
 SIGNAL_BY_STATUS = {-2: "SIGINT", -9: "SIGKILL (out of memory?)", -11: "SIGSEGV", -15: "SIGTERM"}
 
@@ -61,6 +62,7 @@ def _call(function: Callable[..., None], arguments: tuple[Any, ...], keywords: d
     from torch.distributed.elastic.multiprocessing.errors import record
 
     def call() -> None:
+        end_with_parent()
         try:
             function(*arguments, **keywords)
         except (LinnetError, OSError) as error:

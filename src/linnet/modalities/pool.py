@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
+from linnet.processes import end_with_parent
+
 TASKS_IN_FLIGHT_PER_WORKER = 4  # bounds memory, whatever the size of the data
 R = TypeVar("R")
 
@@ -19,7 +21,7 @@ class OrderedPool(Generic[R]):
         self._function, self._tasks = function, tasks
         self._max_in_flight = TASKS_IN_FLIGHT_PER_WORKER * workers
         self._pool = concurrent.futures.ProcessPoolExecutor(
-            max_workers=workers, mp_context=multiprocessing.get_context("forkserver"), initializer=_ignore_interrupts
+            max_workers=workers, mp_context=multiprocessing.get_context("forkserver"), initializer=_start
         )
 
     def __enter__(self) -> Self:
@@ -40,5 +42,6 @@ class OrderedPool(Generic[R]):
             yield waiting.popleft().result()
 
 
-def _ignore_interrupts() -> None:
+def _start() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    end_with_parent()

@@ -8,7 +8,8 @@ from linnet.hashes import Stage, code_hash, combined
 
 # What stages import and what never decides a result.
 NEVER_DECIDES = (
-    *("artifacts", "errors", "files", "hashes", "progress", "recipe.load", "recipe.recipe", "stages.table"),
+    *("artifacts", "errors", "files", "hashes", "processes", "progress", "recipe.load", "recipe.recipe"),
+    "stages.table",
     *("launch", "registry", "reports", "storage", "tracking"),
 )
 _TRAINING_SECTIONS = ("data", "model", "conditioning", "diffusion", "train")
@@ -56,7 +57,10 @@ TRAIN = Stage(
         *("audio", "data.arrays", "data.batches", "diffusion.objective", "diffusion.schedule"),
         *("modalities", "models", "training"),
     ),
-    ignores=("inference", "training.throughput", "audio.mel", *_UNUSED, *_WRITING),  # of inference: grids to look at
+    ignores=(
+        *("inference", "training.rehearsal", "training.throughput"),  # grids to look at, and what steps cost
+        *("audio.mel", *_UNUSED, *_WRITING),
+    ),
     libraries=_TORCH,
 )
 SAMPLE = Stage(

@@ -53,7 +53,8 @@ class TrainStep:
     """Takes the next step of `state`: forward, backward and update on a batch. It waits for no device."""
 
     def __init__(self, state: TrainState, section: TrainSection, objective: Objective, execution: Execution) -> None:
-        self._state, self._section, self._objective = state, section, objective
+        self.state = state
+        self._section, self._objective = section, objective
         self._num_parts = execution.passes
         state.distributed.divide(state.network, 0, 1)
         self._network: nn.Module = state.ddp
@@ -63,7 +64,7 @@ class TrainStep:
 
     def __call__(self) -> None:
         """Take one step and count it; whether it failed is for `Update.read` to say."""
-        state = self._state
+        state = self.state
         state.update.set_rates(learning_rate(self._section, state.step), state.ema.weight(state.step))
         batch = self._objective.batch(state.step)
         torch.manual_seed(step_seed(self._section.seed, state.step))  # dropout uses the global generators
@@ -71,7 +72,7 @@ class TrainStep:
         state.step += 1
 
     def _eager(self, batch: Batch) -> None:
-        state, num_parts = self._state, self._num_parts
+        state, num_parts = self.state, self._num_parts
         if num_parts == 1:
             loss = self._objective.loss(self._network, batch)
             state.update.backward(loss)
