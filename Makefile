@@ -32,12 +32,8 @@ run: $(READY) ## The main job: data to registered champions; BIRDS, MUSIC, VOCAL
 	@linnet ingest recipes/music-demo.toml $(if $(MUSIC),--source "$(MUSIC)")
 	@linnet ingest recipes/vocals-demo.toml $(if $(VOCALS),--source "$(VOCALS)")
 	@dvc repro register@birds-demo
-	@$(MAKE) --no-print-directory -j 2 register-music-demo register-vocals-demo
 	@dvc repro
 	@linnet results build/*
-
-register-%: # One recipe's stages; several take turns where DVC lets one at a time
-	@set -o pipefail; dvc repro --wait-for-lock register@$* 2>&1 | sed -u 's/^/$* | /'
 
 .PHONY: setup
 setup: $(READY) ## Build .venv/ from requirements.lock (other targets do it when it is needed)

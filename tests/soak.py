@@ -1,7 +1,8 @@
 """Train for a long time and watch the memory of the process: `make soak` (an hour).
 
-birds-demo on its built-in data in one process, with everything a long training does: grids, checkpoints, MLflow. Every
-minute the resident memory is printed; at the end the mean of the last tenth is compared with that after the first.
+birds-demo on its built-in data in one thread, with everything a long training does: grids, checkpoints, MLflow. Every
+minute the resident memory is printed; at the end the mean of the last tenth is compared with that of the second.
+Minutes are of the processor, so the training may be paused, or share the machine.
 """
 
 import argparse
@@ -51,7 +52,7 @@ def _train(folder: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "linnet", "train", str(RECIPE), *settings, "--processes", "1"]
     return subprocess.Popen(
         [*command, "--build", str(folder), "--work", str(folder / "work")],
-        env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -59,16 +60,25 @@ def _train(folder: Path) -> subprocess.Popen[bytes]:
 
 def _watch(process: subprocess.Popen[bytes], seconds: float, every: float) -> list[float]:
     """Resident memory in MiB, read every so often."""
-    status, started, readings = Path(f"/proc/{process.pid}/status"), time.monotonic(), list[float]()
-    while time.monotonic() < started + seconds:
-        time.sleep(every)
+    status, readings = Path(f"/proc/{process.pid}/status"), list[float]()
+    while every * len(readings) < seconds:
+        time.sleep(1)
         if process.poll() is not None:
             raise RuntimeError(f"the training ended with status {process.returncode}")
+        computed = _processor_seconds(process.pid)
+        if computed < every * (len(readings) + 1):
+            continue
         found = re.search(r"VmRSS:\s+(\d+) kB", status.read_text(encoding="utf-8"))
         assert found is not None, "a living process has resident memory"
         readings.append(int(found[1]) / 1024)
-        print(f"{(time.monotonic() - started) / 60:5.1f} min: {readings[-1]:.1f} MiB", flush=True)
+        print(f"{computed / 60:5.1f} min: {readings[-1]:.1f} MiB", flush=True)
     return readings
+
+
+def _processor_seconds(pid: int) -> float:
+    """That all threads of a process have computed; proc(5) numbers the fields after the name in parentheses."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from linnet.models.attention import attend
+from linnet.models.convolutions import PointwiseConv
 
 MAX_PERIOD = 10_000.0
 
@@ -83,8 +84,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads, self.head_channels = heads, head_channels
         self.norm = GroupNorm(groups, channels, affine=affine_norm)
-        self.to_qkv = nn.Conv2d(channels, 3 * heads * head_channels, kernel_size=1)
-        self.to_out = nn.Conv2d(heads * head_channels, channels, kernel_size=1)
+        self.to_qkv = PointwiseConv(channels, 3 * heads * head_channels)
+        self.to_out = PointwiseConv(heads * head_channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         batch, _, height, width = x.shape
@@ -124,7 +125,7 @@ def feed_forward(width: int, hidden: int) -> nn.Sequential:
 
 def skip_connection(in_channels: int, out_channels: int) -> nn.Module:
     """The identity, or a 1 x 1 convolution where the number of channels changes."""
-    return nn.Conv2d(in_channels, out_channels, kernel_size=1) if in_channels != out_channels else nn.Identity()
+    return PointwiseConv(in_channels, out_channels) if in_channels != out_channels else nn.Identity()
 
 
 def zero(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from linnet.models.blocks import GroupNorm, SelfAttention, SinusoidalEmbedding, geometric_speeds, skip_connection, zero
 from linnet.models.conditioning import build_condition_embedding
+from linnet.models.convolutions import PointwiseConv
 from linnet.models.denoising_network import DenoisingNetwork
 from linnet.recipe import CompactUNet as Settings
 from linnet.recipe import Conditioning, NoiseLevel, Shape
@@ -33,7 +34,7 @@ class CompactUNet(DenoisingNetwork):
         self.noise_embedding = SinusoidalEmbedding(geometric_speeds(dims, lowest_hz=LOWEST_HZ, highest_hz=HIGHEST_HZ))
         # Stored models have this name; it is older than conditions other than labels.
         self.label_embedding = build_condition_embedding(conditioning, dims)
-        self.stem = nn.Conv2d(shape[0], settings.stem_channels, kernel_size=1)
+        self.stem = PointwiseConv(shape[0], settings.stem_channels)
         self.at_input = settings.noise_injection == "input"
         self.embedding_mlp = None
         if not self.at_input:
@@ -62,7 +63,7 @@ class CompactUNet(DenoisingNetwork):
                 level.append(block(channels + skips.pop(), width, heads))
                 channels = width
             self.up.append(level)
-        self.head = nn.Conv2d(channels, shape[0], kernel_size=1)
+        self.head = PointwiseConv(channels, shape[0])
         zero(self.head)
 
     def forward(self, x_t: Tensor, noise_level: Tensor, condition: Tensor | None) -> Tensor:

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from linnet.models.blocks import Dropout, GroupNorm, SelfAttention, skip_connection, zero
+from linnet.models.convolutions import DoublingConv
 from linnet.recipe import TDF, NoFrequencyLayer, UNet
 
 Resample = Literal["none", "down", "up"]
@@ -33,7 +34,11 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.resample = resample
         self.norm_in = GroupNorm(settings.norm_groups, in_channels)
-        self.conv_in = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.conv_in = (
+            DoublingConv(in_channels, out_channels)
+            if resample == "up"
+            else nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        )
         match settings.timestep_injection:
             case "shift":
                 self.to_shift = nn.Linear(embedding_dims, out_channels)
@@ -50,7 +55,8 @@ class ResidualBlock(nn.Module):
         self.injection = settings.timestep_injection
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        hidden = self.conv_in(resampled(F.silu(self.norm_in(x)), self.resample))
+        hidden = F.silu(self.norm_in(x))
+        hidden = self.conv_in(hidden if self.resample == "up" else resampled(hidden, self.resample))
         match self.injection:
             case "shift":
                 hidden = self.norm_out(hidden + self.to_shift(embedding)[:, :, None, None])
@@ -94,10 +100,10 @@ class Upsample(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv = DoublingConv(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        upsampled: Tensor = self.conv(resampled(x, "up"))
+        upsampled: Tensor = self.conv(x)
         return upsampled
 
 

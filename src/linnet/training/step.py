@@ -23,12 +23,12 @@ class Batch(NamedTuple):
     condition: Tensor | None  # [B, ...]
     target: Tensor  # [B, C, H, W]
 
-    def divide(self, num_parts: int) -> list["Batch"]:
+    def divide(self, passes: int) -> list["Batch"]:
         """Its rows in equal parts, in their order."""
-        fields = (None if tensor is None else tensor.chunk(num_parts) for tensor in self)
+        fields = (None if tensor is None else tensor.chunk(passes) for tensor in self)
         return [
             Batch(*parts)
-            for parts in zip(*([None] * num_parts if field is None else field for field in fields), strict=True)
+            for parts in zip(*([None] * passes if field is None else field for field in fields), strict=True)
         ]
 
 
@@ -55,7 +55,7 @@ class TrainStep:
     def __init__(self, state: TrainState, section: TrainSection, objective: Objective, execution: Execution) -> None:
         self.state = state
         self._section, self._objective = section, objective
-        self._num_parts = execution.passes
+        self._passes = execution.passes
         state.distributed.divide(state.network, 0, 1)
         self._network: nn.Module = state.ddp
         if execution.compiled:  # its result is a module, whatever its annotation says
@@ -72,18 +72,18 @@ class TrainStep:
         state.step += 1
 
     def _eager(self, batch: Batch) -> None:
-        state, num_parts = self.state, self._num_parts
-        if num_parts == 1:
+        state, passes = self.state, self._passes
+        if passes == 1:
             loss = self._objective.loss(self._network, batch)
             state.update.backward(loss)
         else:
             loss = torch.zeros((), device=state.distributed.device)
-            for number, part in enumerate(batch.divide(num_parts)):
+            for number, part in enumerate(batch.divide(passes)):
                 torch.manual_seed(step_seed(self._section.seed, state.step))  # masks are of the whole batch
-                state.distributed.divide(state.network, number, num_parts)
-                is_last = number == num_parts - 1
+                state.distributed.divide(state.network, number, passes)
+                is_last = number == passes - 1
                 with nullcontext() if is_last else state.distributed.without_averaging(state.ddp):
-                    part_loss = self._objective.loss(self._network, part) / num_parts
+                    part_loss = self._objective.loss(self._network, part) / passes
                     state.update.backward(part_loss)
                 loss += part_loss.detach()
         state.update(loss.detach())

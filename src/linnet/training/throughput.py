@@ -83,7 +83,7 @@ class Meter:
 
     @classmethod
     def of(cls, network: nn.Module, recipe: TrainingRecipe, distributed: DistributedContext) -> Self:
-        """Counts the FLOPs of an example and measures the peak of this rank's device; takes less than a second."""
+        """Counts the FLOPs of an example and measures the peak of this rank's device; takes about a second."""
         precision = resolve_precision(recipe.train.precision, distributed.device)
         flops = TRAINING_TIMES_FORWARD * count_flops(network, recipe)
         return cls(flops, matmul_peak(distributed.device, precision), precision, distributed)
@@ -121,5 +121,8 @@ def peak_memory_bytes(device: torch.device) -> int:
 
 
 def device_name(device: torch.device) -> str:
-    """For people."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU cores"
+    """What one process computes on, for people."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cores = torch.get_num_threads()
+    return f"{cores} CPU cores" if cores > 1 else "CPU core"

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from linnet.models.build import build_network
 from linnet.models.precision import autocast
 from linnet.models.row_threads import LEAST_ROWS, map_rows
-from linnet.recipe import Precision, Recipe
+from linnet.recipe import Recipe, ResolvedPrecision
 from support.tiny import tiny_audio_recipe, tiny_music_recipe, tiny_recipe
 
 CPU = torch.device("cpu")
@@ -90,7 +90,7 @@ def test_a_failure_in_a_thread_is_raised_and_the_threads_are_as_before() -> None
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("recipe", RECIPES, ids=[recipe.model.kind for recipe in RECIPES])
-def test_networks_make_the_same_examples(recipe: Recipe, precision: Precision) -> None:
+def test_networks_make_the_same_examples(recipe: Recipe, precision: ResolvedPrecision) -> None:
     torch.manual_seed(0)
     network = build_network(recipe.training()).eval()
     for parameter in network.parameters():
