@@ -12,7 +12,7 @@ import typer.main
 import yaml
 
 from linnet.cli import app
-from linnet.commands.report import RESULTS
+from linnet.commands.report import PAGE_CODE, RESULTS
 from linnet.hashes import Stage
 from linnet.recipe import Recipe
 from linnet.recipe.load import load_recipe
@@ -86,6 +86,7 @@ def test_the_pages_depend_on_what_they_show_and_on_the_code_that_renders_them() 
     rendering = {module.partition(".")[2] for module in reached} - {"", *decides_nothing}
     rendering = {module for module in rendering if module.partition(".")[0] not in decides_nothing}
     assert {module if module.partition(".")[0] != "reports" else "reports" for module in rendering} == code_of("report")
+    assert {f"src/linnet/{name}" for name in PAGE_CODE} == {d for d in DVC["report"]["deps"] if d.startswith("src/")}
 
 
 def test_versions_are_those_of_the_lock() -> None:

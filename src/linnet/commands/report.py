@@ -1,11 +1,15 @@
 """report: pages for people about what a recipe made, rendered from results that are there already."""
 
+import functools
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, assert_never
 
+import linnet
 from linnet.artifacts import read_provenance
 from linnet.files import PROVENANCE, write_text
+from linnet.hashes import files_hash
 from linnet.progress import log
 from linnet.recipe import Recipe
 
@@ -18,11 +22,24 @@ RESULTS: dict[Page, str] = {  # the folder of the result that each page is about
     "evaluation": "report",
 }
 
+SOURCES: dict[Page, tuple[str, ...]] = {  # what a page reads besides its own result
+    "dataset": (),
+    "training": ("model-cost.json",),
+    "samples": (),
+    "restorations": (),
+    "evaluation": (f"dataset/{PROVENANCE}", f"samples/{PROVENANCE}"),
+}
+PAGE_CODE = (  # what renders pages, in the package
+    *("audio/loudness.py", "audio/pcm.py", "audio/spectrogram_image.py", "commands/report.py", "data/arrays.py"),
+    *("metrics/results.py", "modalities/statistics.py", "modalities/summary.py", "reports"),
+)
+
 
 def run(recipe: Recipe, *, folder: Path, pages: Iterable[Page] = RESULTS, track: bool = False) -> None:
     """Render those of `pages` whose results lie in `folder` (BUILD/<recipe>) into its folder `pages`.
 
-    The page about the training lies beside that folder: it tells times, which are no part of a result.
+    A page that tells of these results already is left as it is. The page about the training lies beside that folder: it
+    tells times, which are no part of a result.
 
     Args:
         track: whether the page about the evaluation also goes to the model's MLflow run.
@@ -34,13 +51,46 @@ def run(recipe: Recipe, *, folder: Path, pages: Iterable[Page] = RESULTS, track:
     for page in pages:
         if not (folder / RESULTS[page] / PROVENANCE).is_file():
             continue
-        text, path = _render(page, recipe, folder), folder / ("" if page == "training" else "pages") / f"{page}.html"
-        write_text(path, text)
+        path = page_path(folder, page)
+        is_tracked = track and page == "evaluation"
+        made_of = f"<!-- made of {_source_hash(page, recipe, folder, is_tracked=is_tracked)} -->\n"
+        if not _ends_with(path, made_of):
+            text = _render(page, recipe, folder)
+            write_text(path, text)
+            if not is_tracked or _store(folder, text):
+                write_text(path, text + made_of)
         log(f"look at {path}")
-        if page == "evaluation" and track:
-            from linnet.tracking.client import log_text
 
-            log_text(read_provenance(folder / "model", made_by="train")["input_hash"], text, "report/evaluation.html")
+
+def page_path(folder: Path, page: Page) -> Path:
+    """Where the page about a result in `folder` lies."""
+    return (folder if page == "training" else folder / "pages") / f"{page}.html"
+
+
+def _store(folder: Path, text: str) -> bool:
+    """Whether MLflow has the page about the evaluation now, or no run that it belongs to."""
+    from linnet.tracking.client import log_text
+
+    return log_text(read_provenance(folder / "model", made_by="train")["input_hash"], text, "report/evaluation.html")
+
+
+def _source_hash(page: Page, recipe: Recipe, folder: Path, *, is_tracked: bool) -> str:
+    """Of all that a page is made of: results, recipe and code."""
+    digest = hashlib.sha256(f"{_code_hash()}\n{is_tracked}\n{recipe.model_dump_json()}\n".encode())
+    for name in (f"{RESULTS[page]}/{PROVENANCE}", *SOURCES[page]):
+        digest.update((folder / name).read_bytes() if (folder / name).is_file() else b"\n")
+    return digest.hexdigest()
+
+
+@functools.cache
+def _code_hash() -> str:
+    package = Path(linnet.__file__).parent
+    paths = [path for name in PAGE_CODE for path in (package / name, *(package / name).rglob("*"))]
+    return files_hash(package, [str(path.relative_to(package)) for path in paths if path.suffix in (".py", ".html")])
+
+
+def _ends_with(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8").endswith(text)
 
 
 def _render(page: Page, recipe: Recipe, folder: Path) -> str:

@@ -50,7 +50,7 @@ def inline_png(image: NDArray[np.uint8], *, scale: int = 1) -> str:
     """A `data:` address of the image, each pixel `scale` wide."""
     stream = io.BytesIO()
     large = image.repeat(scale, axis=0).repeat(scale, axis=1)
-    Image.fromarray(large).save(stream, format="PNG", optimize=True)
+    Image.fromarray(large).save(stream, format="PNG")
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 

@@ -150,8 +150,12 @@ def known_run(run_key: str) -> str | None:
         return None
 
 
-def log_text(run_key: str, text: str, path: str) -> None:
-    """Store `text` as the artifact `path` of the run tagged with `run_key`, if there is one and the server answers."""
+def log_text(run_key: str, text: str, path: str) -> bool:
+    """Store `text` as the artifact `path` of the run tagged with `run_key`, if there is one.
+
+    Returns:
+        False where the server did not take it, which is said.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
@@ -160,3 +164,5 @@ def log_text(run_key: str, text: str, path: str) -> None:
             client.log_text(run_id, text, path)
     except (MlflowException, OSError) as reason:
         log(f"MLflow at {display_uri()} did not take {path} ({first_line(reason)}); it is only on this machine")
+        return False
+    return True
