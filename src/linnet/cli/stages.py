@@ -134,7 +134,7 @@ def restore(
     overrides: Overrides = None,
     build: Build = BUILD,
     device: Device = "auto",
-    batch_size: BatchSize = 16,
+    batch_size: BatchSize = 64,
 ) -> None:
     """Degrade held-out examples as the recipe says and restore them with the trained model; a page to compare."""
     from linnet.stages import restore as stage

@@ -31,10 +31,10 @@ class Restoration:
 def restore_examples(
     process: AnyDegradation, section: RestoreSection, model: DiffusionModel, clean: Tensor, batch_size: int
 ) -> Restoration:
-    """Degrade standardised examples [N, C, H, W] and bring them back, with a progress bar."""
+    """Degrade standardised examples [N, C, H, W] and bring them back, `batch_size` draws at once, under a bar."""
     problem = process.pose(model.recipe.data.shape)
     y = observe(problem, clean, seed=section.seed)
-    batches = index_batches(len(clean), batch_size)
+    batches = index_batches(len(clean), max(1, batch_size // section.num_draws))
     with _progress(process.section.name, section, len(batches)) as bar:
         restored = [
             solve(process, section, model, problem, y[indices], indices, on_step=lambda t, x: bar.advance())
@@ -73,13 +73,10 @@ def solve(
     windows. With `section.num_draws` above 1 that many restorations are averaged: as the codec does where nothing was
     observed and phases differ, plainly elsewhere.
     """
-    draws = [
-        _solve_once(
-            process, section, model, problem, y, [index * section.num_draws + draw for index in indices], on_step
-        )
-        for draw in range(section.num_draws)
-    ]
-    found = torch.stack(draws)
+    count = section.num_draws
+    rows = [index * count + draw for draw in range(count) for index in indices]  # no two have the same noise
+    draws = _solve_rows(process, section, model, problem, y.repeat(count, *[1] * (y.ndim - 1)), rows, on_step)
+    found = draws.reshape(count, len(indices), *draws.shape[1:])
     return torch.where(problem.mask, model.codec.average(found), found.mean(dim=0))
 
 
@@ -92,10 +89,10 @@ def solve_file(
 
 
 def _progress(name: str, section: RestoreSection, num_batches: int) -> ProgressBar:
-    return ProgressBar(f"restore: {name}", section.num_draws * section.num_steps * num_batches)
+    return ProgressBar(f"restore: {name}", section.num_steps * num_batches)
 
 
-def _solve_once(
+def _solve_rows(
     process: AnyDegradation,
     section: RestoreSection,
     model: DiffusionModel,

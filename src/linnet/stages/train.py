@@ -227,12 +227,15 @@ def _fit(
         tracker.log_image("samples", image, state.step)
 
     meter = Meter.of(state.network, recipe, distributed)
+    execution = choose_execution(section.num_steps, distributed, passes=passes)
+    if execution.compiled:
+        _log(distributed, "train: the network is compiled before the first step, which takes a minute or two")
     with stop_on_signals() as stop, _Watch(state, section, meter, tracker) as watch:
         fit(
             state,
             section,
             objective,
-            execution=choose_execution(section.num_steps, distributed, passes=passes),
+            execution=execution,
             checkpoints=checkpoints,
             stop=stop,
             on_step=watch.on_step,

@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 TERMINATION_LOG = Path("/dev/termination-log")  # what Kubernetes shows as the reason of a pod's end
 SAMPLE_BATCH = 64
-RESTORE_BATCH = 16
+RESTORE_BATCH = 64
 
 
 class Artifact(Protocol):
