@@ -174,7 +174,7 @@ def test_the_unconditional_mode_needs_dropout() -> None:
     """Guidance and restoration use the model without its condition, which it learns where that is dropped."""
     never = "conditioning.dropout=0.0"
     assert error_of(MUSIC, never) == (
-        "recipes/audio.toml: [sample] guidance_scale = 2 needs predictions without a condition, which "
+        "recipes/audio.toml: [sample] guidance_scale = 1.7 needs predictions without a condition, which "
         "[conditioning] dropout = 0 never trains. Set dropout = 0.1 or guidance_scale = 1.0."
     )
     assert error_of(MUSIC, never, "sample.guidance_scale=1.0") == (
