@@ -32,7 +32,7 @@ from linnet.recipe import (
 )
 from linnet.stages.train import GRID_EXAMPLES, GRID_SAMPLER
 from linnet.training.distributed import DistributedContext
-from linnet.training.execution import COMPILES_FROM_STEPS, EAGER, choose_execution
+from linnet.training.execution import EAGER, choose_execution
 from linnet.training.rehearsal import rehearse
 from linnet.training.throughput import device_name, peak_memory_bytes
 
@@ -194,18 +194,17 @@ def _kernels(recipe: Recipe, device: torch.device) -> str:
     """Which kernels a training takes on `device`, in words; the measurements are in docs/performance.md."""
     steps = recipe.train.num_steps
     execution = choose_execution(steps, DistributedContext.single_process(device))
-    if execution.compiled:
-        compiled = f"compiled (two minutes that {steps:,} steps earn back)"
-    elif steps >= COMPILES_FROM_STEPS:
-        compiled = "not compiled (there is no C++ compiler, or Python's headers are missing)"
-    else:
-        compiled = f"not compiled ({steps:,} steps do not earn two minutes back)"
     if device.type == "cpu":
         return (
             "contiguous tensors (group norm is slow on channels last); attention by matrix products up to "
             f"{CPU_PRODUCT_TOKENS:,} tokens (torch's fused kernel is slower there); doubling convolutions of 2 x 2 (4 "
-            f"of 9 multiplications); {compiled}"
+            "of 9 multiplications); not compiled (nothing is gained)"
         )
+    compiled = (
+        f"compiled (two minutes that {steps:,} steps earn back)"
+        if execution.compiled
+        else f"not compiled ({steps:,} steps do not earn two minutes back)"
+    )
     return f"channels last (tensor cores take it); fused attention; {compiled}; one CUDA graph a step in one process"
 
 

@@ -1,10 +1,6 @@
 """How steps are computed on this machine: eagerly, compiled, as a CUDA graph, in parts. It changes rounding only."""
 
-import os
-import shutil
-import sysconfig
 from dataclasses import dataclass
-from pathlib import Path
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -12,7 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from linnet.errors import LinnetError
 from linnet.training.distributed import DistributedContext
 
-COMPILES_FROM_STEPS = 10_000  # compiling takes two minutes; a step saves some ten milliseconds, on a CPU more
+GPU_COMPILES_FROM_STEPS = 10_000  # compiling takes two minutes, and a step saves some ten milliseconds
 
 
 class ExecutionError(LinnetError):
@@ -33,20 +29,13 @@ EAGER = Execution(compiled=False, graphed=False)
 
 def choose_execution(num_steps: int, distributed: DistributedContext, *, passes: int = 1) -> Execution:
     """What wins for a run of `num_steps`, decided once and from what a resumed run knows, too."""
-    is_long = num_steps >= COMPILES_FROM_STEPS
     if distributed.device.type != "cuda":
-        return Execution(compiled=is_long and has_compiler(), graphed=False, passes=passes)
+        return Execution(compiled=False, graphed=False, passes=passes)
     return Execution(
-        compiled=is_long,
+        compiled=num_steps >= GPU_COMPILES_FROM_STEPS,
         graphed=distributed.world_size == 1 and passes == 1,  # generators are restarted between passes
         passes=passes,
     )
-
-
-def has_compiler() -> bool:
-    """Whether torch.compile finds here what it needs for a CPU: a C++ compiler, and Python's headers."""
-    headers = Path(sysconfig.get_paths()["include"]) / "Python.h"
-    return shutil.which(os.environ.get("CXX", "g++")) is not None and headers.is_file()
 
 
 def check_passes(passes: int, network: nn.Module, *, batch_size: int, world_size: int) -> None:
