@@ -51,7 +51,7 @@ def _keep_freed_memory() -> None:
     """Let glibc keep what tensors free, for the next step; other C libraries stay as they are.
 
     It would give arrays of more than 128 KiB back to the system at once and get them again page by page, each filled
-    with zeros: 4 to 9 % of a training step (docs/lab-log.md).
+    with zeros: a tenth of a training step (benchmarks/bench_processes.py).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
