@@ -58,7 +58,8 @@ TRAIN = Stage(
         *("modalities", "models", "training"),
     ),
     ignores=(
-        *("inference", "training.rehearsal", "training.throughput"),  # grids to look at, and what steps cost
+        *("inference", "models.row_threads"),  # grids to look at
+        *("training.rehearsal", "training.throughput"),  # what steps cost
         *("audio.mel", *_UNUSED, *_WRITING),
     ),
     libraries=_TORCH,
