@@ -78,6 +78,17 @@ def test_the_mean_of_several_draws_keeps_it_too(either: Made) -> None:
     assert not torch.isclose(several[missing], one[missing], atol=1e-3).all()
 
 
+def test_every_draw_has_noise_of_its_own(either: Made) -> None:
+    """Draw d of n of example i is the one restoration of example i n + d, were it the same example."""
+    same = held_out(either, 1).repeat(4, 1, 1, 1)
+    problem, drawn = solved(either, BAND, same, [0, 1], num_draws=2)
+    _, single = solved(either, BAND, same, [0, 1, 2, 3])
+    average = either.codec.average(torch.stack([single[0::2], single[1::2]]))
+    missing = problem.mask.expand_as(drawn)
+    torch.testing.assert_close(drawn[missing], average[missing], rtol=1e-3, atol=1e-3)
+    assert not torch.isclose(single[0][missing[0]], single[1][missing[0]], atol=1e-3).all()
+
+
 def test_a_known_room_is_undone_where_it_let_anything_through(voices: Made) -> None:
     clean = held_out(voices, 2)
     problem, restored = solved(voices, ROOM, clean, [0, 1])
