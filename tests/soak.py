@@ -22,6 +22,7 @@ from linnet.stages import ingest, preprocess
 RECIPE = Path(__file__).parents[1] / "recipes" / "birds-demo.toml"
 SETTINGS = ["train.duration_kexamples=1e6", "train.grid_every_kexamples=4"]
 MOST_GROWTH = 0.02
+LEAST_READINGS = 3
 
 
 def main() -> int:
@@ -30,6 +31,8 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--every", type=float, default=60, help="seconds between readings")
     options = parser.parse_args()
+    if options.minutes * 60 < LEAST_READINGS * options.every:
+        parser.error(f"give time for {LEAST_READINGS} readings: more --minutes, or fewer seconds for --every")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         recipe = load_recipe(RECIPE)

@@ -192,14 +192,14 @@ def _median_seconds(work: Callable[[], object], device: torch.device) -> float:
 
 def _kernels(recipe: Recipe, device: torch.device) -> str:
     """Which kernels a training takes on `device`, in words; the measurements are in docs/performance.md."""
-    steps = recipe.train.num_steps
-    execution = choose_execution(steps, DistributedContext.single_process(device))
     if device.type == "cpu":
         return (
             "contiguous tensors (group norm is slow on channels last); attention by matrix products up to "
             f"{CPU_PRODUCT_TOKENS:,} tokens (torch's fused kernel is slower there); doubling convolutions of 2 x 2 (4 "
             "of 9 multiplications); not compiled (nothing is gained)"
         )
+    steps = recipe.train.num_steps
+    execution = choose_execution(steps, DistributedContext.single_process(device))
     compiled = (
         f"compiled (two minutes that {steps:,} steps earn back)"
         if execution.compiled

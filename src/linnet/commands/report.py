@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, assert_never
 
 import linnet
-from linnet.artifacts import read_provenance
+from linnet.artifacts import Model, read_provenance
 from linnet.files import PROVENANCE, write_text
 from linnet.hashes import files_hash
 from linnet.progress import log
@@ -24,7 +24,7 @@ RESULTS: dict[Page, str] = {  # the folder of the result that each page is about
 
 SOURCES: dict[Page, tuple[str, ...]] = {  # what a page reads besides its own result
     "dataset": (),
-    "training": ("model-cost.json",),
+    "training": (Model.cost(Path("model")).name,),
     "samples": (),
     "restorations": (),
     "evaluation": (f"dataset/{PROVENANCE}", f"samples/{PROVENANCE}"),
@@ -56,9 +56,8 @@ def run(recipe: Recipe, *, folder: Path, pages: Iterable[Page] = RESULTS, track:
         made_of = f"<!-- made of {_source_hash(page, recipe, folder, is_tracked=is_tracked)} -->\n"
         if not _ends_with(path, made_of):
             text = _render(page, recipe, folder)
-            write_text(path, text)
-            if not is_tracked or _store(folder, text):
-                write_text(path, text + made_of)
+            is_stored = not is_tracked or _store(folder, text)
+            write_text(path, text + made_of if is_stored else text)
         log(f"look at {path}")
 
 

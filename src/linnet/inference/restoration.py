@@ -34,17 +34,19 @@ def restore_examples(
     """Degrade standardised examples [N, C, H, W] and bring them back, `batch_size` draws at once, under a bar."""
     problem = process.pose(model.recipe.data.shape)
     y = observe(problem, clean, seed=section.seed)
-    batches = index_batches(len(clean), max(1, batch_size // section.num_draws))
+    count = section.num_draws
+    batches = index_batches(count * len(clean), batch_size)  # draw d of example i is the row i count + d
     with _progress(process.section.name, section, len(batches)) as bar:
-        restored = [
-            solve(process, section, model, problem, y[indices], indices, on_step=lambda t, x: bar.advance())
-            for indices in batches
+        draws = [
+            _draw(process, section, model, problem, y[[row // count for row in rows]], rows, lambda t, x: bar.advance())
+            for rows in batches
         ]
+    restored = _average(model, problem, torch.cat(draws).reshape(len(clean), count, *clean.shape[1:]).transpose(0, 1))
     unstandardize = model.codec.unstandardize
     return Restoration(
         clean=unstandardize(clean),
         observed=unstandardize(process.as_example(problem, y)) * ~problem.mask,
-        restored=unstandardize(torch.cat(restored)),
+        restored=unstandardize(restored),
         baseline=process.baseline(problem, y),
         mask=problem.mask,
     )
@@ -73,18 +75,19 @@ def solve(
     windows. With `section.num_draws` above 1 that many restorations are averaged: as the codec does where nothing was
     observed and phases differ, plainly elsewhere.
     """
-    count = section.num_draws
-    rows = [index * count + draw for draw in range(count) for index in indices]  # no two have the same noise
-    draws = _solve_rows(process, section, model, problem, y.repeat(count, *[1] * (y.ndim - 1)), rows, on_step)
-    found = draws.reshape(count, len(indices), *draws.shape[1:])
-    return torch.where(problem.mask, model.codec.average(found), found.mean(dim=0))
+    count = section.num_draws  # one after the other: a recording of one's own may be long
+    draws = [
+        _draw(process, section, model, problem, y, [index * count + draw for index in indices], on_step)
+        for draw in range(count)
+    ]
+    return _average(model, problem, torch.stack(draws))
 
 
 def solve_file(
     process: AnyDegradation, section: RestoreSection, model: DiffusionModel, problem: InverseProblem, y: Tensor
 ) -> Tensor:
     """The restoration of one observation, with a progress bar."""
-    with _progress(process.section.kind, section, 1) as bar:
+    with _progress(process.section.kind, section, section.num_draws) as bar:
         return solve(process, section, model, problem, y, [0], on_step=lambda t, x: bar.advance())
 
 
@@ -92,7 +95,12 @@ def _progress(name: str, section: RestoreSection, num_batches: int) -> ProgressB
     return ProgressBar(f"restore: {name}", section.num_steps * num_batches)
 
 
-def _solve_rows(
+def _average(model: DiffusionModel, problem: InverseProblem, draws: Tensor) -> Tensor:
+    """[num_draws, B, C, H, W] -> [B, C, H, W]."""
+    return torch.where(problem.mask, model.codec.average(draws), draws.mean(dim=0))
+
+
+def _draw(
     process: AnyDegradation,
     section: RestoreSection,
     model: DiffusionModel,

@@ -11,7 +11,7 @@ from linnet.diffusion.schedule import NoiseSchedule, build_schedule
 from linnet.inference.degradations import AnyDegradation, build_degradation
 from linnet.inference.diffusion_model import DiffusionModel
 from linnet.inference.inverse_problem import InverseProblem, noise_rows
-from linnet.inference.restoration import observe, solve
+from linnet.inference.restoration import observe, restore_examples, solve
 from linnet.modalities.audio_codec import AudioCodec
 from linnet.modalities.base import Codec
 from linnet.models.denoising_network import DenoisingNetwork
@@ -87,6 +87,16 @@ def test_every_draw_has_noise_of_its_own(either: Made) -> None:
     missing = problem.mask.expand_as(drawn)
     torch.testing.assert_close(drawn[missing], average[missing], rtol=1e-3, atol=1e-3)
     assert not torch.isclose(single[0][missing[0]], single[1][missing[0]], atol=1e-3).all()
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 64])
+def test_draws_are_divided_into_batches_as_one_likes(either: Made, batch_size: int) -> None:
+    clean, model = held_out(either, 3), either.diffusion_model()
+    section = either.recipe.restore.model_copy(update={"num_draws": 3})
+    process = process_of(BAND, model.codec, seed=section.seed)
+    found = restore_examples(process, section, model, clean, batch_size).restored
+    _, drawn = solved(either, BAND, clean, [0, 1, 2], num_draws=3)
+    torch.testing.assert_close(found, model.codec.unstandardize(drawn), rtol=1e-3, atol=1e-3)
 
 
 def test_a_known_room_is_undone_where_it_let_anything_through(voices: Made) -> None:
