@@ -118,7 +118,7 @@ ui-mlflow: $(READY) ## Open the runs and models of this workspace at http://127.
 .PHONY: bench
 bench: $(READY) ## Speed against named peers, in the same run; numbers also as JSON in build/bench/
 	@mkdir -p build/bench
-	@for name in train_step sample preprocess loading processes; do \
+	@for name in train_step sample preprocess loading processes neighbours; do \
 	python benchmarks/bench_$$name.py --json build/bench/$$name.json || exit; done
 
 .PHONY: bench-gpu

@@ -1,24 +1,28 @@
 """What a training step on a CPU would cost with the choices that linnet did not make (docs/performance.md).
 
-Layout of images, kernel of attention, precision, compiler: each variant differs from what is shipped in one of them,
-all take turns in one run, and rates are medians. Set OMP_NUM_THREADS for the number of threads.
+Layout of images, kernel of attention, convolutions, precision: each variant differs from what is shipped in one of
+them, all take turns in one run, and rates are medians. Set OMP_NUM_THREADS for the number of threads.
 
-    python benchmarks/bench_cpu_choices.py [--recipes birds-demo,music-demo,vocals-demo] [--compile] [--json FILE]
+    python benchmarks/bench_cpu_choices.py [--recipes birds-demo,music-demo,vocals-demo] [--json FILE]
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import patch
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from linnet.models import attention, device
+from linnet.models.convolutions import DoublingConv, PointwiseConv
 from linnet.recipe import Precision
 from linnet.recipe.load import load_recipe
 from linnet.training import loss
 from linnet.training.distributed import DistributedContext
-from linnet.training.execution import Execution
+from linnet.training.execution import EAGER
 from linnet.training.rehearsal import rehearse
 from timing import arguments, compare, write_json
 
@@ -32,12 +36,13 @@ class Variant(NamedTuple):
     channels_last: bool = False
     product_tokens: int = attention.CPU_PRODUCT_TOKENS
     precision: Precision = "bf16"
-    compiled: bool = False
+    plain_convolutions: bool = False
 
 
 VARIANTS = {
     "channels last": Variant(channels_last=True),
     "torch's attention": Variant(product_tokens=0),
+    "torch's convolutions": Variant(plain_convolutions=True),
     "fp32": Variant(precision="fp32"),
 }
 
@@ -46,10 +51,9 @@ def main() -> None:
     """Compare all variants on each recipe; what is shipped comes last."""
     parser = arguments(__doc__)
     parser.add_argument("--recipes", default="birds-demo,music-demo,vocals-demo", help="separated by commas")
-    parser.add_argument("--compile", action="store_true", help="also with torch.compile, which first takes minutes")
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
-    variants = VARIANTS | ({"compiled": Variant(compiled=True)} if options.compile else {}) | {"as shipped": Variant()}
+    variants = VARIANTS | {"as shipped": Variant()}
     for name in options.recipes.split(","):
         batch = load_recipe(ROOT / "recipes" / f"{name}.toml").train.batch_size
         steps: dict[str, Callable[[], object]] = {title: _step(name, each) for title, each in variants.items()}
@@ -70,16 +74,26 @@ def _step(name: str, variant: Variant) -> Callable[[], None]:
     recipe = load_recipe(ROOT / "recipes" / f"{name}.toml", overrides).training()
     distributed = DistributedContext.single_process(CPU)
     with patch.object(device, "memory_format", lambda _: layout):
-        take = rehearse(recipe, distributed, Execution(compiled=variant.compiled, graphed=False))
+        take = rehearse(recipe, distributed, EAGER)
 
     def step() -> None:
         with (
             patch.object(loss, "memory_format", lambda _: layout),
             patch.object(attention, "CPU_PRODUCT_TOKENS", variant.product_tokens),
+            _plain_convolutions() if variant.plain_convolutions else nullcontext(),
         ):
             take()
 
     return step
+
+
+@contextmanager
+def _plain_convolutions() -> Iterator[None]:
+    def double(layer: DoublingConv, x: Tensor) -> Tensor:
+        return nn.Conv2d.forward(layer, F.interpolate(x, scale_factor=2, mode="nearest"))
+
+    with patch.object(DoublingConv, "forward", double), patch.object(PointwiseConv, "forward", nn.Conv2d.forward):
+        yield
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from linnet.modalities.statistics import Statistics, read_statistics
 from linnet.models.build import build_network
 from linnet.models.denoising_network import DenoisingNetwork
 from linnet.models.device import to_device, use_deterministic_kernels
+from linnet.models.flops import matmul_peak
 from linnet.models.precision import has_units, resolve_precision
 from linnet.models.weights import save_weights
 from linnet.progress import ProgressBar, log
@@ -100,6 +101,7 @@ def run(
         if distributed.all_reduce_max(distributed.is_main_process and is_current(out, key)):
             _log(distributed, f"{out}: already trained from this data and these settings")
             return
+        peak = matmul_peak(device, precision)  # before MLflow is imported beside it
         with ExitStack() as stack:
             folder = work / f"train-{key[:16]}"
             remote = storage.join(mirror, folder.name) if mirror else None
@@ -119,7 +121,7 @@ def run(
                 )
             section = training.train.model_copy(update={"precision": precision})
             resolved = training.model_copy(update={"train": section})
-            state, cost = _fit(resolved, statistics, dataset, distributed, checkpoints, tracker, passes)
+            state, cost = _fit(resolved, statistics, dataset, distributed, checkpoints, tracker, passes, peak)
             if distributed.is_main_process:
                 if keep_checkpoint:
                     checkpoints.save(state.state_dict())
@@ -202,6 +204,7 @@ def _fit(
     checkpoints: CheckpointStore,
     tracker: Tracker,
     passes: int,
+    peak: float,
 ) -> tuple[TrainState, Cost]:
     """Train to the end, from the newest checkpoint if there is one."""
     section, device = recipe.train, distributed.device
@@ -226,7 +229,7 @@ def _fit(
         state.grids[state.step] = torch.frombuffer(bytearray(html.png(image)), dtype=torch.uint8)
         tracker.log_image("samples", image, state.step)
 
-    meter = Meter.of(state.network, recipe, distributed)
+    meter = Meter.of(state.network, recipe, distributed, peak=peak)
     execution = choose_execution(section.num_steps, distributed, passes=passes)
     if execution.compiled:
         _log(distributed, "train: the network is compiled before the first step, which takes a minute or two")

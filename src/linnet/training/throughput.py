@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from linnet.models.flops import TRAINING_TIMES_FORWARD, count_flops, matmul_peak
+from linnet.models.flops import TRAINING_TIMES_FORWARD, count_flops
 from linnet.models.precision import resolve_precision
 from linnet.recipe import ResolvedPrecision, TrainingRecipe
 from linnet.training.distributed import DistributedContext
@@ -82,11 +82,11 @@ class Meter:
         self._total = Interval()
 
     @classmethod
-    def of(cls, network: nn.Module, recipe: TrainingRecipe, distributed: DistributedContext) -> Self:
-        """Counts the FLOPs of an example and measures the peak of this rank's device; takes about a second."""
+    def of(cls, network: nn.Module, recipe: TrainingRecipe, distributed: DistributedContext, *, peak: float) -> Self:
+        """Counts the FLOPs of an example."""
         precision = resolve_precision(recipe.train.precision, distributed.device)
         flops = TRAINING_TIMES_FORWARD * count_flops(network, recipe)
-        return cls(flops, matmul_peak(distributed.device, precision), precision, distributed)
+        return cls(flops, peak, precision, distributed)
 
     def add(self, interval: Interval) -> Throughput:
         """The rates of `interval`."""
