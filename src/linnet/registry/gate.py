@@ -77,10 +77,10 @@ def _fault(gate: GateSection, candidate: Candidate, limit: float) -> str:
     if not all(map(math.isfinite, (candidate.score, noise, real))):
         return f"{score} cannot be judged: pure noise has {noise:.4g}, real examples {real:.4g}"
     if not tells_noise(noise=noise, real=real):
-        known = "" if candidate.real_score is None else f", real examples {real:.4g}"
+        measured = "" if candidate.real_score is None else f" ({real:.4g})"
         return (
-            f"{score} says nothing: this distance cannot tell pure noise, which has {noise:.4g}, from real "
-            f"examples here{known}. Hold out more examples, or let [register.gate] ask for another metric"
+            f"{score} says nothing: this distance cannot tell pure noise ({noise:.4g}) from real examples{measured} "
+            "here. Hold out more examples, or let [register.gate] ask for another metric"
         )
     if candidate.score > limit:
         return f"{score} is above {limit:.4g}, {gate.max_ratio_to_noise:g} of what pure noise has"

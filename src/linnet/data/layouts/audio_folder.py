@@ -37,6 +37,7 @@ AUDIO_SUFFIXES = frozenset(
     | {".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".voc", ".svx", ".8svx"}
     | {".avr", ".htk", ".ircam", ".sf", ".mpc2k", ".paf", ".pvf", ".sds", ".wve", ".xi"}
 )
+NO_BYTES = "_no_bytes_in_its_row"  # in the name of a file that is not there, because its parquet row holds none
 SPLITS: dict[str, SplitName] = {"train": "train", "test": "test", "validation": "test", "valid": "test", "dev": "test"}
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from linnet.data.layouts.audio_folder import AUDIO_SUFFIXES
+from linnet.data.layouts.audio_folder import AUDIO_SUFFIXES, NO_BYTES
 from linnet.data.layouts.labels import join_labels
 from linnet.data.layouts.metadata import FILE_NAME, METADATA, SPLIT, check_columns, clean, one_line
 from linnet.data.raw import RawDataError
@@ -16,7 +16,6 @@ from linnet.recipe import Audio
 READ_BYTES = 1 << 20  # without a buffer pyarrow reads a whole column of a row group, however small its pages
 SOURCE_NAME = "source_name"  # column: what the row called its file
 AUDIO_FOLDER = "audio"
-NO_BYTES = "_no_bytes_in_its_row"  # in the name of a file that is not there: rejected.csv shows it
 MAGICS = {b"RIFF": ".wav", b"RF64": ".wav", b"FORM": ".aiff", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3"}
 LONGEST_TEXT = 100_000  # characters; below what Python's csv module reads back
 EMBED = (

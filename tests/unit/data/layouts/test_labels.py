@@ -9,7 +9,7 @@ from support.audio_section import AUDIO
 
 def read(*texts: str, separator: str = "|") -> list[tuple[tuple[str, ...], str]]:
     data = AUDIO.model_copy(update={"label_separator": separator})
-    return [tuple(labels) for labels in read_labels(texts, data, lambda number: f"table, line {number + 2}")]
+    return [(labels, note) for labels, note in read_labels(texts, data, lambda number: f"table, line {number + 2}")]
 
 
 @pytest.mark.parametrize(
