@@ -17,7 +17,9 @@ _READING = tuple(  # of files: only for preprocess
     f"modalities.{name}" for name in ("audio_preprocess", "image_preprocess", "pool", "summary")
 )
 _CODECS = ("modalities.audio_codec", "modalities.image_codec")
-_CONVERSION = tuple(f"data.layouts.{name}" for name in ("audio_conversion", "parquet", "published"))  # only for ingest
+_CONVERSION = tuple(  # only for ingest
+    f"data.layouts.{name}" for name in ("audio_conversion", "file_names", "parquet", "published")
+)
 _NETWORK = (  # what rebuilds a trained network, and makes examples of what it says
     *("audio", "data.arrays", "modalities", "models", *(f"recipe.{name}" for name in _TRAINING_SECTIONS)),
     *("diffusion.objective", "diffusion.schedule", "diffusion.samplers", "diffusion.multidiffusion"),
