@@ -1,8 +1,7 @@
 """How much memory a process may still take: of the machine, of its container, and of what a shell or batch system set.
 
 Linux promises more memory than there is and kills when it runs out, so that nobody hears why. A process that computes
-therefore limits itself to what is free when it begins: what is too large then fails where it is asked for, and the error
-can be told.
+therefore limits itself to what is free when it begins: what is too large fails where it is asked for, and can be told.
 """
 
 import functools

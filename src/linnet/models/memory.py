@@ -123,8 +123,8 @@ def explains_memory(device: torch.device, explain: Callable[[int, str], str]) ->
         if not is_out_of_memory(error):
             raise
         message = (
-            f"not even one example fits into the memory of {where(device)} ({in_words(free)} were free): take a smaller "
-            "[model], or a machine with more memory"
+            f"not even one example fits into the memory of {where(device)} ({in_words(free)} were free): take a "
+            "smaller [model], or a machine with more memory"
         )
     raise BatchMemoryError(message)
 

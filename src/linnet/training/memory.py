@@ -1,4 +1,4 @@
-"""The memory of a training step, known from steps of one and two examples; and what to do where a batch is too large."""
+"""The memory of a training step, from steps of one and two examples; and what to do where a batch is too large."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,7 +64,9 @@ def explains_batch_memory(
     device, ranks = distributed.device, distributed.world_size
 
     def explain(free: int, reason: str) -> str:
-        return explain_batch(recipe, step_memory(recipe, device, copies=GRADIENTS), free, device, ranks=ranks, passes=passes)
+        return explain_batch(
+            recipe, step_memory(recipe, device, copies=GRADIENTS), free, device, ranks=ranks, passes=passes
+        )
 
     with explains_memory(device, explain):
         yield
