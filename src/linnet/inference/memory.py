@@ -19,7 +19,7 @@ def sampling_memory(model: DiffusionModel, precision: Precision, *, frames: int 
     one, two = (_prediction_bytes(model, precision, count) for count in (1, 2))
     channels, height, width = model.recipe.data.shape
     state = torch.float32.itemsize * channels * height * max(frames or width, width)
-    return BatchMemory(0, STATES * state + two - one)
+    return BatchMemory.on(model.device, fixed=0, per_example=STATES * state + two - one)
 
 
 def _prediction_bytes(model: DiffusionModel, precision: Precision, count: int) -> int:

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -16,7 +16,9 @@ from torch.utils._pytree import tree_leaves
 from linnet.errors import LinnetError, first_line, is_out_of_memory
 from linnet.memory import available_bytes, in_words
 
-USABLE_SHARE = 0.85  # of the free memory: kernels take workspaces of their own, and allocators round up
+# What a process takes for each byte of living tensors: glibc keeps what was freed, in pieces that do not always fit (up
+# to 1.7 after a few steps); torch's allocator on GPUs rounds up, and convolutions take workspaces.
+OVERHEAD = {"cpu": 1.7, "cuda": 1.2}
 
 
 class BatchMemoryError(LinnetError):
@@ -73,11 +75,17 @@ class LiveBytes(TorchDispatchMode):
 
 @dataclass(frozen=True)
 class BatchMemory:
-    """Bytes of a batch: some whatever its size, some for each example, some for each example of a pass."""
+    """Bytes that a batch takes: some whatever its size, some for each example, some for each example of a pass."""
 
     fixed: int
     per_example: int  # that is there whole, however many passes take it in parts
-    per_example_of_pass: int = 0  # activations
+    per_example_of_pass: int  # activations
+
+    @classmethod
+    def on(cls, device: torch.device, *, fixed: int, per_example: int, per_example_of_pass: int = 0) -> Self:
+        """For so many bytes of tensors on `device`."""
+        overhead = OVERHEAD[device.type]
+        return cls(fixed, round(overhead * per_example), round(overhead * per_example_of_pass))
 
     def of(self, size: int, passes: int = 1) -> int:
         """Of a batch of `size`, taken in `passes` equal parts."""
@@ -85,13 +93,12 @@ class BatchMemory:
 
     def largest(self, free: int, passes: int = 1) -> int:
         """The largest batch that `free` bytes hold; 0 where not even one example fits."""
-        usable = USABLE_SHARE * free - self.fixed
-        return max(0, int(usable / (self.per_example + self.per_example_of_pass / passes)))
+        return max(0, int((free - self.fixed) / (self.per_example + self.per_example_of_pass / passes)))
 
     def fewest_passes(self, size: int, free: int) -> int | None:
         """The least divisor of `size` that makes the batch fit in so many passes; None where none does."""
         fitting = (passes for passes in range(2, size + 1) if size % passes == 0)
-        return next((passes for passes in fitting if self.of(size, passes) <= USABLE_SHARE * free), None)
+        return next((passes for passes in fitting if self.of(size, passes) <= free), None)
 
 
 @contextmanager

@@ -26,7 +26,12 @@ def step_memory(recipe: TrainingRecipe, device: torch.device, *, copies: int) ->
     (batch_of_1, forward_of_1), (batch_of_2, forward_of_2) = (
         _example_bytes(recipe, network, device, count) for count in (1, 2)
     )
-    return BatchMemory(copies * weights, batch_of_2 - batch_of_1, forward_of_2 - forward_of_1)
+    return BatchMemory.on(
+        device,
+        fixed=copies * weights,
+        per_example=batch_of_2 - batch_of_1,
+        per_example_of_pass=forward_of_2 - forward_of_1,
+    )
 
 
 def _counted_on(recipe: TrainingRecipe, device: torch.device) -> torch.device:
