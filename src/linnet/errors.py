@@ -12,6 +12,7 @@ REMEDIES = {
     errno.EPERM: "give this user the right to read and write there",
     errno.EROFS: "point the command at a folder that can be written",
 }
+FULL_DATABASE = "database or disk is full"  # SQLite's words
 OUT_OF_MEMORY = (  # torch and CUDA say it in words, as RuntimeErrors
     "out of memory",
     "can't allocate memory",
@@ -42,7 +43,9 @@ class Stopped(Exception):
 
 
 def first_line(reason: BaseException) -> str:
-    """The first line of a library's error, since some of them print a page; without credentials."""
+    """What a library's error says, in a line, since some of them print a page; without credentials."""
+    if FULL_DATABASE in str(reason):  # below a line about something else
+        return f"{FULL_DATABASE}; free some space there, or give it a larger disk or volume"
     return redact_credentials((str(reason).strip().splitlines() or [type(reason).__name__])[0])[:200]
 
 

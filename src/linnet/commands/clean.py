@@ -32,7 +32,7 @@ class Unfinished:
 
 
 def unfinished_work(work: Path) -> list[Unfinished]:
-    """Everything below `work` that a repeated command would go on with, the largest first; nothing else that lies there."""
+    """All that a repeated command would go on with, the largest first; nothing else that lies below `work`."""
     found = []
     for folder in _folders(work):
         files = [path.lstat() for path in folder.rglob("*") if not path.is_dir()]

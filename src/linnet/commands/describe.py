@@ -96,8 +96,8 @@ class Description:
             "of large matrix products here",
             "kernels": self.kernels,
             "precision": self._precision(),
-            "memory": f"about {in_words(self.projected_memory_bytes)} of the {in_words(self.free_memory_bytes)} that are "
-            f"free; the largest batch that fits by estimate: {self.largest_batch_size:,}",
+            "memory": f"about {in_words(self.projected_memory_bytes)} of the {in_words(self.free_memory_bytes)} that "
+            f"are free; the largest batch that fits by estimate: {self.largest_batch_size:,}",
         }
         if self.remedy:
             rows["too large"] = (

@@ -24,7 +24,7 @@ def work(tmp_path: Path) -> Path:
         work / "sweeps" / "s" / "workspace" / "params.yaml": 4,
     }
     for path, mebibytes in sizes.items():
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(bytes(mebibytes << 20))
         if "sweeps" not in path.parts:
             os.utime(path, (time.time() - 3 * clean.DAY_SECONDS,) * 2)
