@@ -30,11 +30,13 @@ from numpy.typing import NDArray
 from linnet.errors import LinnetError
 from linnet.inference.batching import index_batches
 from linnet.inference.diffusion_model import DiffusionModel, NoUnconditionalModeError
+from linnet.inference.memory import explains_examples_memory
 from linnet.inference.requests import GenerationError, GenerationRequest
 from linnet.modalities.conditions import parse_prompt
 from linnet.modalities.write import encode_example
 from linnet.models.conditioning import Condition
 from linnet.models.device import pick_device
+from linnet.models.memory import BatchMemoryError
 from linnet.recipe import Audio, ClassLabel, DataSection, SampleSection, Unconditional
 
 MAX_SAMPLES = 4096
@@ -68,10 +70,12 @@ class SampleModel(PythonModel):
         rows: list[list[Any]] = []
         try:
             plan = self._request(values, (condition,) * count).resolve(model.recipe, self._section)
-            for indices in index_batches(count, BATCH_SIZE):
-                for index, example in zip(indices, plan.generate(model, indices), strict=True):
-                    rows.append([row, index, *condition_columns, _as_base64(example, model.recipe.data)])
-        except (GenerationError, NoUnconditionalModeError) as reason:
+            precision, at_once = plan.section.precision, min(count, BATCH_SIZE)
+            with explains_examples_memory(model, precision, at_once, option="num_samples", frames=plan.length.frames):
+                for indices in index_batches(count, BATCH_SIZE):
+                    for index, example in zip(indices, plan.generate(model, indices), strict=True):
+                        rows.append([row, index, *condition_columns, _as_base64(example, model.recipe.data)])
+        except (GenerationError, NoUnconditionalModeError, BatchMemoryError) as reason:
             raise _refusal(str(reason)) from None
         return [dict(zip(output_columns(model), values, strict=True)) for values in rows]
 

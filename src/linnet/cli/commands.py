@@ -8,12 +8,14 @@ import typer
 
 from linnet.cli.options import (
     BUILD,
+    WORK,
     BatchSize,
     Build,
     Device,
     Overrides,
     RecipePath,
     Track,
+    Work,
     open_recipe,
     pick_device,
 )
@@ -155,6 +157,23 @@ def promote(
         command.run(model, version, reason)
     for row in command.list_versions(model):
         print(f"{model} version {row.number:<3} {row.alias:<10} {row.score:<28} {row.reason}")
+
+
+def clean(
+    work: Work = WORK,
+    remove: Annotated[bool, typer.Option("--remove", help="Delete what is listed; what a run uses stays.")] = False,
+    older_than: Annotated[
+        float, typer.Option(min=0, metavar="DAYS", help="Only what nothing has changed for so many days.")
+    ] = 0.0,
+) -> None:
+    """List the checkpoints and downloads of stopped commands, with size and age; --remove deletes them.
+
+    A command that is repeated goes on with them; finished ones have removed their own. Results are never touched.
+    """
+    from linnet.commands import clean as command
+
+    for line in command.run(work, remove=remove, older_than_days=older_than):
+        print(line)
 
 
 def ui(

@@ -8,6 +8,7 @@ from linnet.files import new_folder, write_json
 from linnet.inference.degradations import RestorationError, RestorationInput, build_degradation
 from linnet.inference.diffusion_model import DiffusionModel
 from linnet.inference.file_restoration import restore_file
+from linnet.inference.memory import explains_examples_memory
 from linnet.modalities.write import write_example
 from linnet.progress import log
 from linnet.recipe import DegradationSection, RestoreSection
@@ -39,7 +40,8 @@ def run(
     except ValueError as reason:
         raise RestorationError(f"{model} is not for this degradation: {reason}") from None
     process = build_degradation(degradation, diffusion_model.codec, seed=section.seed, device=device)
-    restored, notes = restore_file(process, section, diffusion_model, given)
+    with explains_examples_memory(diffusion_model, section.precision, 1):
+        restored, notes = restore_file(process, section, diffusion_model, given)
     with new_folder(out) as folder:
         name = write_example(folder / given.file.stem, restored, data)
         facts = {"file": str(given.file), "degradation": degradation.model_dump(mode="json"), "notes": notes}

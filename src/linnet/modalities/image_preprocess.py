@@ -1,8 +1,6 @@
 """Images in their raw layout become arrays of squares, a manifest, statistics and a summary."""
 
 import collections
-import itertools
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -103,10 +101,9 @@ def _write_arrays(
             images[split] = stack.enter_context(ArrayWriter(folder / Dataset.images(split), (size, size, 3), np.uint8))
             labels[split] = stack.enter_context(ArrayWriter(folder / Dataset.labels(split), (), np.int64))
         manifest = stack.enter_context(_Manifest(folder / Dataset.manifest))
-        tasks = [(records[i : i + CHUNK], size) for i in range(0, len(records), CHUNK)]
-        chunks = stack.enter_context(OrderedPool(_read_chunk, tasks, workers))
+        tasks = [(record, size) for record in records]
+        crops = stack.enter_context(OrderedPool(_read_one, tasks, workers, chunk_size=CHUNK))
         bar = stack.enter_context(ProgressBar("preprocess: images", len(records)))
-        crops = itertools.chain.from_iterable(chunks)
         for record, split, crop in zip(records, splits, crops, strict=True):
             bar.advance()
             if isinstance(crop, str):
@@ -119,12 +116,8 @@ def _write_arrays(
         return counts, rejected, {split: writer.count for split, writer in images.items()}
 
 
-def _read_chunk(records: Sequence[ImageRecord], size: int) -> list[Crop | str]:
-    """The crop of each image, or why there is none."""
-    return [_read_one(record, size) for record in records]
-
-
 def _read_one(record: ImageRecord, size: int) -> Crop | str:
+    """The crop of an image, or why there is none."""
     if record.path is None:
         return "name points out of the images folder"
     try:

@@ -8,7 +8,8 @@ from linnet.hashes import Stage, code_hash, combined
 
 # What stages import and what never decides a result.
 NEVER_DECIDES = (
-    *("artifacts", "errors", "files", "hashes", "processes", "progress", "recipe.load", "recipe.recipe"),
+    *("artifacts", "errors", "files", "hashes", "memory", "processes", "progress", "recipe.load"),
+    *("recipe.recipe", "models.memory", "training.memory", "inference.memory"),  # who runs out of memory has no result
     "stages.table",
     *("launch", "registry", "reports", "storage", "tracking"),
 )
