@@ -46,7 +46,7 @@ from linnet.recipe import Recipe, Section, can_have_metric, metric_names
 from linnet.recipe.load import RecipeError, load_recipe, read_toml
 from linnet.stages.table import result_code_hash
 from linnet.tasks.environment import weights_by_absolute_path
-from linnet.tracking.client import check_server
+from linnet.tracking.server import check_server
 
 BUILD, WORK, DATA = Path("build/sweeps"), Path(".work/sweeps"), Path("data")
 SEEDED = ("train.seed", "sample.seed")  # every entry of `seeds` goes into both
@@ -657,7 +657,7 @@ def sweep(
 
         @functools.cache
         def open_workspace() -> Workspace:
-            check_server(outlives_pods=False)  # it also makes the local store, which short runs leave half made
+            check_server(outlives_pods=False)
             return Workspace(project, work / "workspace", lock)
 
         measurer = Measurer(plan, study, known_outcomes(storage, experiment_names(project)), open_workspace)

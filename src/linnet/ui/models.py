@@ -1,6 +1,5 @@
 """Trained models to generate with: where they are found, and how they are loaded."""
 
-import contextlib
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,8 @@ from linnet.inference.diffusion_model import DiffusionModel, load_training_recip
 from linnet.modalities.statistics import Statistics
 from linnet.recipe import DDIM, AsTrained, SampleSection, TrainingRecipe, section_hash
 from linnet.registry.versions import CHALLENGER, CHAMPION
-from linnet.tracking.client import TrackingError, connect, display_uri
+from linnet.tracking.client import connect
+from linnet.tracking.failures import server_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -109,7 +109,7 @@ def registered_models() -> list[Registered]:
     Raises:
         TrackingError: the registry does not answer.
     """
-    with _registry_errors():
+    with server_errors():
         client = connect()
         names = [entry.name for entry in client.search_registered_models(max_results=MAX_NAMES)]
         return [found for name in sorted(names) for found in _with_alias(client, name)]
@@ -172,11 +172,11 @@ def _load(choice: Choice, folder: Path, section: SampleSection, note: str, devic
 
 def _download(choice: Registered, scratch: Path) -> tuple[Path, Path]:
     """(model folder, file with the sample section) of what register has stored."""
-    connect()
     from mlflow.artifacts import download_artifacts
     from mlflow.models import Model as StoredModel
 
-    with _registry_errors():
+    with server_errors():
+        connect()
         uri = f"models:/{choice.name}/{choice.version}"
         stored = Path(download_artifacts(artifact_uri=uri, dst_path=str(scratch)))
         files = StoredModel.load(str(stored)).flavors["python_function"]["artifacts"]
@@ -226,16 +226,3 @@ def default_section(recipe: TrainingRecipe) -> SampleSection:
         clip_x0=True,
         precision="fp32",
     )
-
-
-@contextlib.contextmanager
-def _registry_errors() -> Iterator[None]:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except (MlflowException, OSError) as reason:
-        raise TrackingError(
-            f"MLflow at {display_uri()} does not give its models ({first_line(reason)}); check MLFLOW_TRACKING_URI and "
-            "that the server runs, then repeat"
-        ) from None
