@@ -46,7 +46,7 @@ from linnet.recipe import Recipe, Section, can_have_metric, metric_names
 from linnet.recipe.load import RecipeError, load_recipe, read_toml
 from linnet.stages.table import result_code_hash
 from linnet.tasks.environment import weights_by_absolute_path
-from linnet.tracking.server import check_server
+from linnet.tracking.client import check_server
 
 BUILD, WORK, DATA = Path("build/sweeps"), Path(".work/sweeps"), Path("data")
 SEEDED = ("train.seed", "sample.seed")  # every entry of `seeds` goes into both

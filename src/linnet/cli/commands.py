@@ -39,7 +39,7 @@ def check(
     if mistakes:
         raise RecipeError("\n".join(mistakes))
     if server:
-        from linnet.tracking.server import check_server
+        from linnet.tracking.client import check_server
 
         check_server(outlives_pods=False)
         log("MLflow: good")

@@ -43,7 +43,7 @@ def check(
     Looks at the recipe, and at all that later tasks need from outside; writes a plan for people.
     """
     from linnet.stages.ingest import check_source
-    from linnet.tracking.server import check_server
+    from linnet.tracking.client import check_server
 
     parsed = parse(recipe)
     if num_nodes < 1 or sample_tasks < 1:

@@ -12,7 +12,7 @@ from linnet.stages import evaluate, ingest, preprocess, register, restore, sampl
 from linnet.stages.table import result_code_hash
 from linnet.tasks import training
 from linnet.tasks.boundary import RESTORE_BATCH, SAMPLE_BATCH
-from linnet.tracking.server import check_server
+from linnet.tracking.client import check_server
 
 
 def run(

@@ -1,4 +1,4 @@
-"""`python -m linnet.tracking`: the store is whole when this ends, for MLflow's own programs, such as `make ui-mlflow`."""
+"""`python -m linnet.tracking`: make the local store whole, before MLflow's own programs open it (`make ui-mlflow`)."""
 
 from linnet.errors import error_boundary
 from linnet.progress import log

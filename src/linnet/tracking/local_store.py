@@ -1,7 +1,7 @@
 """The store in a file of one's own, mlflow.db: made once and whole, and looked at before MLflow touches it.
 
-MLflow makes its tables in a hundred steps, each for itself. Two commands at once undo each other's steps, and a command
-that is killed leaves a file that no later one can use. So it is made under another name, under a lock, and then renamed.
+MLflow makes its tables in a hundred steps, each for itself. Two commands at once break each other's steps, and one that
+is killed leaves a file that no later one can use. So it is made under another name, under a lock, and then renamed.
 """
 
 import contextlib

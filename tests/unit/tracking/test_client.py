@@ -9,6 +9,7 @@ from linnet.tracking.address import display_uri, tracking_uri
 from linnet.tracking.client import (
     PIPELINE_RUN_TAG,
     RUN_KEY,
+    check_server,
     close_pipeline_runs,
     connect,
     experiment_id,
@@ -16,7 +17,6 @@ from linnet.tracking.client import (
     log_text,
 )
 from linnet.tracking.failures import TrackingError
-from linnet.tracking.server import check_server
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
