@@ -44,5 +44,5 @@ def check_database(uri: str) -> None:
             "installed here; install it, or start an MLflow server at that database and set MLFLOW_TRACKING_URI to its "
             "http:// address"
         ) from None
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, ValueError) as error:  # the second for an address that cannot be read
         raise tracking_error(error) from None

@@ -68,7 +68,7 @@ def _cause(error: Exception, message: str) -> str:
             return f"is damaged ({message}); {set_aside(str(database))}"
     if isinstance(error, OSError) or re.search(UNANSWERED, message):
         return f"does not answer ({message}); check MLFLOW_TRACKING_URI and that the server runs, then repeat"
-    return f"refuses ({message}); put that right there, then repeat"
+    return f"refuses ({message}); put right what it names, or set MLFLOW_TRACKING_URI to another server, then repeat"
 
 
 def set_aside(path: str) -> str:

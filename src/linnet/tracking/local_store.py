@@ -16,7 +16,6 @@ from linnet.files import commit_file, path_lock
 from linnet.tracking.failures import TrackingError, set_aside
 
 SETTLED_SECONDS = 5.0  # a file that another program is making changes more often
-HEADER_BYTES = 100  # of a SQLite file
 
 
 def ensure_store(path: Path) -> None:
@@ -26,6 +25,8 @@ def ensure_store(path: Path) -> None:
         TrackingError: it is half-made, damaged, or of another version of MLflow.
         OSError: its folder cannot be written.
     """
+    if path.is_dir():
+        raise TrackingError(f"{path} is a folder; MLFLOW_TRACKING_URI must name a file, or a server")
     if _is_absent(path):
         with path_lock(path):
             if _is_absent(path):  # still: another command may have made it while this one waited
@@ -86,19 +87,7 @@ def _revision(path: Path) -> str | None:
     with open_database(path) as database:
         is_marked = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
         found = database.execute("SELECT version_num FROM alembic_version").fetchone() if is_marked else None
-        if (size := path.stat().st_size) < (wanted := _size_by_header(path)):
-            raise sqlite3.DatabaseError(f"{size} bytes are left of {wanted}")
     return str(found[0]) if found else None
-
-
-def _size_by_header(path: Path) -> int:
-    """How long a SQLite file says it is, in bytes; 0 where its header does not say (sqlite.org/fileformat.html)."""
-    with path.open("rb") as stream:
-        header = stream.read(HEADER_BYTES)
-    if len(header) < HEADER_BYTES or header[24:28] != header[92:96] or path.with_name(f"{path.name}-wal").exists():
-        return 0
-    page_size = int.from_bytes(header[16:18], "big")
-    return int.from_bytes(header[28:32], "big") * (65536 if page_size == 1 else page_size)
 
 
 def _unusable(path: Path, revision: str | None, known: set[str]) -> str:

@@ -120,5 +120,5 @@ def test_a_registered_model_generates_as_the_built_one(birds: Path, workspace: P
     assert model.section == same.section
     pair = [generation.generate(one, request(one, 2), nothing) for one in (model, same)]
     assert [preview.content for preview in pair[0].examples] == [preview.content for preview in pair[1].examples]
-    with pytest.raises(TrackingError, match=r"refuses \(.*put that right there"):
+    with pytest.raises(TrackingError, match=r"refuses \(.*put right what it names"):
         load_model(Registered(name, 9, "champion", ""), CPU)
