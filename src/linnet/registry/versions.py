@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from linnet.artifacts import Model, git_commit, read_provenance
-from linnet.errors import LinnetError, first_line
+from linnet.errors import LinnetError
 from linnet.metrics.results import Metrics
 from linnet.recipe import GateSection, Recipe, section_hash
 from linnet.registry.gate import Candidate, Decision, decide
 from linnet.registry.pyfunc import log_model
-from linnet.tracking.client import GIT_COMMIT, RUN_KEY, connect, display_uri, experiment_id, find_run
+from linnet.tracking.client import GIT_COMMIT, RUN_KEY, connect, experiment_id, find_run
+from linnet.tracking.failures import TrackingError, server_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,15 +43,11 @@ class Version:
 @contextlib.contextmanager
 def open_registry(name: str) -> "Iterator[MlflowClient]":
     """A client of the registry; its troubles with the model `name` become one sentence, a RegistryError."""
-    from mlflow.exceptions import MlflowException
-
     try:
-        yield connect()
-    except (MlflowException, OSError) as reason:
-        raise RegistryError(
-            f"the MLflow registry at {display_uri()} did not take {name}: {first_line(reason)}. Nothing is lost: "
-            "check MLFLOW_TRACKING_URI and the server, then repeat the command."
-        ) from None
+        with server_errors():
+            yield connect()
+    except TrackingError as reason:
+        raise RegistryError(f"{reason}. Asked about the registered model {name}; nothing is lost") from None
 
 
 def all_versions(client: "MlflowClient", name: str) -> "list[ModelVersion]":
