@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 
 from linnet.artifacts import Dataset
 from linnet.data.arrays import ArrayWriter, ChannelStatistics
-from linnet.data.images import Crop, UnreadableFile, crop_square, read_crop
+from linnet.data.image_files import UnreadableFile
+from linnet.data.images import Crop, crop_square, read_crop
 from linnet.data.layouts.base import ImageIndex, ImageRecord
 from linnet.data.layouts.dispatch import image_layout_reader
 from linnet.data.splits import assign_splits

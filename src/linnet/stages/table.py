@@ -16,6 +16,7 @@ _TRAINING_SECTIONS = ("data", "model", "conditioning", "diffusion", "train")
 _READING = tuple(  # of files: only for preprocess
     f"modalities.{name}" for name in ("audio_preprocess", "image_preprocess", "pool", "summary")
 )
+_IMAGES = ("data.colour_profiles", "data.image_colours", "data.image_files", "data.images")  # their pixels
 _CODECS = ("modalities.audio_codec", "modalities.image_codec")
 _CONVERSION = tuple(f"data.layouts.{name}" for name in ("audio_conversion", "parquet", "published"))  # only for ingest
 _NETWORK = (  # what rebuilds a trained network, and makes examples of what it says
@@ -33,7 +34,7 @@ INGEST = Stage(
     inputs=(),
     output="raw",
     computes=("data", "audio.pcm"),
-    ignores=("data.arrays", "data.audio_files", "data.batches", "data.images", "data.splits"),
+    ignores=("data.arrays", "data.audio_files", "data.batches", "data.splits", *_IMAGES),
     libraries=("numpy", "pillow", "pyarrow"),
 )
 PREPROCESS = Stage(
@@ -81,7 +82,7 @@ RESTORE = Stage(
     computes=(
         *(*_NETWORK, "diffusion", "inference.degradations", "inference.inverse_problem", "inference.restoration"),
     ),
-    ignores=("audio.mel", "data.audio_files", "data.images", *_UNUSED, *_WRITING),  # files of one's own
+    ignores=("audio.mel", "data.audio_files", *_IMAGES, *_UNUSED, *_WRITING),  # files of one's own
     libraries=_TORCH,
 )
 EVALUATE = Stage(

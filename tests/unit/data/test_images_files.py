@@ -8,7 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from linnet.data.images import UnreadableFile, read_crop, read_image
+from linnet.data.image_files import UnreadableFile
+from linnet.data.images import read_crop, read_image
 from linnet.data.layouts.base import Box
 
 SIZE = 32
