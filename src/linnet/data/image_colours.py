@@ -23,12 +23,11 @@ def decode(image: Image.Image, notes: list[str]) -> Image.Image:
     Raises:
         UnreadableFile: its values have no range that everybody agrees on.
     """
-    layouts = [str(tile.args) for tile in image.tile] if image.format in ("PNG", "TIFF") else []  # gone once loaded
-    image.load()
-    if image.mode == "RGB" and "transparency" not in image.info:  # most files
-        if any(";16" in layout for layout in layouts):
-            _check_bits(max(high for _, high in image.getextrema()), WIDE_BITS // 2, notes)
+    if image.format == "JPEG" and image.mode == "RGB":  # most files
+        image.load()
         return in_srgb(image, notes)
+    layouts = [str(tile.args) for tile in getattr(image, "tile", ())]  # of samples in the file; gone once loaded
+    image.load()
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
         return in_srgb(_upper_bits(image, notes), notes)
     if image.mode in ("I", "F"):
@@ -39,12 +38,12 @@ def decode(image: Image.Image, notes: list[str]) -> Image.Image:
     if layouts:
         _mend_transparency(image, layouts[0])
     if any(";16" in layout for layout in layouts):  # Pillow has kept the upper half
-        extrema = [image.getchannel(band).getextrema()[1] for band in image.getbands() if band != "A"]
-        _check_bits(int(max(extrema)), WIDE_BITS // 2, notes)
+        num_colours = len(image.getbands()) - image.getbands().count("A")
+        _check_bits(int(np.asarray(image)[..., :num_colours].max()), WIDE_BITS // 2, notes)
     if image.has_transparency_data:
         return _on_white(image, notes)
     match image.mode:
-        case "L" | "CMYK":
+        case "L" | "RGB" | "CMYK":
             return in_srgb(image, notes)
         case "LAB":  # a profile in it is of no image that is seen
             return image.convert("RGB")

@@ -15,7 +15,7 @@ from linnet.recipe.data import ExifOrientation
 
 MAX_DECODE_BYTES = 2 << 30  # of memory for one image: beyond it, several readers at once would fill a machine
 PROGRESSIVE_BYTES = 2  # of each coefficient of a progressive JPEG, all of which are held before the first pixel
-BYTES_OF_MODE = {"1": 1, "L": 1, "P": 1}  # of a pixel; all others 4, or less with arrays of 16 bits beside them
+ONE_BYTE_MODES = ("1", "L", "P")  # a pixel; others take four, or two and arrays beside them
 TURNED = "turned as its EXIF data says"
 DAMAGED_EXIF = "EXIF data are damaged: not turned"
 FIRST_FRAME = "several frames or pages: the first is used"
@@ -78,7 +78,7 @@ def check_memory(image: Image.Image, *, width: int, height: int) -> None:
         width: of the image at its full scale, in pixels.
         height: likewise.
     """
-    bytes_of_pixel = BYTES_OF_MODE[image.mode] if image.mode in BYTES_OF_MODE else 4
+    bytes_of_pixel = 1 if image.mode in ONE_BYTE_MODES else 4
     bytes_of_pixel += 12 if image.has_transparency_data else 4  # RGB beside it; with alpha also white and the sum
     bytes_of_pixel += 4 if "icc_profile" in image.info else 0
     needed = image.size[0] * image.size[1] * bytes_of_pixel

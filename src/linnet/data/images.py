@@ -11,6 +11,7 @@ from PIL import Image
 from linnet.data.image_colours import decode
 from linnet.data.image_files import (
     MAX_DECODE_BYTES,
+    TURNED,
     UnreadableFile,
     check_memory,
     note_frames,
@@ -25,6 +26,7 @@ MAX_SIDE_RATIO = 4  # a box that is larger was measured on another image
 MIN_SIDE = 2  # pixels of a box or an image; less holds no content, and is no number of pixels
 DECODE_OVERSAMPLING = 2  # a JPEG is decoded at the smallest scale that still gives twice the pixels needed
 BYTES_OF_PADDING = 7  # a pixel of an image and of the array it is made from
+IF_STORED = f", {TURNED}; for boxes in stored pixels set exif_orientation = 'ignore' in the layout in [data]"
 QUARTER_TURNS = (
     *(Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270, Image.Transpose.TRANSPOSE, Image.Transpose.TRANSVERSE),
 )
@@ -67,6 +69,9 @@ def read_crop(path: Path, box: Box | None, size: int, exif_orientation: ExifOrie
         if is_quarter_turned:
             width, height = height, width
         box = box or central_box(width, height)
+        if not _overlap(box, width, height):
+            remedy = IF_STORED if TURNED in notes else ""
+            raise UnreadableFile(f"box lies outside the image of {width} x {height} pixels{remedy}")
         square = _crop(upright, box, width, height, size)
     return Crop(np.asarray(square), box, width, height, tuple(notes))
 
@@ -109,9 +114,12 @@ def _check_box(box: Box) -> None:
     if box.width <= 0 or box.height <= 0:
         raise UnreadableFile(f"box has no area ({box.width:g} x {box.height:g})")
     if min(box.width, box.height) < MIN_SIDE:
-        raise UnreadableFile(
-            f"box of {box.width:g} x {box.height:g} pixels; boxes are LEFT TOP WIDTH HEIGHT in pixels"
-        )
+        raise UnreadableFile(f"box of {box.width:g} x {box.height:g} pixels; boxes are LEFT TOP WIDTH HEIGHT in pixels")
+
+
+def _overlap(box: Box, width: int, height: int) -> bool:
+    """Whether the box covers any of the image."""
+    return max(box.left, 0) < min(box.left + box.width, width) and max(box.top, 0) < min(box.top + box.height, height)
 
 
 def _check_sides(side: float, width: int, height: int) -> None:
@@ -138,10 +146,6 @@ def _shift(start: float, side: float, limit: int) -> float:
 
 def _crop(image: Image.Image, box: Box, full_width: int, full_height: int, size: int) -> Image.Image:
     """The square from an image that may be decoded at a smaller scale than full."""
-    overlap_x = min(box.left + box.width, full_width) - max(box.left, 0)
-    overlap_y = min(box.top + box.height, full_height) - max(box.top, 0)
-    if overlap_x <= 0 or overlap_y <= 0:
-        raise UnreadableFile(f"box lies outside the image of {full_width} x {full_height} pixels")
     left, top, side = crop_square(box, full_width, full_height)
     reduction = round(max(full_width, full_height) / max(image.size))  # whole; decoders round odd sizes up
     left, right = left / reduction, (left + side) / reduction

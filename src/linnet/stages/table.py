@@ -14,7 +14,7 @@ NEVER_DECIDES = (
 )
 _TRAINING_SECTIONS = ("data", "model", "conditioning", "diffusion", "train")
 _READING = tuple(  # of files: only for preprocess
-    f"modalities.{name}" for name in ("audio_preprocess", "image_preprocess", "pool", "summary")
+    f"modalities.{name}" for name in ("audio_preprocess", "image_checks", "image_preprocess", "pool", "summary")
 )
 _IMAGES = ("data.colour_profiles", "data.image_colours", "data.image_files", "data.images")  # their pixels
 _CODECS = ("modalities.audio_codec", "modalities.image_codec")
