@@ -5,6 +5,7 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 CONVERTED = "colours converted from its own profile to sRGB"
@@ -15,16 +16,24 @@ WILD_GAMMA = "gAMA chunk says what no screen has: ignored"
 LEAST_GAMMA = 0.2
 SAME_LEVELS = 2  # of 255: a profile that moves no colour further is sRGB, under whichever name and in whichever tables
 SRGB_GAMMA = 1 / 2.2  # as a gAMA chunk has it for sRGB (PNG specification 11.3.2.2)
+NOT_OPTIMIZED = ImageCms.Flags.NOOPTIMIZE  # LittleCMS interpolates curves coarsely where it is to be fast
 KEPT_TRANSFORMS = 64  # a data set has the profiles of a few cameras
 _MODES_OF_SPACE = {"RGB": ("RGB",), "GRAY": ("L",), "CMYK": ("CMYK",)}
 
 
 @dataclass(frozen=True)
 class _Conversion:
-    """What a profile asks for: nothing for sRGB."""
+    """What a profile asks for: a transform of colours, a table of greys, nothing for sRGB."""
 
-    transform: ImageCms.ImageCmsTransform | None
     note: str | None
+    transform: ImageCms.ImageCmsTransform | None = None
+    table: tuple[int, ...] | None = None
+
+    def applied(self, image: Image.Image) -> Image.Image:
+        """The image in sRGB, in RGB or L."""
+        if self.table is not None:
+            return image.point(self.table)
+        return image if self.transform is None else self.transform.apply(image)
 
 
 def in_srgb(image: Image.Image, notes: list[str]) -> Image.Image:
@@ -38,8 +47,7 @@ def in_srgb(image: Image.Image, notes: list[str]) -> Image.Image:
         conversion = _conversion(profile, image.mode)
         if conversion.note is not None:
             notes.append(conversion.note)
-        if conversion.transform is not None:
-            return _applied(conversion.transform, image)
+        image = conversion.applied(image)
     elif image.mode == "CMYK":
         notes.append(INKS)
     elif gamma is not None and "srgb" not in image.info:
@@ -55,40 +63,46 @@ def _conversion(profile: bytes, mode: str) -> _Conversion:
         space = source.profile.xcolor_space.strip()
         taken = "RGB" if (space, mode) == ("RGB", "L") else mode  # many programs give grey images their RGB profile
         if taken not in _MODES_OF_SPACE.get(space, ()):
-            return _Conversion(None, UNUSABLE)
-        transform = ImageCms.buildTransform(
-            source,
-            ImageCms.createProfile("sRGB"),
-            taken,
-            "RGB",
-            ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            ImageCms.Flags.BLACKPOINTCOMPENSATION,
-        )
-        return _Conversion(None, None) if _is_srgb(transform, mode) else _Conversion(transform, CONVERTED)
+            return _Conversion(UNUSABLE)
+        match mode:
+            case "L":
+                return _of_greys(_transform(source, taken, NOT_OPTIMIZED), taken)
+            case "RGB":
+                return _of_colours(_transform(source, taken))
+            case _:
+                return _Conversion(CONVERTED, transform=_transform(source, taken))
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return _Conversion(None, UNUSABLE)
+        return _Conversion(UNUSABLE)
 
 
-def _is_srgb(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Whether it leaves colours from the whole cube, or all greys, where they are. Names of profiles say little."""
-    match mode:
-        case "RGB":
-            steps = np.linspace(0, 255, 16).astype(np.uint8)
-            probe = Image.fromarray(np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(64, 64, 3))
-        case "L":
-            probe = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
-        case _:
-            return False
-    expected = np.asarray(probe.convert("RGB")).astype(int)
-    return bool(np.abs(np.asarray(_applied(transform, probe)) - expected).max() <= SAME_LEVELS)
+def _transform(source: ImageCms.ImageCmsProfile, mode: str, flags: int = 0) -> ImageCms.ImageCmsTransform:
+    return ImageCms.buildTransform(
+        source,
+        ImageCms.createProfile("sRGB"),
+        mode,
+        "RGB",
+        ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        ImageCms.Flags(ImageCms.Flags.BLACKPOINTCOMPENSATION | flags),
+    )
 
 
-def _applied(transform: ImageCms.ImageCmsTransform, image: Image.Image) -> Image.Image:
-    is_grey = image.mode == "L"
-    if is_grey and transform.input_mode == "RGB":
-        image = image.convert("RGB")
-    image = transform.apply(image)
-    return Image.merge("RGB", [image.getchannel("G")] * 3) if is_grey else image  # a grey stays one to the last bit
+def _of_greys(transform: ImageCms.ImageCmsTransform, mode: str) -> _Conversion:
+    """A table, so that a grey stays one to the last bit."""
+    greys = np.arange(256, dtype=np.uint8)
+    table = np.asarray(transform.apply(Image.fromarray(greys[None]).convert(mode)))[0, :, 1]
+    return _Conversion(None) if _are_close(table, greys) else _Conversion(CONVERTED, table=tuple(table.tolist()))
+
+
+def _of_colours(transform: ImageCms.ImageCmsTransform) -> _Conversion:
+    """Nothing where it leaves colours from the whole cube where they are: names of profiles say little."""
+    steps = np.linspace(0, 255, 16).astype(np.uint8)
+    probe = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(64, 64, 3)
+    is_srgb = _are_close(np.asarray(transform.apply(Image.fromarray(probe))), probe)
+    return _Conversion(None) if is_srgb else _Conversion(CONVERTED, transform=transform)
+
+
+def _are_close(found: NDArray[np.uint8], expected: NDArray[np.uint8]) -> bool:
+    return bool(np.abs(found.astype(int) - expected).max() <= SAME_LEVELS)
 
 
 def _without_gamma(image: Image.Image, gamma: float, notes: list[str]) -> Image.Image:

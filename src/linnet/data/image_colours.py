@@ -1,10 +1,12 @@
 """From the pixels of any kind of image file to RGB of eight bits on white."""
 
+import contextlib
+
 import numpy as np
 from PIL import Image
 
 from linnet.data.colour_profiles import in_srgb
-from linnet.data.image_files import UnreadableFile
+from linnet.data.image_files import UnreadableFile, silent_libtiff
 
 WIDE_BITS = 16  # of a sample; its upper eight are kept
 BLACK_BITS = 12  # an image that uses no more of 16 would have 16 levels left, all of them nearly black
@@ -27,7 +29,8 @@ def decode(image: Image.Image, notes: list[str]) -> Image.Image:
         image.load()
         return in_srgb(image, notes)
     layouts = [str(tile.args) for tile in getattr(image, "tile", ())]  # of samples in the file; gone once loaded
-    image.load()
+    with silent_libtiff() if image.format == "TIFF" else contextlib.nullcontext():
+        image.load()
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
         return in_srgb(_upper_bits(image, notes), notes)
     if image.mode in ("I", "F"):

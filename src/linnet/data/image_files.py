@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import re
 import struct
 import warnings
@@ -16,8 +17,9 @@ from linnet.recipe.data import ExifOrientation
 MAX_DECODE_BYTES = 2 << 30  # of memory for one image: beyond it, several readers at once would fill a machine
 PROGRESSIVE_BYTES = 2  # of each coefficient of a progressive JPEG, all of which are held before the first pixel
 ONE_BYTE_MODES = ("1", "L", "P")  # a pixel; others take four, or two and arrays beside them
+STDERR = 2
 TURNED = "turned as its EXIF data says"
-DAMAGED_EXIF = "EXIF data are damaged: not turned"
+DAMAGED_EXIF = "EXIF data that cannot be read: not turned"
 FIRST_FRAME = "several frames or pages: the first is used"
 
 # Pillow guards against small files that unpack to huge ones; its limits are too low for scans, and it prints them.
@@ -98,10 +100,12 @@ def turn_of(image: Image.Image, exif_orientation: ExifOrientation, notes: list[s
     it; EXIF data that make no sense turn nothing.
     """
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        exif = image.getexif()
     except (*_BROKEN, struct.error):
+        exif = Image.Exif()
+    if "exif" in image.info and not exif:  # Pillow has looked into that of a JPEG already, and kept the fault to itself
         notes.append(DAMAGED_EXIF)
-        return None
+    orientation = exif.get(ExifTags.Base.Orientation)
     if orientation not in _UPRIGHT:
         return None
     is_turned_by_pillow = image.format == "TIFF"  # and by no other reader
@@ -117,6 +121,19 @@ def note_frames(image: Image.Image, notes: list[str]) -> None:
     """Append to `notes` that an image has several frames; the further images of a camera's JPEG are previews."""
     if image.format not in ("JPEG", "MPO") and getattr(image, "is_animated", False):
         notes.append(FIRST_FRAME)
+
+
+@contextlib.contextmanager
+def silent_libtiff() -> Iterator[None]:
+    """Nothing that libtiff prints from C about a damaged file reaches the terminal; the reason comes from Pillow."""
+    terminal = os.dup(STDERR)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), STDERR)
+        yield
+    finally:
+        os.dup2(terminal, STDERR)
+        os.close(terminal)
 
 
 def _without_path(reason: BaseException) -> str:
