@@ -78,7 +78,7 @@ def test_a_turned_photograph_and_its_mask_are_seen_upright(birds: Path, tmp_path
             assert 0x0112 not in after.getexif()
             found.append(np.asarray(after))
     upright = np.rot90(pixels, -1)
-    np.testing.assert_array_equal(*found)
+    np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0][hole == 0], upright[hole == 0])
     assert not np.array_equal(found[0][hole > 0], upright[hole > 0])
 
