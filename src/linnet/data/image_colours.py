@@ -11,7 +11,7 @@ from linnet.data.image_files import UnreadableFile, silent_libtiff
 WIDE_BITS = 16  # of a sample; its upper eight are kept
 BLACK_BITS = 12  # an image that uses no more of 16 would have 16 levels left, all of them nearly black
 DARK_BITS = 14  # one that uses no more has at most a quarter of the range: perhaps as meant, so it is counted
-DARK = f"dark: uses at most the lowest {DARK_BITS} of {WIDE_BITS} bits"
+DARK = f"dark: uses at most the lowest {DARK_BITS} of {WIDE_BITS} bits (if all do, multiply all by one factor)"
 MIN_IS_WHITE, PHOTOMETRIC = 0, 262  # of TIFF
 _SCALES = {"1": 255, "L;2": 85, "L;4": 17}  # by which Pillow multiplies samples of few bits, but not a tRNS value
 

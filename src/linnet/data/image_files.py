@@ -18,7 +18,7 @@ MAX_DECODE_BYTES = 2 << 30  # of memory for one image: beyond it, several reader
 PROGRESSIVE_BYTES = 2  # of each coefficient of a progressive JPEG, all of which are held before the first pixel
 ONE_BYTE_MODES = ("1", "L", "P")  # a pixel; others take four, or two and arrays beside them
 STDERR = 2
-TURNED = "turned as its EXIF data says"
+TURNED = "turned as EXIF says"
 DAMAGED_EXIF = "EXIF data that cannot be read: not turned"
 FIRST_FRAME = "several frames or pages: the first is used"
 

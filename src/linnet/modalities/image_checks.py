@@ -78,7 +78,7 @@ class BoxCounts:
     """What the boxes of a data set have in common, which tells other conventions from LEFT TOP WIDTH HEIGHT."""
 
     boxes: int = 0
-    far_past_edge: int = 0  # on the right or below
+    far_past_edge: int = 0  # on the right or below, of images that were not turned
     turned: int = 0  # images
     turned_far_past_edge: int = 0
     like_corners: int = 0  # WIDTH > LEFT and HEIGHT > TOP, as in X1 Y1 X2 Y2
@@ -92,7 +92,7 @@ class BoxCounts:
         self.boxes += 1
         is_far = right > (1 + FAR_PAST_EDGE) * width or bottom > (1 + FAR_PAST_EDGE) * height
         is_turned = TURNED in crop.notes
-        self.far_past_edge += is_far
+        self.far_past_edge += is_far and not is_turned
         self.turned += is_turned
         self.turned_far_past_edge += is_far and is_turned
         self.like_corners += box.width > box.left and box.height > box.top
@@ -104,9 +104,10 @@ class BoxCounts:
         found = []
         if self.boxes and self.like_percents == self.boxes:
             found.append("all boxes end within the first 100 pixels of their images: are they per cent?")
-        if self.far_past_edge > MANY_FAR_PAST_EDGE * self.boxes:
+        unturned = self.boxes - self.turned
+        if self.far_past_edge > MANY_FAR_PAST_EDGE * unturned:
             found.append(
-                f"{self.far_past_edge} of {self.boxes} boxes reach far past the right or lower edge of their image: "
+                f"{self.far_past_edge} of {unturned} boxes reach far past the right or lower edge of their image: "
                 f"{self._guess()}. Boxes are LEFT TOP WIDTH HEIGHT in pixels"
             )
         if self.turned_far_past_edge > MANY_FAR_PAST_EDGE * self.turned:
