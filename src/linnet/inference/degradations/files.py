@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from linnet.data.audio_files import UnreadableAudio, read_audio
-from linnet.data.images import UnreadableFile, read_image
+from linnet.data.image_files import UnreadableFile
+from linnet.data.images import read_image
 from linnet.errors import LinnetError
 from linnet.recipe import Audio, Degradation
 
