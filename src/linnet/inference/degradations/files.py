@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from linnet.data.audio_files import UnreadableAudio, read_audio
+from linnet.data.audio_files.errors import UnreadableAudio
+from linnet.data.audio_files.read import read_audio
 from linnet.data.images import UnreadableFile, read_image
 from linnet.errors import LinnetError
 from linnet.recipe import Audio, Degradation
