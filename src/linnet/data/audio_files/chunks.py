@@ -100,7 +100,7 @@ def _with_samples(
 def _stop(data: FileBytes, begin: int, declared: int, *, is_followed: bool) -> int | None:
     """Where samples that begin at `begin` end, if that is not where the header says."""
     end = begin + declared
-    if is_followed or end == data.size:
+    if is_followed or end == data.size or begin >= data.size:
         return None
     if declared == 0 or declared >= UNKNOWN_BYTES:
         return data.find(HEADS, begin) or data.size

@@ -132,6 +132,7 @@ def _joined_notes(decoded: list[_Decoded], faults: list[str]) -> list[str]:
     ]
 
 
+@np.errstate(invalid="ignore", over="ignore")  # values that are not finite are counted and refused
 def _decode_part(descriptor: int, data: FileBytes, part: Part, sample_rate_hz: int, before: int) -> _Decoded:
     """One recording in the file, after `before` samples of others."""
     is_whole = part.start == 0 and part.stop >= data.size and not part.patches and not part.prefix

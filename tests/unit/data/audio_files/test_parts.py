@@ -1,5 +1,6 @@
 """Several recordings in one file, and headers that do not say how much there is: all is decoded, and it is said."""
 
+import contextlib
 import io
 import math
 import struct
@@ -160,3 +161,15 @@ def test_mp3_frames_after_the_number_that_the_header_gives_are_read(tmp_path: Pa
     samples, notes = read(tmp_path / "a.mp3", first + second[size:])
     assert 2 * RATE_HZ <= len(samples) < 2.2 * RATE_HZ
     assert notes[0].startswith("2 recordings joined end to end: 1.00 + 1.")
+
+
+@pytest.mark.parametrize(("form", "subtype"), FORMATS)
+def test_damage_anywhere_ends_in_samples_or_a_reason(tmp_path: Path, form: str, subtype: str) -> None:
+    rng = np.random.default_rng(0)
+    whole = 2 * encoded(form, 440, 0.3, subtype=subtype)
+    for _ in range(60):
+        content = bytearray(whole[: int(rng.integers(1, len(whole)))])
+        for place in rng.integers(min(len(content), 200), size=4):
+            content[place] = int(rng.integers(256))
+        with contextlib.suppress(UnreadableAudio):
+            assert len(read(tmp_path / "a", bytes(content))[0]) > 0
