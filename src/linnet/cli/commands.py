@@ -109,7 +109,10 @@ def repair(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for the result. Left out: BUILD/<recipe>/repaired/<FILE's name without its ending>."),
+        typer.Option(
+            help="Folder for the result. Left out: BUILD/<recipe>/repaired/<FILE's name without its ending>, or one "
+            "beside it where the result of another request is there."
+        ),
     ] = None,
     impulse_response: Annotated[
         Path | None, typer.Option(help="For known_reverb: a recording of the room's response to a click.")
@@ -132,7 +135,7 @@ def repair(
         parse_degradation(degradation, loaded),
         RestorationInput(file, impulse_response, mask),
         model=folder / "model",
-        out=out or folder / "repaired" / file.stem,
+        out=out,
         device=pick_device(device),
     )
 

@@ -160,6 +160,7 @@ def _read_recording(source: Path, recording: Recording, data: Audio) -> Recordin
             window_samples=data.window_samples,
             stride_samples=data.stride_frames * data.stft.hop_samples,
             silence_dbfs=data.silence_dbfs,
+            sample_rate_hz=data.sample_rate_hz,
         )
     except UnreadableAudio as reason:
         return str(reason)
