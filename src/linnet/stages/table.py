@@ -14,7 +14,7 @@ NEVER_DECIDES = (
 )
 _TRAINING_SECTIONS = ("data", "model", "conditioning", "diffusion", "train")
 _READING = tuple(  # of files: only for preprocess
-    f"modalities.{name}" for name in ("audio_preprocess", "image_preprocess", "pool", "summary")
+    f"modalities.{name}" for name in ("audio_preprocess", "image_preprocess", "overlap", "pool", "summary")
 )
 _CODECS = ("modalities.audio_codec", "modalities.image_codec")
 _CONVERSION = tuple(f"data.layouts.{name}" for name in ("audio_conversion", "parquet", "published"))  # only for ingest
@@ -23,7 +23,7 @@ _NETWORK = (  # what rebuilds a trained network, and makes examples of what it s
     *("diffusion.objective", "diffusion.schedule", "diffusion.samplers", "diffusion.multidiffusion"),
     *("inference.batching", "inference.diffusion_model"),
 )
-_UNUSED = (*_READING, "models.flops", "models.published_weights")  # by what rebuilds a network
+_UNUSED = (*_READING, "modalities.prompts", "models.flops", "models.published_weights")  # by what rebuilds a network
 _WRITING = ("audio.loudness", "modalities.write")  # of single files: only for sample
 _TORCH = ("torch", "torchaudio", "numpy")
 
@@ -33,7 +33,7 @@ INGEST = Stage(
     inputs=(),
     output="raw",
     computes=("data", "audio.pcm"),
-    ignores=("data.arrays", "data.audio_files", "data.batches", "data.images", "data.splits"),
+    ignores=("data.arrays", "data.audio_files", "data.batches", "data.duplicates", "data.images", "data.splits"),
     libraries=("numpy", "pillow", "pyarrow"),
 )
 PREPROCESS = Stage(
