@@ -243,15 +243,15 @@ def test_birds_are_generated_by_name(birds: Path, tmp_path: Path) -> None:
     )
     rows = table(tmp_path / "out")
     assert [(row["condition"], row["class_number"], row["file"]) for row in rows] == [
-        ("006.Sapphire_Wren", "6", "000000.png"),
-        ("003.Amber_Warbler", "3", "000001.png"),
+        ("002.Sapphire_Wren", "2", "000000.png"),
+        ("003.Golden_Warbler", "3", "000001.png"),
     ]
     written = json.loads((tmp_path / "out" / generate.RESULT).read_text())
     assert written["prompts"] == ["wren", "3"]
-    assert written["conditions"] == ["006.Sapphire_Wren", "003.Amber_Warbler"]
+    assert written["conditions"] == ["002.Sapphire_Wren", "003.Golden_Warbler"]
     page = (tmp_path / "out" / PAGE).read_text(encoding="utf-8")
-    assert "<td>0</td><td>006.Sapphire_Wren</td>" in page
-    assert "<td>1</td><td>003.Amber_Warbler</td>" in page
+    assert "<td>0</td><td>002.Sapphire_Wren</td>" in page
+    assert "<td>1</td><td>003.Golden_Warbler</td>" in page
     for chosen, words in (
         (options(prompts=("robin",)), "'robin' names no class"),
         (options(prompts=("9",)), "'9' names no class"),
