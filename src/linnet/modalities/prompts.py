@@ -85,8 +85,9 @@ def find_class(section: ClassLabel, statistics: ImageStatistics, prompt: str) ->
             return found[0]
     trained = trained_classes(section, statistics)
     close = difflib.get_close_matches(prompt, [names[label] for label in trained], n=5, cutoff=0.3)
-    near = _listed(statistics, [label for label in trained if names[label] in close]) or "none"
-    raise PromptError(f"'{prompt}' names no class of this model; near it are {near}")
+    near = [label for label in trained if names[label] in close]
+    hint = f"near it are {_listed(statistics, near)}" if near else f"it knows {_listed(statistics, trained)}"
+    raise PromptError(f"'{prompt}' names no class of this model; {hint}")
 
 
 def find_class_number(section: ClassLabel, statistics: ImageStatistics, number: int) -> int:

@@ -99,7 +99,7 @@ def test_numbers_are_those_of_the_data_set_however_large(prompt: str, meant: str
         (CLASSES, "0", "'0' names no class"),
         (CLASSES, "-1", "'-1' names no class"),
         (CLASSES, "", "'' names no class"),
-        (CLASSES, "xyzzy", "near it are none"),
+        (CLASSES, "xyzzy", "; it knows 001.Ruby_Linnet, 003.Fox_Sparrow, sparrow .class number 4."),
         (
             CLASSES,
             "Song_Sparrow",
