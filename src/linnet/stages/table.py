@@ -9,7 +9,7 @@ from linnet.hashes import Stage, code_hash, combined
 # What stages import and what never decides a result.
 NEVER_DECIDES = (
     *("artifacts", "errors", "files", "hashes", "processes", "progress", "recipe.load", "recipe.recipe"),
-    "stages.table",
+    *("stages.table", "walk"),
     *("launch", "registry", "reports", "storage", "tracking"),
 )
 _TRAINING_SECTIONS = ("data", "model", "conditioning", "diffusion", "train")
