@@ -33,7 +33,10 @@ INGEST = Stage(
     inputs=(),
     output="raw",
     computes=("data", "audio.pcm"),
-    ignores=("data.arrays", "data.audio_files", "data.batches", "data.images", "data.splits"),
+    ignores=(
+        *("data.arrays", "data.audio_files", "data.batches", "data.images", "data.splits"),
+        "data.layouts.class_folders",  # makes a source
+    ),
     libraries=("numpy", "pillow", "pyarrow"),
 )
 PREPROCESS = Stage(
@@ -45,7 +48,7 @@ PREPROCESS = Stage(
         *("audio.normalization", "audio.pcm", "audio.stft", "data", *_READING, "modalities.audio"),
         *("modalities.base", "modalities.dispatch", "modalities.images", "modalities.statistics"),
     ),
-    ignores=("data.batches", "data.sources", "data.synthetic", *_CONVERSION, *_CODECS),
+    ignores=("data.batches", "data.sources", "data.synthetic", "data.layouts.class_folders", *_CONVERSION, *_CODECS),
     libraries=(*_TORCH, "pillow", "pyarrow", "soundfile"),
 )
 TRAIN = Stage(
