@@ -21,7 +21,6 @@ from linnet.data.sources.archive import ArchiveError
 from linnet.data.sources.download import DownloadError
 from linnet.data.synthetic.birds import SPECIES, make_birds
 from linnet.errors import LinnetError
-from linnet.files import new_folder
 from linnet.stages import ingest
 from linnet.walk import WalkError
 from support.image_section import BIRDS
@@ -276,14 +275,6 @@ def test_a_link_that_leads_back_is_one_sentence(made: Path, tmp_path: Path) -> N
     with pytest.raises(WalkError, match=rf"^{source}/images/all: a link leads back to {source}/images, in which it"):
         run(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_a_disk_that_refuses_is_called_by_the_name_of_the_result(made: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    with pytest.raises(IsADirectoryError) as caught, new_folder(out) as folder:
-        (folder / "a").mkdir()
-        (folder / "a").write_text("a folder is no file")
-    assert caught.value.filename == str(out / "a")
 
 
 def test_data_from_a_read_only_folder_can_be_replaced(made: Path, tmp_path: Path) -> None:

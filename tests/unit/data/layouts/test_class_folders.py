@@ -173,7 +173,9 @@ def test_a_large_picture_is_not_decoded_for_its_size(
     path = picture(tmp_path / f"a.{suffix}", 64, 48)
     assert picture_size(path) == (64, 48)
     assert decoded == ([8 * 6] if suffix == "jpg" else [])
-    path.write_bytes(path.read_bytes()[: 200 if suffix == "tif" else -2000])
+    with Image.open(path) as image:
+        begin = image.tile[0][2]  # of its pixels in the file
+    path.write_bytes(path.read_bytes()[: begin if suffix == "tif" else -2000])
     if suffix in ("jpg", "png", "tif"):  # the others end too early only for preprocess
         with pytest.raises(UnreadableFile, match="not a whole picture"):
             picture_size(path)
