@@ -113,7 +113,11 @@ def visible_entries(folder: Path) -> list[Path]:
 
 def readable(name: str) -> str:
     """A name of a file as text: its bytes are read as UTF-8, or else as Windows-1252 or Latin-1."""
-    content = os.fsencode(name)
+    return decoded(os.fsencode(name))
+
+
+def decoded(content: bytes) -> str:
+    """The bytes of a name as text, as `readable` reads them."""
     for encoding in FALLBACK_ENCODINGS:
         try:
             return content.decode(encoding)
@@ -151,7 +155,7 @@ class NameFinder:
 
     @functools.cached_property
     def _by_text(self) -> dict[str, str]:
-        return {_same_text(readable(name)): name for name in reversed(self._files)}  # the first of several stays
+        return {_same_text(readable(name)): name for name in reversed(list(self._files))}  # the first of several stays
 
 
 def _same_text(text: str) -> str:

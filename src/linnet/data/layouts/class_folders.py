@@ -12,11 +12,11 @@ import unicodedata
 import warnings
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from PIL import ExifTags, Image, ImageFile
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from linnet.data.images import UnreadableFile, central_box
 from linnet.data.layouts.base import Box, ImageIndex, ImageRecord, SplitName
@@ -28,8 +28,10 @@ from linnet.progress import ProgressBar, log
 from linnet.walk import Walk, examples, shown, visible_entries, walk
 
 LEFT_OUT = "left_out.csv"
-TRAIN, TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation", "dev")
-SPLITS: Mapping[str, SplitName] = dict.fromkeys(TRAIN, "train") | dict.fromkeys(TEST, "test")
+SPLITS: dict[str, SplitName] = {
+    **{"train": "train", "training": "train", "test": "test", "testing": "test"},
+    **{"val": "test", "valid": "test", "validation": "test", "dev": "test"},
+}
 HELD_OUT = 5  # where the folders do not say: one picture in so many
 DECODED_PIXELS = 4_000_000  # larger pictures are not decoded to see whether they are whole
 TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
@@ -100,7 +102,7 @@ def picture_size(path: Path) -> tuple[int, int]:
                 size = _seen_size(image)
                 _check_whole(image, path.stat().st_size)
                 return size
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         is_known = path.suffix.lower() in PICTURE_SUFFIXES
         raise UnreadableFile("not a whole picture" if is_known else "no picture that Pillow reads") from None
     except Image.DecompressionBombError:

@@ -12,10 +12,11 @@ from typing import IO
 
 from linnet.errors import LinnetError, first_line
 from linnet.progress import log
-from linnet.walk import examples, is_ignored, readable
+from linnet.walk import decoded, examples, is_ignored, readable
 
 CHUNK_BYTES = 1 << 20
 UTF_8_FLAG = 0x800  # of a zip member: its name is UTF-8
+UNIX = 3  # the system that made it
 DAMAGES = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
 
 
@@ -96,11 +97,16 @@ def _unpack_zip(archive: Path, folder: Path, advance: Callable[[int], None]) -> 
 
 
 def _zip_name(member: zipfile.ZipInfo) -> str:
-    """Its name with /. Without the flag for UTF-8 zipfile takes code page 437, where Macs write UTF-8 all the same."""
+    """Its name with / and as text.
+
+    Without the flag for UTF-8 zipfile takes code page 437, as the format says; Macs write UTF-8 all the same, and Unix
+    whatever bytes the disk has.
+    """
     name = member.filename
     if not member.flag_bits & UTF_8_FLAG:
-        with contextlib.suppress(UnicodeError):
-            name = name.encode("cp437").decode("utf-8")
+        content = name.encode("cp437")
+        with contextlib.suppress(UnicodeDecodeError):
+            name = decoded(content) if member.create_system == UNIX else content.decode("utf-8")
     return name.replace("\\", "/")  # of Windows' own Compress-Archive
 
 

@@ -40,7 +40,7 @@ def rows(out: Path) -> dict[str, tuple[str, str]]:
 
 def left_out(out: Path) -> dict[str, str]:
     with (out / "left_out.csv").open(newline="", encoding="utf-8") as file:
-        return dict(list(csv.reader(file))[1:])  # type: ignore[arg-type]
+        return dict(list(csv.reader(file))[1:])
 
 
 def test_the_script_of_the_docs_writes_the_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,33 +151,35 @@ def test_a_full_disk_is_not_the_archives_fault(folder: Path, tmp_path: Path) -> 
         unpack(path, folder, advance=lambda _: None)
 
 
-def zip_of(path: Path, *members: tuple[bytes, int]) -> Path:
-    """A zip with an empty member of each name, its bytes and flags as they are given."""
+def zip_of(path: Path, name: bytes, *, flags: int, system: int) -> Path:
+    """A zip with one empty member, whose name is these bytes."""
+    place = "x" * len(name)
     with zipfile.ZipFile(path, "w") as archive:
-        for number in range(len(members)):
-            archive.writestr(f"{number:02d}".ljust(20, "_"), b"")
-    content = path.read_bytes()
-    for number, (name, flags) in enumerate(members):
-        place = f"{number:02d}".ljust(20, "_").encode()
-        content = content.replace(place, name.ljust(20, b"_"))
-        for begin in (content.find(name) - 30 + 6, content.rfind(name) - 46 + 8):  # local and central header
-            content = content[:begin] + flags.to_bytes(2, "little") + content[begin + 2 :]
+        archive.writestr(place, b"")
+    content = bytearray(path.read_bytes().replace(place.encode(), name))
+    local, central = content.find(name) - 30, content.rfind(name) - 46  # the headers of fixed lengths before it
+    content[local + 6 : local + 8] = content[central + 8 : central + 10] = flags.to_bytes(2, "little")
+    content[central + 5] = system
     path.write_bytes(content)
     return path
 
 
 @pytest.mark.parametrize(
-    ("name", "flags", "expected"),
+    ("name", "flags", "system", "expected"),
     [
-        ("caf\u00e9/a.png_____".encode(), 0, "caf\u00e9/a.png"),  # of a Mac: UTF-8 that does not say so
-        ("caf\u00e9/a.png_____".encode(), 0x800, "caf\u00e9/a.png"),
-        ("caf\u00e9/a.png____".encode("cp437"), 0, "caf\u00e9/a.png"),  # what the format says
-        (b"mine\\red\\a.png_____", 0, "mine/red/a.png"),  # of Windows
+        ("caf\u00e9/a.png".encode(), 0, 3, "caf\u00e9/a.png"),  # of a Mac: UTF-8 that does not say so
+        ("caf\u00e9/a.png".encode(), 0, 0, "caf\u00e9/a.png"),
+        ("caf\u00e9/a.png".encode(), 0x800, 0, "caf\u00e9/a.png"),
+        ("caf\u00e9/a.png".encode("cp437"), 0, 0, "caf\u00e9/a.png"),  # what the format says
+        ("caf\u00e9/a.png".encode("latin-1"), 0, 3, "caf\u00e9/a.png"),  # of an older Unix
+        (b"mine\\red\\a.png", 0, 0, "mine/red/a.png"),  # of Windows
     ],
 )
-def test_names_in_a_zip_become_text(folder: Path, tmp_path: Path, name: bytes, flags: int, expected: str) -> None:
-    unpack(zip_of(tmp_path / "a.zip", (name, flags)), folder, advance=lambda _: None)
-    assert [path.rstrip("_") for path in contents(folder)] == [expected]
+def test_names_in_a_zip_become_text(
+    folder: Path, tmp_path: Path, name: bytes, flags: int, system: int, expected: str
+) -> None:
+    unpack(zip_of(tmp_path / "a.zip", name, flags=flags, system=system), folder, advance=lambda _: None)
+    assert list(contents(folder)) == [expected]
 
 
 @pytest.mark.parametrize("name", ["..\\escaped.txt", "a\\..\\..\\escaped.txt", "\\\\server\\x", "__MACOSX\\..\\..\\x"])
