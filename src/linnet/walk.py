@@ -89,6 +89,18 @@ def walk(folder: Path) -> Walk:
     return Walk(ordered, tuple(sorted(broken, key=os.fsencode)), tuple(sorted(ignored, key=os.fsencode)))
 
 
+def broken_links(*folders: Path) -> str:
+    """A sentence to go behind an error about something missing in these folders, empty where no link can be the cause.
+
+    Only their own entries are looked at: a folder that is none of the data's may be a whole disk.
+    """
+    entries = [path for folder in folders if folder.is_dir() for path in visible_entries(folder)]
+    broken = [path.name for path in entries if path.is_symlink() and not path.exists()]
+    if not broken:
+        return ""
+    return f". {len(broken)} links there lead nowhere ({examples(broken)}): bring back the disk or cache they point to"
+
+
 def _identity(folder: Path, parents: Mapping[tuple[int, int], Path]) -> tuple[int, int]:
     """What is the same for a folder and all links to it. Raises WalkError if it is among its own parents."""
     status = folder.stat()

@@ -143,7 +143,7 @@ def _read_recording(source: Path, recording: Recording, data: Audio) -> Recordin
     """The windows of one recording, or why there are none."""
     path = recording_path(source, recording)
     if path is None:
-        return "its name points out of the folder"
+        return "its name points out of the folder, or is a hidden file's"
     try:
         decoded = read_audio(path, sample_rate_hz=data.sample_rate_hz)
         cut = cut_windows(

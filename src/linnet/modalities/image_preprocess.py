@@ -126,7 +126,7 @@ def _read_chunk(records: Sequence[ImageRecord], size: int) -> list[Crop | str]:
 
 def _read_one(record: ImageRecord, size: int) -> Crop | str:
     if record.path is None:
-        return "name points out of the images folder"
+        return "name points out of the images folder, or is a hidden file's"
     try:
         return read_crop(record.path, record.box, size)
     except UnreadableFile as reason:

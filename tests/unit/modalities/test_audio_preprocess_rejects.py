@@ -25,11 +25,12 @@ REJECTED = {  # what its reason begins with
     "silent.wav": "silent: nothing in it is louder than silence_dbfs = -60",
     "missing.wav": "file is missing",
     "../outside.wav": "its name points out of the folder",
-    "link.wav": "its name points out of the folder",
+    ".hidden.wav": "its name points out of the folder, or is a hidden file's",
     "nine_channels.wav": "9 channels (at most 8)",
     "folder.wav": "not a file",
 }
 CONVERTED_NOTES = {
+    "link.wav": set(),
     "eight_bit.wav": set(),
     "twenty_four_bit.wav": {"WAV PCM_24 rounded to 16 bits"},
     "eight_channels.wav": {"mixed 8 channels to 1"},
@@ -67,6 +68,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raw.list("../outside.wav")
     raw.list("link.wav")
     (raw.path / "link.wav").symlink_to(folder / "outside.wav")
+    raw.add(".hidden.wav", tone(500))
     raw.add("nine_channels.wav", np.tile(tone(500)[:, None], (1, 9)))
     raw.list("folder.wav")
     (raw.path / "folder.wav").mkdir()

@@ -27,7 +27,7 @@ from linnet.data.layouts.metadata import (
 )
 from linnet.data.raw import RawDataError
 from linnet.recipe import Audio, OfficialSplit
-from linnet.walk import NameFinder, examples, is_ignored, readable, visible_entries, walk
+from linnet.walk import NameFinder, broken_links, examples, is_ignored, readable, visible_entries, walk
 
 # The formats of libsndfile and their other suffixes. Not there: .raw and .sd2, which do not say how their samples are
 # stored, and .mat, which seldom is audio. Files that metadata names may have any suffix: their content decides.
@@ -111,7 +111,7 @@ def find_folder(folder: Path) -> Path:
         raise RawDataError(
             f"{folder}: neither {METADATA} nor audio files (.wav .flac .ogg .opus .mp3 .aiff ...) there. A --source is "
             "a folder or an archive in the layout of docs/audio-data.md; below data/ `linnet ingest` (or `dvc pull`) "
-            "brings it"
+            f"brings it{broken_links(folder)}"
         )
     return base
 

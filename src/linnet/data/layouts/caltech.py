@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from linnet.data.layouts.base import Box, ImageIndex, ImageLayoutReader, ImageRecord
 from linnet.data.layouts.texts import read_text
 from linnet.data.raw import RawDataError
-from linnet.walk import NameFinder, examples, is_ignored, visible_entries, walk
+from linnet.walk import NameFinder, broken_links, examples, is_ignored, visible_entries, walk
 
 FOLDER = "CUB_200_2011"
 INDEX_FILES = (
@@ -84,9 +84,8 @@ def find_folder(raw: Path) -> Path:
             if not missing and (folder / "images").is_dir():
                 return folder
             where = f"{folder}: {', '.join(missing) or 'images/'} missing"
-            if (folder / "images").is_symlink() and not missing:
-                where = f"{folder / 'images'}: a link to {(folder / 'images').readlink()}, where no folder is"
-            raise RawDataError(f"{where}; the layout is in docs/image-data.md. Complete it and ingest it again")
+            advice = "the layout is in docs/image-data.md. Complete it and ingest it again"
+            raise RawDataError(f"{where}; {advice}{broken_links(folder)}")
     if classes := next(filter(None, map(_class_folders, _candidates(raw))), None):
         raise RawDataError(
             f"{raw}: holds pictures ({examples(classes)}), but not the five text files that docs/image-data.md shows. "
@@ -95,6 +94,7 @@ def find_folder(raw: Path) -> Path:
     raise RawDataError(
         f"{raw}: neither images.txt nor {FOLDER}/images.txt is there. A --source is a folder or an archive in the "
         "layout of docs/image-data.md; below data/ `linnet ingest` (or `dvc pull`) brings it"
+        + broken_links(raw, raw / FOLDER)
     )
 
 

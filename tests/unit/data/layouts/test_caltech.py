@@ -185,8 +185,9 @@ def test_class_folders_are_recognised_and_the_way_is_shown(tmp_path: Path) -> No
         find_folder(tmp_path)
 
 
-def test_images_behind_a_link_that_leads_nowhere(raw: Path) -> None:
-    (raw / FOLDER / "images").rmdir()
-    (raw / FOLDER / "images").symlink_to("/mnt/gone")
-    with pytest.raises(RawDataError, match=r"images: a link to /mnt/gone, where no folder is"):
+@pytest.mark.parametrize(("name", "missing"), [("images", "images/"), ("classes.txt", "classes.txt")])
+def test_links_that_lead_nowhere_are_named_as_the_cause(raw: Path, name: str, missing: str) -> None:
+    (raw / FOLDER / name).rename(raw / "unmounted")
+    (raw / FOLDER / name).symlink_to("/mnt/gone")
+    with pytest.raises(RawDataError, match=rf"{missing} missing; .* 1 links there lead nowhere \({name}\): bring back"):
         find_folder(raw)
