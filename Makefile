@@ -38,12 +38,12 @@ run: $(READY) ## The main job: data to registered champions; BIRDS, MUSIC, VOCAL
 .PHONY: setup
 setup: $(READY) ## Build .venv/ from requirements.lock (other targets do it when it is needed)
 
-$(READY): requirements.lock pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode --quiet -r requirements.lock
-	@$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation -e .
-	@touch $(READY)
+MADE_HERE := $(shell test "$$(cat $(READY) 2>/dev/null)" = "$$(pwd -P)" && echo yes)
+$(READY): requirements.lock pyproject.toml deploy/venv.sh deploy/package_index.py $(if $(MADE_HERE),,another-place)
+	@PYTHON="$(PYTHON)" UV_VERSION="$(UV_VERSION)" deploy/venv.sh
+
+.PHONY: another-place
+another-place: # .venv/ is missing, or was made for another folder
 
 .PHONY: kfp-local
 kfp-local: $(READY) ## The pipeline's DAG for RECIPE, as processes of this machine; SOURCE names its data
@@ -139,13 +139,15 @@ kills: $(READY) ## Kill a training at twenty random moments and compare the byte
 soak: $(READY) ## Train for an hour and see that memory does not grow (ARGS: --minutes)
 	@python tests/soak.py $(ARGS)
 
+# uv asks the index that pip has.
+INDEX := eval "$$(python deploy/package_index.py)"
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --quiet
 .PHONY: lock
 lock: $(READY) ## Renew requirements.lock from pyproject.toml, the image's two parts of it, and versions.toml
-	@$(COMPILE) pyproject.toml --all-extras -o requirements.lock
-	@printf 'torch\ntorchaudio\ntorchvision\n' | $(COMPILE) -c requirements.lock - -o deploy/image/torch.lock
-	@$(COMPILE) -c requirements.lock pyproject.toml --extra build --extra dvc --extra kfp --extra server --extra text \
+	@$(INDEX); $(COMPILE) pyproject.toml --all-extras -o requirements.lock
+	@$(INDEX); printf 'torch\ntorchaudio\ntorchvision\n' | $(COMPILE) -c requirements.lock - -o deploy/image/torch.lock
+	@$(INDEX); $(COMPILE) -c requirements.lock pyproject.toml --extra build --extra dvc --extra kfp --extra server --extra text \
 		$$(grep -oE '^(torch|torchaudio|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)==' deploy/image/torch.lock \
 		| sed 's/==//; s/^/--no-emit-package /') -o deploy/image/linnet.lock
 	@{ echo "# The libraries whose version decides a result, from requirements.lock by \`make lock\`; dvc.yaml depends on them."; \
