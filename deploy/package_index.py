@@ -63,7 +63,7 @@ def uv_settings(pip: dict[str, str], *, image: bool) -> dict[str, str]:
 
 
 def pip_in_image(pip: dict[str, str]) -> dict[str, str]:
-    """pip's own index in an image, and what the environment has for uv."""
+    """For an image: pip's own index, and what the environment has for uv."""
     names = ("index-url", "extra-index-url", "trusted-host", "proxy")
     settings = {f"PIP_{name.replace('-', '_').upper()}": pip[name] for name in names if name in pip}
     own = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_INDEX_STRATEGY")
