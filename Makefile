@@ -113,7 +113,7 @@ ui: $(READY) ## A page to generate with the trained models, at http://127.0.0.1:
 .PHONY: ui-mlflow
 ui-mlflow: $(READY) ## Open the runs and models of this workspace at http://127.0.0.1:5000
 	@case "$$MLFLOW_TRACKING_URI" in http*) echo "Your runs are at $$MLFLOW_TRACKING_URI";; \
-	*) mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}" --port 5000;; esac
+	*) MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false exec mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}" --port 5000;; esac
 
 .PHONY: bench
 bench: $(READY) ## Speed against named peers, in the same run; numbers also as JSON in build/bench/
