@@ -53,5 +53,6 @@ for script in $bin/*; do
   esac
 done
 path=$(echo .venv/lib/python3*/site-packages/_linnet.pth)
-rm "$path" && echo ../../../../src >"$path" # from the folder it lies in
+rm "$path" # the folder from where this file lies; and DVC too needs a name for the user (linnet.account)
+printf '%s\n' ../../../../src 'import linnet' >"$path"
 echo "$here" >$mark

@@ -2,7 +2,10 @@
 
 import os
 
+from linnet.account import complete_account
+
 # Compute threads wait for each other by spinning, which beside busy processes makes them up to fifty times slower.
 # OpenMP reads these when torch is imported, so they are set before anything of linnet imports it. What is set stays.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # GNU's, which torch's packages bring
 os.environ.setdefault("KMP_BLOCKTIME", "1")  # milliseconds; Intel's and LLVM's
+complete_account(os.environ, os.getuid())
