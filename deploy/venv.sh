@@ -55,4 +55,11 @@ done
 path=$(echo .venv/lib/python3*/site-packages/_linnet.pth)
 rm "$path" # the folder from where this file lies; and DVC too needs a name for the user (linnet.account)
 printf '%s\n' ../../../../src 'import linnet' >"$path"
+
+above=$here
+while [ "$above" != / ] && [ ! -e "$above/.git" ]; do above=$(dirname "$above"); done
+if [ ! -e "$above/.git" ] && ! grep -qs no_scm .dvc/config .dvc/config.local; then
+  $bin/dvc config --quiet --local core.no_scm true
+  say "no git repository here: DVC does without one (core.no_scm), and the commit is given as unknown"
+fi
 echo "$here" >$mark

@@ -53,13 +53,13 @@ def code_hash(stage: Stage) -> str:
     """sha256 of all code that decides the result of `stage`: linnet's modules, and the versions of its libraries.
 
     A module is hashed by what it computes. Its comments, layout and docstrings don't count, nor does what only people
-    read: the texts of errors, of log lines and of progress bars.
+    read: the texts of errors, of log lines and of progress bars. How lines end counts nowhere.
     """
     digest = hashlib.sha256()
     for name in code_files(stage):
         path = _package_folder() / name
         is_python = path.suffix == ".py"
-        text = _canonical(ast.parse(path.read_bytes())).encode() if is_python else path.read_bytes()
+        text = _canonical(ast.parse(path.read_bytes())).encode() if is_python else _with_unix_lines(path.read_bytes())
         digest.update(f"{name}\0{hashlib.sha256(text).hexdigest()}\n".encode())
     for library, version in library_versions(stage).items():
         digest.update(f"{library}=={version}\n".encode())
@@ -95,6 +95,11 @@ def module_files(module: str) -> list[str]:
 
 def _package_folder() -> Path:
     return Path(linnet.__file__).parent
+
+
+def _with_unix_lines(text: bytes) -> bytes:
+    """A clone by Git for Windows may have other ends of lines; the code is the same."""
+    return text.replace(b"\r\n", b"\n")
 
 
 def _canonical(node: object) -> str:
