@@ -57,7 +57,7 @@ def code_hash(stage: Stage) -> str:
     """sha256 of all code that decides the result of `stage`: linnet's modules, and the versions of its libraries.
 
     A module is hashed by what it computes. Its comments, layout and docstrings don't count, nor does what only people
-    read: the texts of errors, of log lines and of progress bars.
+    read: the texts of errors, of log lines and of progress bars. How lines end counts nowhere.
     """
     digest = hashlib.sha256()
     for name in code_files(stage):
@@ -69,7 +69,8 @@ def code_hash(stage: Stage) -> str:
 
 def source_hash(path: Path) -> str:
     """sha256 of a source file, of a module by what it computes."""
-    text = _canonical(ast.parse(path.read_bytes())).encode() if path.suffix == ".py" else path.read_bytes()
+    content = path.read_bytes()
+    text = _canonical(ast.parse(content)).encode() if path.suffix == ".py" else _with_unix_lines(content)
     return hashlib.sha256(text).hexdigest()
 
 
@@ -102,6 +103,11 @@ def module_files(module: str) -> list[str]:
 
 def _package_folder() -> Path:
     return Path(linnet.__file__).parent
+
+
+def _with_unix_lines(text: bytes) -> bytes:
+    """A clone by Git for Windows may have other ends of lines; the code is the same."""
+    return text.replace(b"\r\n", b"\n")
 
 
 def _canonical(node: object) -> str:

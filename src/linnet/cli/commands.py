@@ -216,4 +216,4 @@ def ui(
     """Open a page to generate with the trained models of BUILD and of the registry, in a browser."""
     from linnet.commands import ui as command
 
-    raise typer.Exit(command.run(build=build, port=port))
+    command.run(build=build, port=port)
