@@ -1,6 +1,6 @@
 """All commands together, and the one boundary at which errors become messages and exit statuses."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import typer
 
@@ -10,7 +10,7 @@ from linnet.progress import log
 
 INTERRUPTED = 130  # the exit status after Ctrl-C
 PIPELINE, BESIDE = "The pipeline, in its order", "Beside the pipeline"
-COMMANDS = {
+COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     PIPELINE: (
         *(stages.ingest, stages.preprocess, stages.train, stages.sample, stages.restore, stages.evaluate),
         *(stages.register, stages.retrain, stages.train_shared),
