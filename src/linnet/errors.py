@@ -51,6 +51,7 @@ def first_line(reason: BaseException) -> str:
 
 def redact_credentials(text: str) -> str:
     """`text` without the user names and passwords in its URLs."""
+    text = re.sub(r"\b((?:postgres|mysql|mssql)[\w+]*://)\S*@", r"\1", text)  # whose passwords may hold a slash
     return re.sub(r"([\w+.-]+://|https?:/)[^/\s]*@", r"\1", text)  # Path makes one slash of two
 
 

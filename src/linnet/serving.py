@@ -27,7 +27,9 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel
 from numpy.typing import NDArray
 
+import linnet
 from linnet.errors import LinnetError
+from linnet.hashes import files_hash
 from linnet.inference.batching import index_batches
 from linnet.inference.diffusion_model import DiffusionModel, NoUnconditionalModeError
 from linnet.inference.memory import explains_examples_memory
@@ -47,7 +49,8 @@ class SampleModel(PythonModel):
     """Samples from a trained model folder."""
 
     def load_context(self, context: Any) -> None:
-        """Load the weights once; called by MLflow."""
+        """Load the weights once; called by MLflow. Raises MlflowException in a process that runs another linnet."""
+        refuse_other_code(Path(__file__).parent / "code" / "linnet")
         model, sample = Path(context.artifacts["model"]), Path(context.artifacts["sample"])
         self._section = SampleSection.model_validate_json(sample.read_bytes())
         self._diffusion_model = DiffusionModel.load(model, weights=self._section.weights, device=pick_device("auto"))
@@ -124,6 +127,25 @@ def output_columns(diffusion_model: DiffusionModel) -> list[str]:
         case _:
             condition = ["prompt"]
     return ["request", "number", *condition, "flac" if isinstance(diffusion_model.recipe.data, Audio) else "png"]
+
+
+def refuse_other_code(stored: Path) -> None:
+    """Raises MlflowException if the linnet that runs in this process is not the one that was stored with the model.
+
+    MLflow puts the stored one first on Python's path, but what is imported already stays: the linnet of a version that
+    was loaded before, or of the folder one works in.
+    """
+    running = Path(linnet.__file__).parent
+    if stored.is_dir() and _sources_hash(running) != _sources_hash(stored):
+        raise MlflowException(
+            f"this version of the model was registered with other code ({stored}) than the linnet that this process "
+            f"has imported already ({running}), and would silently run with that; load it in a process of its own, "
+            "before anything else imports linnet"
+        )
+
+
+def _sources_hash(package: Path) -> str:
+    return files_hash(package, [path.relative_to(package).as_posix() for path in package.rglob("*.py")])
 
 
 def _as_base64(example: NDArray[Any], data: DataSection) -> str:

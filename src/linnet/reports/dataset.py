@@ -38,14 +38,24 @@ def dataset_page(data: DataSection, dataset: Path) -> str:
 def _image_page(data: Images, dataset: Path) -> str:
     images = open_array(dataset / Dataset.images("train"))
     rows = np.linspace(0, len(images) - 1, min(SAMPLE_IMAGES, len(images))).astype(int)
+    summary = read_table(ImageSummary, dataset / Dataset.summary, made_by="preprocess")
     return html.render(
         "dataset.html",
         title=f"Data set {data.folder}",
         statistics=read_table(ImageStatistics, dataset / Dataset.statistics, made_by="preprocess"),
         rejected=_rows(dataset / Dataset.rejected),
-        figures=_image_figures(read_table(ImageSummary, dataset / Dataset.summary, made_by="preprocess")),
+        figures=_image_figures(summary),
+        summary=summary,
+        odd=_odd_images(summary, dataset),
         sample=html.inline_grid(np.asarray(images[rows], dtype=np.uint8), columns=COLUMNS),
     )
+
+
+def _odd_images(summary: ImageSummary, dataset: Path) -> str:
+    """A grid of the examples that look odd, "" for none."""
+    arrays = {split: open_array(dataset / Dataset.images(split)) for split in ("train", "test")}
+    images = [np.asarray(arrays[odd.split][odd.row], dtype=np.uint8) for odd in summary.odd]
+    return html.inline_grid(np.stack(images), columns=COLUMNS) if images else ""
 
 
 def _image_figures(summary: ImageSummary) -> list[str]:

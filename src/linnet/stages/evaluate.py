@@ -209,6 +209,8 @@ def _log_scores(metrics: Metrics) -> None:
     for name, value in metrics.scores.items():
         context = ", ".join(f"{of} {distance:.4g}" for of, distance in vars(metrics.context[name]).items())
         log(f"{name}: {value:.4g} ({context})")
+    for doubt in metrics.doubts():
+        log(doubt)
 
 
 def _track(folder: Path, metrics: Metrics, model_key: str, run_name: str | None) -> None:
