@@ -6,13 +6,13 @@ MLflow runs this file when the model is loaded (`mlflow.pyfunc.load_model("model
     num_samples  how many
     seed         optional; equal seeds give equal samples
     steps        optional; sampling steps, the recipe's number if left out
-    label        optional; class index from 0, only for models with classes
+    label        optional; the number of a class as its data set counts them, only for models with classes
     prompt       optional; words, or labels with commas between, only for models that take them
     guidance     optional; classifier-free guidance scale, only for conditional models
     seconds      optional; length, only for audio: longer than the training examples by overlapping windows
 
-Each output row is one sample: request (row of the input), number, label (-1: none) or prompt ("": none) where the model
-has them, and png or flac (base64).
+Each output row is one sample: request (row of the input), number, label and class_name (-1 and "": none) or prompt ("":
+none) where the model has them, and png or flac (base64).
 """
 
 import base64
@@ -34,7 +34,9 @@ from linnet.inference.batching import index_batches
 from linnet.inference.diffusion_model import DiffusionModel, NoUnconditionalModeError
 from linnet.inference.memory import explains_examples_memory
 from linnet.inference.requests import GenerationError, GenerationRequest
-from linnet.modalities.conditions import parse_prompt
+from linnet.modalities.conditions import as_text
+from linnet.modalities.prompts import find_class_number, parse_prompt
+from linnet.modalities.statistics import ImageStatistics
 from linnet.modalities.write import encode_example
 from linnet.models.conditioning import Condition
 from linnet.models.device import pick_device
@@ -43,6 +45,7 @@ from linnet.recipe import Audio, ClassLabel, DataSection, SampleSection, Uncondi
 
 MAX_SAMPLES = 4096
 BATCH_SIZE = 64
+NO_CLASS = -1  # the label of a sample that was not asked to be of any
 
 
 class SampleModel(PythonModel):
@@ -93,15 +96,20 @@ class SampleModel(PythonModel):
 
     def _condition(self, values: dict[str, Any]) -> tuple[Condition, list[Any]]:
         """(the condition of all samples of a row, the columns that repeat it in the output)."""
-        section = self._diffusion_model.recipe.conditioning
+        section, statistics = self._diffusion_model.recipe.conditioning, self._diffusion_model.statistics
         label, prompt = values.get("label"), values.get("prompt")
         match section:
-            case ClassLabel(num_classes=num_classes):
+            case ClassLabel():
                 if prompt is not None:
                     raise _refusal("prompt: this model has classes; give a label")
-                if label is not None and not 0 <= int(label) < num_classes:
-                    raise _refusal(f"label = {int(label)}: this model knows labels 0 to {num_classes - 1}")
-                return (None, [-1]) if label is None else (int(label), [int(label)])
+                if label is None:
+                    return None, [NO_CLASS, ""]
+                assert isinstance(statistics, ImageStatistics), "only images have classes"
+                try:
+                    found = find_class_number(section, statistics, int(label))
+                except LinnetError as reason:
+                    raise _refusal(f"label = {int(label)}: {reason}") from None
+                return found, [statistics.class_numbers[found], statistics.class_names[found]]
             case Unconditional():
                 if label is not None or prompt is not None:
                     raise _refusal("this model knows no labels and takes no prompts")
@@ -110,11 +118,11 @@ class SampleModel(PythonModel):
                 if label is not None:
                     raise _refusal("label: this model takes a prompt, in words")
                 try:
-                    condition = parse_prompt(section, self._diffusion_model.statistics, str(prompt)) if prompt else None
+                    condition = parse_prompt(section, statistics, str(prompt)) if prompt else None
                     self._diffusion_model.encoder.encode([condition])
                 except LinnetError as reason:
                     raise _refusal(str(reason)) from None
-                return condition, [str(prompt or "")]
+                return condition, [as_text(condition, statistics)]
 
 
 def output_columns(diffusion_model: DiffusionModel) -> list[str]:
@@ -123,7 +131,7 @@ def output_columns(diffusion_model: DiffusionModel) -> list[str]:
         case Unconditional():
             condition = []
         case ClassLabel():
-            condition = ["label"]
+            condition = ["label", "class_name"]
         case _:
             condition = ["prompt"]
     return ["request", "number", *condition, "flac" if isinstance(diffusion_model.recipe.data, Audio) else "png"]

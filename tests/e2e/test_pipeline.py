@@ -177,10 +177,11 @@ def test_the_champion_loads_and_samples(finished: Finished, monkeypatch: pytest.
     fewer = model.predict(request.assign(num_samples=1))
     assert fewer["png"][0] == first["png"][0]
     plain = model.predict(pd.DataFrame([{"num_samples": 2}]))
-    assert list(plain["label"]) == [-1, -1]
+    assert (list(plain["label"]), list(plain["class_name"])) == ([-1, -1], ["", ""])
+    assert (list(first["label"]), list(first["class_name"])) == ([2] * 3, ["002.Sapphire_Wren"] * 3)
     for bad, words in (
         ({"num_samples": 0}, "num_samples = 0"),
-        ({"num_samples": 1, "label": 8}, "labels 0 to 7"),
+        ({"num_samples": 1, "label": 9}, "class number 9: this model knows 1, 2"),
         ({"num_samples": 1, "steps": 51}, "steps = 51: give 1 to 50"),
         ({"num_samples": 1, "guidance": 3.0}, "needs a label"),
     ):

@@ -9,7 +9,9 @@ from support.tiny import tiny_recipe
 
 
 def image_statistics(**fields: Any) -> ImageStatistics:
-    """Neutral ones with `fields` changed."""
+    """Neutral ones with `fields` changed; classes are counted from 1 unless their numbers are given."""
+    if "class_names" in fields:
+        fields = {"class_numbers": list(range(1, len(fields["class_names"]) + 1))} | fields
     return ImageStatistics.model_validate(neutral_statistics(tiny_recipe().data).model_dump() | fields)
 
 

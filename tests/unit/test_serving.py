@@ -12,7 +12,11 @@ from mlflow.exceptions import MlflowException
 
 from linnet.artifacts import Model
 from linnet.files import read_json, write_json
+from linnet.recipe import Recipe
+from linnet.stages import preprocess
 from support.audio_models import Made, made
+from support.tiny import tiny_raw_data, tiny_recipe
+from support.training import train_on
 
 if TYPE_CHECKING:
     from linnet.serving import SampleModel
@@ -33,15 +37,19 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return one
 
 
-@pytest.fixture
-def served(music: Made, tmp_path: Path) -> "SampleModel":
+def loaded(recipe: Recipe, model: Path, folder: Path) -> "SampleModel":
     from linnet.serving import SampleModel
 
-    section = tmp_path / "sample.json"
-    section.write_text(music.recipe.sample.model_dump_json(), encoding="utf-8")
-    model = SampleModel()
-    model.load_context(SimpleNamespace(artifacts={"model": str(music.model), "sample": str(section)}))
-    return model
+    section = folder / "sample.json"
+    section.write_text(recipe.sample.model_dump_json(), encoding="utf-8")
+    served = SampleModel()
+    served.load_context(SimpleNamespace(artifacts={"model": str(model), "sample": str(section)}))
+    return served
+
+
+@pytest.fixture
+def served(music: Made, tmp_path: Path) -> "SampleModel":
+    return loaded(music.recipe, music.model, tmp_path)
 
 
 def ask(model: "SampleModel", **values: Any) -> pd.DataFrame:
@@ -71,3 +79,42 @@ def test_with_a_prompt_and_without_guidance_it_answers(served: "SampleModel") ->
     answer = ask(served, prompt="bell", guidance=1.0, num_samples=2, steps=2)
     assert list(answer["number"]) == [0, 1]
     assert list(answer["prompt"]) == ["bell", "bell"]
+
+
+NUMBERS = [10, 20, 30, 40, 50, 60, 70, 400_000_000]  # as a data set with gaps counts its classes
+
+
+@pytest.fixture(scope="module")
+def birds(tmp_path_factory: pytest.TempPathFactory) -> "SampleModel":
+    """A model of classes, of which 20 has no training examples."""
+    folder = tmp_path_factory.mktemp("birds")
+    recipe = tiny_recipe("train.duration_kexamples=0.016", "train.warmup_kexamples=0.004")
+    preprocess.run(recipe.data, raw=tiny_raw_data(folder / "raw"), out=folder / "dataset", workers=1)
+    train_on(recipe, folder / "dataset", folder / "model")
+    values = read_json(folder / "model" / Model.statistics, made_by="train")
+    counts = [0 if number == 20 else count for number, count in zip(NUMBERS, values["class_counts"], strict=True)]
+    write_json(folder / "model" / Model.statistics, values | {"class_numbers": NUMBERS, "class_counts": counts})
+    return loaded(recipe, folder / "model", folder)
+
+
+def test_a_label_is_the_number_of_a_class_in_its_data_set(birds: "SampleModel") -> None:
+    answer = ask(birds, label=400_000_000, num_samples=2, steps=2)
+    assert list(answer.columns) == ["request", "number", "label", "class_name", "png"]
+    assert list(answer["label"]) == [400_000_000] * 2
+    assert list(answer["class_name"]) == ["008.Amber_Oriole"] * 2
+    plain = ask(birds, steps=2)
+    assert (list(plain["label"]), list(plain["class_name"])) == ([-1], [""])
+    assert plain["png"][0] != answer["png"][0] != ask(birds, label=10, steps=2)["png"][0]
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        (1, "label = 1: class number 1: this model knows 10, 30, 40, 50, 60, 70, 400000000"),
+        (-1, "label = -1: class number -1: this model knows"),
+        (20, "label = 20: class number 20: 002.Sapphire_Wren .class number 20. has no training examples"),
+    ],
+)
+def test_a_class_that_is_not_there_or_not_trained_is_refused(birds: "SampleModel", label: int, words: str) -> None:
+    with pytest.raises(MlflowException, match=words):
+        ask(birds, label=label, steps=2)

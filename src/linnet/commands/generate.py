@@ -1,6 +1,7 @@
 """generate: samples of a trained model on request, outside the pipeline: any prompt, any seed, any length."""
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from linnet.inference.memory import explains_examples_memory
 from linnet.inference.requests import GenerationError, GenerationRequest
 from linnet.inference.sampling import SamplingPlan
 from linnet.modalities.base import Examples
-from linnet.modalities.conditions import parse_prompt
+from linnet.modalities.conditions import as_text, condition_cells, condition_columns
+from linnet.modalities.prompts import parse_prompt
 from linnet.modalities.write import write_example
+from linnet.models.conditioning import Condition
 from linnet.progress import ProgressBar, log
 from linnet.recipe import DataSection, SampleSection
 from linnet.reports import html
@@ -67,10 +70,14 @@ def run(
     request = options.request(diffusion_model)
     plan = request.resolve(diffusion_model.recipe, section)
     examples = _generate(diffusion_model, plan, request.count, batch_size)
-    prompts = [prompt for prompt in options.prompts or ("",) for _ in range(options.count)]
+    conditions = request.conditions[:: options.count]  # of each prompt
     with new_folder(out) as folder:
-        _write(folder, diffusion_model, plan, examples, prompts)
-        write_json(folder / RESULT, _settings(options, plan.section, model))
+        _write(folder, diffusion_model, plan, examples, request.conditions)
+        meant = [as_text(condition, diffusion_model.statistics) for condition in conditions]
+        write_json(folder / RESULT, _settings(options, meant, plan.section, model))
+    for prompt, condition in zip(options.prompts, meant, strict=False):
+        if prompt != condition:
+            log(f"generate: '{prompt}' is {condition}")
     log(f"{out}: {request.count} samples, look at {out / PAGE}")
 
 
@@ -92,28 +99,35 @@ def _check_out(out: Path) -> None:
         raise GenerationError(f"--out {out}: is there already, and was not made by linnet generate; give a new folder")
 
 
-def _write(folder: Path, model: DiffusionModel, plan: SamplingPlan, examples: Examples, prompts: list[str]) -> None:
+def _write(
+    folder: Path, model: DiffusionModel, plan: SamplingPlan, examples: Examples, conditions: Sequence[Condition]
+) -> None:
     """Everything to look at and listen to."""
     data: DataSection = model.recipe.data
+    section, statistics = model.recipe.conditioning, model.statistics
     with (folder / MANIFEST).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["number", "seed", "condition", "file"])
-        for index, (example, prompt) in enumerate(zip(examples, prompts, strict=True)):
+        writer.writerow(["number", "seed", *condition_columns(section), "file"])
+        for index, (example, condition) in enumerate(zip(examples, conditions, strict=True)):
             name = write_example(folder / f"{index:06d}", example, data)
-            writer.writerow([index, plan.section.seed, prompt, name])
+            writer.writerow([index, plan.section.seed, *condition_cells(condition, section, statistics), name])
     html.save_png(folder / GRID, html.grid(model.codec.preview(examples)))
     lead = f"{describe_sampling(plan.section)}."
-    write_text(folder / PAGE, render_samples(data, examples, prompts, title="Generated on request", lead=lead))
+    texts = [as_text(condition, statistics) for condition in conditions]
+    write_text(folder / PAGE, render_samples(data, examples, texts, title="Generated on request", lead=lead))
 
 
-def _settings(options: GenerateOptions, section: SampleSection, model: Path) -> dict[str, object]:
-    """All that makes the same samples again."""
+def _settings(
+    options: GenerateOptions, conditions: list[str], section: SampleSection, model: Path
+) -> dict[str, object]:
+    """All that makes the same samples again, and what each prompt was taken for."""
     seconds = options.duration_seconds
     return {
         "model": str(model),
         "model_hash": Model.content_hash(model),
         "weights": section.weights,
         "prompts": list(options.prompts),
+        "conditions": conditions[: len(options.prompts)],
         "count": options.count,
         "seed": section.seed,
         "sampler": section.sampler.model_dump(mode="json"),

@@ -2,6 +2,7 @@
 
 import collections
 import csv
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from linnet.artifacts import Dataset
 from linnet.audio.pcm import decode_waveform, encode_waveform
 from linnet.data.arrays import ArrayWriter, open_array
 from linnet.data.audio_files import UnreadableAudio, cut_windows, read_audio
+from linnet.data.duplicates import count_equal_rows, fingerprint, first_of_equal_files
 from linnet.data.layouts.audio_folder import (
     NO_BYTES,
     Recording,
@@ -24,12 +26,13 @@ from linnet.data.layouts.audio_folder import (
     read_recordings,
     recording_path,
 )
-from linnet.data.splits import assign_splits
+from linnet.data.splits import Listed, Side, assign_splits, moves_usable
 from linnet.modalities.base import Preprocessed, Rejected
+from linnet.modalities.overlap import measure_overlap
 from linnet.modalities.pool import OrderedPool
 from linnet.modalities.statistics import AudioStatistics, RecordingStatistics, RoundTrip
 from linnet.modalities.summary import AudioSummary
-from linnet.progress import ProgressBar
+from linnet.progress import ProgressBar, log
 from linnet.recipe import Audio
 
 if TYPE_CHECKING:
@@ -72,10 +75,12 @@ class Counts:
     num_silent: int = 0
     unused_seconds: float = 0.0
     converted: list[tuple[str, str]] = field(default_factory=list)  # file name, what was changed
+    fingerprints: dict[Side, list[int]] = field(default_factory=lambda: {"train": [], "test": []})  # of windows
 
-    def add(self, recording: Recording, windows: RecordingWindows, *, is_train: bool) -> None:
+    def add(self, recording: Recording, windows: RecordingWindows, side: Side) -> None:
         """Count one recording."""
-        self.train_windows[recording.number] += len(windows.samples) if is_train else 0
+        self.train_windows[recording.number] += len(windows.samples) if side == "train" else 0
+        self.fingerprints[side] += map(fingerprint, windows.samples)
         self.durations.append(windows.seconds)
         self.num_silent += windows.num_silent
         self.unused_seconds += windows.unused_seconds
@@ -85,7 +90,17 @@ class Counts:
 def preprocess(data: Audio, *, raw: Path, folder: Path, workers: int) -> Preprocessed:
     """Resample, mix down, cut and split the recordings below `raw` into arrays in `folder`. Raises RawDataError."""
     index = read_recordings(raw, data)
-    counts, rejected, sizes = _write_windows(data, index, find_folder(raw), folder, workers)
+    base = find_folder(raw)
+    paths = [recording_path(base, recording) for recording in index.recordings]
+    listed, missing = _listed(index, paths), {i for i, path in enumerate(paths) if path is None or not path.is_file()}
+    sides = assign_splits(data.split, listed, missing)
+    counts, rejected, sizes = _write_windows(data, index, sides, base, folder, workers)
+    unusable = {row.number for row in rejected}
+    settled = assign_splits(data.split, listed, unusable)
+    if moves_usable(sides, settled, unusable):
+        log("preprocess: damaged recordings left a label without training examples; reading all again, split otherwise")
+        sides = settled
+        counts, rejected, sizes = _write_windows(data, index, sides, base, folder, workers)
     _write_converted(folder / Dataset.converted, counts.converted)
 
     def measure() -> tuple[AudioStatistics, AudioSummary]:
@@ -108,20 +123,35 @@ def preprocess(data: Audio, *, raw: Path, folder: Path, workers: int) -> Preproc
             peak=normalization.peak,
             round_trip=round_trip(data, open_array(folder / Dataset.waveforms("train"))),
         )
-        return statistics, AudioSummary(durations=counts.durations)
+        overlap = measure_overlap(data.split, listed, sides, unusable, near_held_out=_count_equal(folder, counts))
+        return statistics, AudioSummary(overlap=overlap, durations=counts.durations)
 
     return Preprocessed(len(index.recordings), sizes["train"], sizes["test"], rejected, measure)
 
 
+def _listed(index: RecordingIndex, paths: Sequence[Path | None]) -> Listed:
+    return Listed(
+        names=[recording.file_name for recording in index.recordings],
+        official=[recording.split for recording in index.recordings],
+        first_equal=first_of_equal_files(paths),
+        classes=[recording.labels for recording in index.recordings],
+    )
+
+
+def _count_equal(folder: Path, counts: Counts) -> int:
+    """Held-out windows that are equal to a training window."""
+    held_out, train = (open_array(folder / Dataset.waveforms(split)) for split in ("test", "train"))
+    return count_equal_rows(held_out, counts.fingerprints["test"], train, counts.fingerprints["train"])
+
+
 def _write_windows(
-    data: Audio, index: RecordingIndex, source: Path, folder: Path, workers: int
+    data: Audio, index: RecordingIndex, sides: Sequence[Side], source: Path, folder: Path, workers: int
 ) -> tuple[Counts, list[Rejected], dict[str, int]]:
     """Write windows, their recordings and the manifest; returns also the number of windows in each split.
 
     All windows of a recording go to the same split.
     """
     recordings = index.recordings
-    splits = assign_splits(data.split, [r.split for r in recordings], [r.file_name for r in recordings])
     counts, rejected = Counts(converted=list(index.notes)), list[Rejected]()
     with ExitStack() as stack:
         waveforms, labels = {}, {}
@@ -133,7 +163,7 @@ def _write_windows(
         tasks = [(source, recording, data) for recording in recordings]
         results = stack.enter_context(OrderedPool(_read_recording, tasks, workers))
         bar = stack.enter_context(ProgressBar("preprocess: recordings", len(recordings)))
-        for recording, split, windows in zip(recordings, splits, results, strict=True):
+        for recording, split, windows in zip(recordings, sides, results, strict=True):
             bar.advance()
             if isinstance(windows, str):
                 rejected.append(Rejected(recording.number, recording.file_name, windows))
@@ -142,7 +172,7 @@ def _write_windows(
             for window in windows.samples:
                 waveforms[split].append(window)
                 labels[split].append(np.array(recording.number, dtype=np.int64))
-            counts.add(recording, windows, is_train=split == "train")
+            counts.add(recording, windows, split)
         return counts, rejected, {split: writer.count for split, writer in waveforms.items()}
 
 

@@ -1,19 +1,13 @@
-"""The conditions of a dataset: which its classes and recordings have, and what people mean by a prompt."""
+"""The conditions of a dataset: which its classes and recordings have."""
 
-import difflib
 from typing import assert_never
 
 import numpy as np
 import torch
 
-from linnet.errors import LinnetError
-from linnet.modalities.statistics import Statistics
+from linnet.modalities.statistics import ImageStatistics, Statistics
 from linnet.models.conditioning import Condition, ConditionEncoder
 from linnet.recipe import ClassLabel, Conditioning, MultiLabel, Text, TrainingRecipe, Unconditional
-
-
-class PromptError(LinnetError):
-    """The model takes no such prompt."""
 
 
 def build_encoder(recipe: TrainingRecipe, statistics: Statistics, device: torch.device) -> ConditionEncoder:
@@ -27,7 +21,7 @@ def known_conditions(section: Conditioning, statistics: Statistics) -> list[Cond
         case Unconditional():
             return [None] * len(statistics.labels)
         case ClassLabel(num_classes=num_classes):  # classes beyond have no training example: train checks
-            return [number if number < num_classes else None for number in range(len(statistics.labels))]
+            return [label if label < num_classes else None for label in range(len(statistics.labels))]
         case MultiLabel():
             return list(statistics.labels)
         case Text():
@@ -43,6 +37,22 @@ def full_texts(statistics: Statistics) -> list[str]:
     ]
 
 
+def condition_columns(section: Conditioning) -> list[str]:
+    """The columns of a table of samples that say what they are of; `condition_cells` fills them."""
+    return ["condition", "class_number"] if isinstance(section, ClassLabel) else ["condition"]
+
+
+def condition_cells(condition: Condition, section: Conditioning, statistics: Statistics) -> list[str | int]:
+    """The name of a class, the labels or the text, and the number of a class; "" for the null condition."""
+    if not isinstance(section, ClassLabel):
+        return [as_text(condition, statistics)]
+    assert isinstance(statistics, ImageStatistics), "only images have classes"
+    if condition is None:
+        return ["", ""]
+    assert isinstance(condition, int), condition
+    return [statistics.class_names[condition], statistics.class_numbers[condition]]
+
+
 def sample_conditions(
     section: Conditioning, statistics: Statistics, rng: np.random.Generator, size: int
 ) -> list[Condition] | None:
@@ -54,58 +64,14 @@ def sample_conditions(
 
 
 def as_text(condition: Condition, statistics: Statistics) -> str:
-    """The condition as people read it; an empty text for the null condition."""
+    """The condition as people read it, a class with its number; an empty text for the null condition."""
     match condition:
         case None:
             return ""
         case int():
-            return statistics.label_names[condition]
+            assert isinstance(statistics, ImageStatistics), "only images have classes"
+            return statistics.class_title(condition)
         case tuple():
             return ", ".join(condition)
         case str():
             return condition
-
-
-def parse_prompt(section: Conditioning, statistics: Statistics, prompt: str) -> Condition:
-    """The condition that a prompt means: the name or number of a class, labels between commas or bars, or a text.
-
-    A label that has commas itself stands alone, or between bars.
-
-    Raises:
-        PromptError: the model takes no prompts, or knows no such class; the message names similar ones.
-    """
-    match section:
-        case Unconditional():
-            raise PromptError("this model was trained with [conditioning] kind = 'none': it takes no prompt")
-        case ClassLabel():
-            return _find_class(statistics.label_names, prompt)
-        case MultiLabel():
-            return _split_labels(statistics.label_names, prompt)
-        case Text():
-            return prompt
-        case _:
-            assert_never(section)
-
-
-def _split_labels(names: list[str], prompt: str) -> tuple[str, ...]:
-    if prompt.strip() in names:
-        return (prompt.strip(),)
-    separator = "|" if "|" in prompt else ","
-    return tuple(label.strip() for label in prompt.split(separator) if label.strip())
-
-
-def _find_class(names: list[str], prompt: str) -> int:
-    if prompt.isdecimal() and int(prompt) < len(names):
-        return int(prompt)
-    sought, known = _folded(prompt), [_folded(name) for name in names]
-    found = [number for number, name in enumerate(known) if sought == name]  # even where it is a part of others
-    found = found or [number for number, name in enumerate(known) if sought in name]
-    if len(found) == 1:
-        return found[0]
-    near = [names[number] for number in found[:5]] or difflib.get_close_matches(prompt, names, n=5, cutoff=0.3)
-    what = "several classes" if found else "no class"
-    raise PromptError(f"'{prompt}' names {what} of this model; near it are {', '.join(near) or 'none'}")
-
-
-def _folded(name: str) -> str:
-    return " ".join(name.casefold().replace("_", " ").split())

@@ -1,6 +1,7 @@
 """Images in their raw layout become arrays of squares, a manifest, statistics and a summary."""
 
 import collections
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,17 +13,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from linnet.artifacts import Dataset
-from linnet.data.arrays import ArrayWriter, ChannelStatistics
+from linnet.data.arrays import ArrayWriter, ChannelStatistics, open_array
+from linnet.data.duplicates import count_near_copies, first_of_equal_files
 from linnet.data.image_files import UnreadableFile
 from linnet.data.images import Crop, crop_square, read_crop
 from linnet.data.layouts.base import ImageIndex, ImageRecord
 from linnet.data.layouts.dispatch import image_layout_reader
-from linnet.data.splits import assign_splits
+from linnet.data.splits import Listed, Side, assign_splits, moves_usable
 from linnet.modalities.base import Preprocessed, Rejected
 from linnet.modalities.image_checks import BoxCounts, Look, LookCounts, check_units, look_at
+from linnet.modalities.overlap import measure_overlap
 from linnet.modalities.pool import OrderedPool
 from linnet.modalities.statistics import ImageStatistics
-from linnet.modalities.summary import ImageSummary, OddImage
+from linnet.modalities.summary import ImageSummary, OddImage, Overlap
 from linnet.progress import ProgressBar, log
 from linnet.recipe import ExifOrientation, Images
 
@@ -73,7 +76,16 @@ def preprocess(data: Images, *, raw: Path, folder: Path, workers: int) -> Prepro
 
 def preprocess_index(data: Images, index: ImageIndex, *, folder: Path, workers: int) -> Preprocessed:
     """Do the same for an index of any layout. `measure` raises RawDataError if most of what came out is empty."""
-    counts, rejected, sizes = _write_arrays(data, index, folder, workers)
+    listed = _listed(index)
+    missing = {i for i, record in enumerate(index.records) if record.path is None or not record.path.is_file()}
+    sides = assign_splits(data.split, listed, missing)
+    counts, rejected, sizes = _write_arrays(data, index, sides, folder, workers)
+    unusable = _indices(index, rejected)
+    settled = assign_splits(data.split, listed, unusable)
+    if moves_usable(sides, settled, unusable):
+        log("preprocess: damaged images left a class without training examples; reading all again, split otherwise")
+        sides = settled
+        counts, rejected, sizes = _write_arrays(data, index, sides, folder, workers)
 
     def measure() -> tuple[ImageStatistics, ImageSummary]:
         _log_findings(counts)
@@ -86,20 +98,42 @@ def preprocess_index(data: Images, index: ImageIndex, *, folder: Path, workers: 
             mean=counts.channels.mean(),
             std=counts.channels.std(),
             class_names=list(index.class_names),
+            class_numbers=list(index.class_numbers),
             class_counts=[counts.train_classes[label] for label in range(len(index.class_names))],
             grey_count=counts.grey,
             past_edge_count=counts.past_edge,
             padded_count=counts.padded,
         )
-        return statistics, _summary(counts)
+        held_out, train = (
+            np.asarray(open_array(folder / Dataset.images(side)), np.uint8) for side in ("test", "train")
+        )
+        near = count_near_copies(held_out, train)
+        overlap = measure_overlap(data.split, listed, sides, unusable, near_held_out=near)
+        return statistics, _summary(counts, overlap)
 
     return Preprocessed(len(index.records), sizes["train"], sizes["test"], rejected, measure)
 
 
-def _summary(counts: Counts) -> ImageSummary:
+def _listed(index: ImageIndex) -> Listed:
+    records = index.records
+    return Listed(
+        names=[record.name for record in records],
+        official=[record.official_split for record in records],
+        first_equal=first_of_equal_files([record.path for record in records]),
+        classes=[(record.label,) for record in records],
+    )
+
+
+def _indices(index: ImageIndex, rejected: Sequence[Rejected]) -> set[int]:
+    numbers = {row.number for row in rejected}
+    return {place for place, record in enumerate(index.records) if record.image_id in numbers}
+
+
+def _summary(counts: Counts, overlap: Overlap) -> ImageSummary:
     order = list(Look)
     odd = sorted(counts.looks.odd, key=lambda example: order.index(example.look))
     return ImageSummary(
+        overlap=overlap,
         class_counts=dict(counts.classes),
         box_sides=dict(counts.sides),
         box_aspects=dict(counts.aspects),
@@ -121,11 +155,10 @@ def _log_findings(counts: Counts) -> None:
 
 
 def _write_arrays(
-    data: Images, index: ImageIndex, folder: Path, workers: int
+    data: Images, index: ImageIndex, sides: Sequence[Side], folder: Path, workers: int
 ) -> tuple[Counts, list[Rejected], dict[str, int]]:
     """Write images, labels and manifest; returns also the number of examples in each split."""
     size, records = data.image_size_pixels, index.records
-    splits = assign_splits(data.split, [r.official_split for r in records], [r.name for r in records])
     counts, rejected = Counts(), list[Rejected]()
     with ExitStack() as stack:
         images, labels = {}, {}
@@ -136,7 +169,7 @@ def _write_arrays(
         tasks = [(record, size, data.layout.exif_orientation) for record in records]
         results = stack.enter_context(OrderedPool(_read_one, tasks, workers, chunk_size=CHUNK))
         bar = stack.enter_context(ProgressBar("preprocess: images", len(records)))
-        for record, split, result in zip(records, splits, results, strict=True):
+        for record, split, result in zip(records, sides, results, strict=True):
             bar.advance()
             if isinstance(result, str):
                 rejected.append(Rejected(record.image_id, record.name, result))

@@ -3,11 +3,18 @@
 Imports no torch.
 """
 
+import re
 from pathlib import Path
 from typing import assert_never
 
 from linnet.files import StrictTable, read_json, read_table
 from linnet.recipe import Audio, DataSection, Images
+
+
+def class_title(name: str, number: str) -> str:
+    """The name of a class, and its number in the data set where the name does not begin with it."""
+    leading = re.match(r"0*(\d+)(?!\d)", name)
+    return name if leading and leading[1] == number else f"{name} (class number {number})"
 
 
 class ImageStatistics(StrictTable):
@@ -20,6 +27,7 @@ class ImageStatistics(StrictTable):
     mean: list[float]  # per channel, of pixels scaled to 0..1
     std: list[float]
     class_names: list[str]  # by label
+    class_numbers: list[int]  # by label, as the data set counts its classes
     class_counts: list[int]  # training images of each class
     grey_count: int
     past_edge_count: int  # boxes that reach past the edge of their image
@@ -30,9 +38,18 @@ class ImageStatistics(StrictTable):
         """The classes."""
         return self.class_names
 
+    def class_title(self, label: int) -> str:
+        """A class as people read it, which no other class is called like."""
+        return class_title(self.class_names[label], str(self.class_numbers[label]))
+
+    @property
+    def without_training(self) -> list[str]:
+        """The classes that no training example has."""
+        return [self.class_title(label) for label, count in enumerate(self.class_counts) if not count]
+
     @property
     def example_counts(self) -> list[int]:
-        """Training examples of each class, by its number in the dataset's label arrays."""
+        """Training examples of each class, by its label in the dataset's arrays."""
         return self.class_counts
 
     @property
@@ -79,6 +96,13 @@ class AudioStatistics(StrictTable):
     round_trip: RoundTrip
 
     @property
+    def without_training(self) -> list[str]:
+        """The labels that no training example has."""
+        pairs = zip(self.recordings, self.recording_counts, strict=True)
+        trained = {label for recording, count in pairs if count for label in recording.labels}
+        return [name for name in self.label_names if name not in trained]
+
+    @property
     def example_counts(self) -> list[int]:
         """Training examples of each recording, by its number in the dataset's label arrays."""
         return self.recording_counts
@@ -120,6 +144,7 @@ def neutral_statistics(data: DataSection) -> Statistics:
                 mean=[0.5] * channels,
                 std=[0.25] * channels,
                 class_names=["one"],
+                class_numbers=[1],
                 class_counts=[1],
                 grey_count=0,
                 past_edge_count=0,

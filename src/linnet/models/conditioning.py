@@ -188,17 +188,22 @@ class ConditionEncoder:
             case None:
                 return []
             case tuple():
-                return [self._column(name) for name in condition]
+                if unknown := unknown_labels(condition, list(self._columns)):
+                    raise ConditionError(unknown)
+                return [self._columns[name] for name in condition]
             case _:
                 raise _wrong_type(condition, "label names")
 
-    def _column(self, name: str) -> int:
-        if name in self._columns:
-            return self._columns[name]
-        folded = {known.casefold(): known for known in self._columns}
-        close = [f"'{folded[match]}'" for match in difflib.get_close_matches(name.casefold(), folded)]
+
+def unknown_labels(labels: Sequence[str], known: Sequence[str]) -> str:
+    """Which of `labels` are none of `known`, each with those that are spelt alike; "" where all are known."""
+    folded = {name.casefold(): name for name in known}
+    found = []
+    for label in dict.fromkeys(label for label in labels if label not in known):
+        close = [f"'{folded[match]}'" for match in difflib.get_close_matches(label.casefold(), folded)]
         hint = f"did you mean {' or '.join(close)}?" if close else f"it knows {len(folded)} labels, none like this."
-        raise ConditionError(f"this model does not know the label '{name}'; {hint}")
+        found.append(f"this model does not know the label '{label}'; {hint}")
+    return " ".join(found)
 
 
 def _text_of(condition: Condition) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, assert_never
 
 import linnet
-from linnet.artifacts import Report
-from linnet.files import write_text
+from linnet.artifacts import Model, Report
+from linnet.files import read_json, write_text
 from linnet.recipe import Audio, ClassLabel, HuggingFaceTextEncoder, MultiLabel, Recipe, Text, Unconditional
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def log_model(recipe: Recipe, run_id: str, *, model: Path, report: Path) -> tupl
     import mlflow
     import pandas as pd
 
-    signature, example = _signature(recipe)
+    signature, example = _signature(recipe, model)
     package = Path(linnet.__file__).parent
     with tempfile.TemporaryDirectory() as scratch, mlflow.start_run(run_id=run_id, log_system_metrics=False):
         whole, sample = Path(scratch) / "recipe.json", Path(scratch) / "sample.json"
@@ -53,22 +53,30 @@ def _requirements(recipe: Recipe) -> tuple[str, ...]:
     return (*REQUIREMENTS, "transformers") if is_frozen else REQUIREMENTS
 
 
-def _signature(recipe: Recipe) -> "tuple[ModelSignature, dict[str, Any]]":
+def _example_class(model: Path) -> int:
+    """The number of a class that the model was trained on, which it gives samples of."""
+    statistics = read_json(model / Model.statistics, made_by="train")
+    pairs = zip(statistics["class_numbers"], statistics["class_counts"], strict=True)
+    return next(int(number) for number, count in pairs if count)
+
+
+def _signature(recipe: Recipe, model: Path) -> "tuple[ModelSignature, dict[str, Any]]":
     """(what serving.py takes and gives, an example input)."""
     from mlflow.models import ModelSignature
     from mlflow.types.schema import ColSpec, Schema, TensorSpec
 
     fields: dict[str, tuple[Literal["long", "double", "string"], Any]]  # by name: type and example
     fields = {"num_samples": ("long", 4), "seed": ("long", 0), "steps": ("long", 10)}
+    conditions: list[tuple[Literal["long", "string"], str]]  # of the answer: type and name
     match recipe.conditioning:
         case Unconditional():
             conditions = []
         case ClassLabel():
-            fields |= {"label": ("long", 0), "guidance": ("double", 2.0)}
-            conditions = ["label"]
+            fields |= {"label": ("long", _example_class(model)), "guidance": ("double", 2.0)}
+            conditions = [("long", "label"), ("string", "class_name")]
         case MultiLabel() | Text():
             fields |= {"prompt": ("string", ""), "guidance": ("double", 1.0)}
-            conditions = ["prompt"]
+            conditions = [("string", "prompt")]
         case _:
             assert_never(recipe.conditioning)
     if is_audio := isinstance(recipe.data, Audio):
@@ -77,7 +85,7 @@ def _signature(recipe: Recipe) -> "tuple[ModelSignature, dict[str, Any]]":
         ColSpec(kind, name, required=name == "num_samples") for name, (kind, _) in fields.items()
     ]
     outputs: list[ColSpec | TensorSpec] = [ColSpec("long", name) for name in ("request", "number")]
-    outputs += [ColSpec(fields[name][0], name) for name in conditions]
+    outputs += [ColSpec(kind, name) for kind, name in conditions]
     outputs.append(ColSpec("string", "flac" if is_audio else "png"))
     example = {name: value for name, (_, value) in fields.items()}
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs)), example

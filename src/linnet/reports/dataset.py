@@ -11,7 +11,7 @@ from linnet.artifacts import Dataset
 from linnet.data.arrays import open_array
 from linnet.files import read_table
 from linnet.modalities.statistics import AudioStatistics, ImageStatistics
-from linnet.modalities.summary import AudioSummary, ImageSummary
+from linnet.modalities.summary import AudioSummary, ImageSummary, notes
 from linnet.recipe import Audio, DataSection, Images
 from linnet.reports import html
 from linnet.reports.previews import players
@@ -38,15 +38,17 @@ def dataset_page(data: DataSection, dataset: Path) -> str:
 def _image_page(data: Images, dataset: Path) -> str:
     images = open_array(dataset / Dataset.images("train"))
     rows = np.linspace(0, len(images) - 1, min(SAMPLE_IMAGES, len(images))).astype(int)
+    statistics = read_table(ImageStatistics, dataset / Dataset.statistics, made_by="preprocess")
     summary = read_table(ImageSummary, dataset / Dataset.summary, made_by="preprocess")
     return html.render(
         "dataset.html",
         title=f"Data set {data.folder}",
-        statistics=read_table(ImageStatistics, dataset / Dataset.statistics, made_by="preprocess"),
+        statistics=statistics,
         rejected=_rows(dataset / Dataset.rejected),
-        figures=_image_figures(summary),
+        figures=_image_figures(summary, statistics.class_numbers),
         summary=summary,
         odd=_odd_images(summary, dataset),
+        split_notes=notes(statistics, summary),
         sample=html.inline_grid(np.asarray(images[rows], dtype=np.uint8), columns=COLUMNS),
     )
 
@@ -58,7 +60,7 @@ def _odd_images(summary: ImageSummary, dataset: Path) -> str:
     return html.inline_grid(np.stack(images), columns=COLUMNS) if images else ""
 
 
-def _image_figures(summary: ImageSummary) -> list[str]:
+def _image_figures(summary: ImageSummary, class_numbers: list[int]) -> list[str]:
     sides, aspects, classes = summary.box_sides, summary.box_aspects, summary.class_counts
     longest = max(sides)
     side_counts = [0] * SIDE_BINS
@@ -76,8 +78,8 @@ def _image_figures(summary: ImageSummary) -> list[str]:
         html.histogram_svg(
             [classes[label] for label in sorted(classes)],
             title="images of each class present",
-            low=f"class {min(classes) + 1}",
-            high=f"class {max(classes) + 1}",
+            low=f"class {class_numbers[min(classes)]}",
+            high=f"class {class_numbers[max(classes)]}",
         ),
     ]
 
@@ -102,6 +104,7 @@ def _audio_page(data: Audio, dataset: Path) -> str:
         caption_count=sum(bool(caption) for caption in statistics.captions),
         figures=[html.histogram_svg(durations, title="length of the recordings", low="0", high=f"{longest:.0f} s")],
         players=players(data, np.asarray(waveforms[rows]), captions),
+        split_notes=notes(statistics, summary),
         converted=_rows(dataset / Dataset.converted),
         rejected=_rows(dataset / Dataset.rejected),
     )

@@ -12,6 +12,7 @@ from linnet.data.raw import RawDataError
 from linnet.files import new_folder, write_json
 from linnet.modalities.base import Preprocessed, Rejected
 from linnet.modalities.dispatch import get_modality
+from linnet.modalities.summary import notes
 from linnet.progress import log
 from linnet.recipe import DataSection
 from linnet.stages.table import PREPROCESS
@@ -39,12 +40,14 @@ def run(data: DataSection, *, raw: Path, out: Path, workers: int) -> None:
         if min(result.train_count, result.test_count) < 2:
             raise RawDataError(
                 f"{raw}: {result.train_count} examples to train on and {result.test_count} to test on, both must be 2 "
-                "or more. Bring more data or change [data.split]."
+                "or more, and equal files are all on one side. Bring more data or change [data.split]."
             )
         statistics, summary = result.measure()
         write_json(folder / Dataset.statistics, statistics.model_dump())
         write_json(folder / Dataset.summary, summary.model_dump())
         write_provenance(folder, PREPROCESS, [data], inputs)
+    for sentence in notes(statistics, summary):
+        log(f"preprocess: {sentence}")
     log(f"{out}: {result.train_count} train, {result.test_count} test, {len(result.rejected)} rejected")
 
 

@@ -27,7 +27,7 @@ from linnet.inference.diffusion_model import DiffusionModel, load_training_recip
 from linnet.inference.memory import explains_examples_memory
 from linnet.inference.noising import noising_snapshots
 from linnet.inference.sampling import SamplingPlan, plan_samples, write_samples
-from linnet.modalities.conditions import as_text
+from linnet.modalities.conditions import condition_cells, condition_columns
 from linnet.modalities.statistics import Statistics, read_statistics
 from linnet.modalities.write import write_example
 from linnet.models.precision import resolve_precision
@@ -150,22 +150,25 @@ def _finish(
     """All that follows from the samples and their conditions."""
     section = plan.section
     conditions = plan.conditions or [None] * section.num_samples
-    _write_files(folder, plan, recipe, [as_text(condition, statistics) for condition in conditions])
+    cells = [condition_cells(condition, recipe.conditioning, statistics) for condition in conditions]
+    _write_files(folder, plan, recipe, cells)
     write_text(folder / Samples.recipe, section.model_dump_json(indent=2) + "\n")
     write_provenance(folder, SAMPLE, [section], inputs)
 
 
-def _write_files(folder: Path, plan: SamplingPlan, recipe: TrainingRecipe, prompts: list[str]) -> None:
+def _write_files(folder: Path, plan: SamplingPlan, recipe: TrainingRecipe, conditions: list[list[str | int]]) -> None:
     section, is_audio = plan.section, isinstance(recipe.data, Audio)
     (folder / Samples.files).mkdir()
     examples = open_array(folder / Samples.examples)
     with (folder / Samples.manifest).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["number", "seed", "condition", "file", *(LOUDNESS if is_audio else [])])
-        for index, prompt in enumerate(prompts):
+        writer.writerow(
+            ["number", "seed", *condition_columns(recipe.conditioning), "file", *(LOUDNESS if is_audio else [])]
+        )
+        for index, cells in enumerate(conditions):
             name = ""
             if index < section.num_files:
                 name = write_example(folder / Samples.files / f"{index:06d}", examples[index], recipe.data)
                 name = f"{Samples.files}/{name}"
             loudness = [f"{value:.2f}" for value in loudness_dbfs(examples[index])] if is_audio else []
-            writer.writerow([index, section.seed, prompt, name, *loudness])
+            writer.writerow([index, section.seed, *cells, name, *loudness])

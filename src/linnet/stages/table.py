@@ -15,7 +15,8 @@ NEVER_DECIDES = (
 )
 _TRAINING_SECTIONS = ("data", "model", "conditioning", "diffusion", "train")
 _READING = tuple(  # of files: only for preprocess
-    f"modalities.{name}" for name in ("audio_preprocess", "image_checks", "image_preprocess", "pool", "summary")
+    f"modalities.{name}"
+    for name in ("audio_preprocess", "image_checks", "image_preprocess", "overlap", "pool", "summary")
 )
 _IMAGES = ("data.colour_profiles", "data.image_colours", "data.image_files", "data.images")  # their pixels
 _CODECS = ("modalities.audio_codec", "modalities.image_codec")
@@ -27,7 +28,10 @@ _NETWORK = (  # what rebuilds a trained network, and makes examples of what it s
     *("diffusion.objective", "diffusion.schedule", "diffusion.samplers", "diffusion.multidiffusion"),
     *("inference.batching", "inference.diffusion_model"),
 )
-_UNUSED = (*_READING, "models.flops", "models.memory", "models.published_weights")  # by what rebuilds a network
+_UNUSED = (  # by what rebuilds a network
+    *_READING,
+    *("modalities.prompts", "models.flops", "models.memory", "models.published_weights"),
+)
 _WRITING = ("audio.loudness", "modalities.write")  # of single files: only for sample
 _TORCH = ("torch", "torchaudio", "numpy")
 
@@ -37,7 +41,7 @@ INGEST = Stage(
     inputs=(),
     output="raw",
     computes=("data", "audio.pcm"),
-    ignores=("data.arrays", "data.audio_files", "data.batches", "data.splits", *_IMAGES),
+    ignores=("data.arrays", "data.audio_files", "data.batches", "data.duplicates", "data.splits", *_IMAGES),
     libraries=("numpy", "pillow", "pyarrow"),
 )
 PREPROCESS = Stage(

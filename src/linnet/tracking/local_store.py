@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from linnet.files import commit_file, path_lock
+from linnet.files import new_file, path_lock
 from linnet.tracking.failures import TrackingError, set_aside
 
 SETTLED_SECONDS = 5.0  # a file that another program is making changes more often
@@ -50,7 +50,8 @@ def _make(path: Path) -> None:
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")  # MLflow remembers stores by their address
     try:
         mlflow.MlflowClient(f"sqlite:///{partial}").search_experiments(max_results=1)
-        commit_file(partial, path)
+        with new_file(path) as finished:
+            partial.rename(finished)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -77,6 +78,8 @@ def open_database(path: Path) -> Iterator[sqlite3.Connection]:
     except sqlite3.DatabaseError as reason:
         if "locked" in str(reason):
             raise TrackingError(f"{path} is locked by another program; wait for it, or stop it, then repeat") from None
+        if FULL_DATABASE in str(reason):
+            raise TrackingError(f"{path}: {first_line(reason)}, and repeat") from None
         if "readonly" in str(reason) or "unable to open" in str(reason):
             raise TrackingError(f"{path}: {reason}; give this user the right to read and write there") from None
         raise TrackingError(f"{path} is damaged ({reason}); {set_aside(str(path))}") from None

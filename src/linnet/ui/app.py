@@ -11,6 +11,9 @@ import streamlit as st
 
 from linnet.errors import LinnetError, explain
 from linnet.inference.requests import MAX_SECONDS, GenerationRequest, default_seconds
+from linnet.modalities.conditions import as_text
+from linnet.modalities.prompts import trained_classes, trained_labels
+from linnet.modalities.statistics import ImageStatistics
 from linnet.models.conditioning import Condition
 from linnet.models.device import pick_device
 from linnet.recipe import ClassLabel, MultiLabel, Text, Unconditional
@@ -108,18 +111,18 @@ def _choose_condition(model: TrainedModel) -> Condition:
         case Unconditional():
             st.caption("This model takes no prompt.")
             return None
-        case ClassLabel(num_classes=num_classes):
-            names = model.statistics.label_names[:num_classes]
+        case ClassLabel():
+            assert isinstance(model.statistics, ImageStatistics), "only images have classes"
             return st.selectbox(
                 "Class",
-                range(len(names)),
+                trained_classes(section, model.statistics),
                 index=None,
-                format_func=lambda index: names[index],
+                format_func=lambda label: as_text(label, model.statistics),
                 placeholder="any class",
                 key=f"class-{model.key}",
             )
         case MultiLabel():
-            labels = model.statistics.label_names
+            labels = trained_labels(model.statistics)
             chosen = st.multiselect("Labels", labels, placeholder="no label", key=f"labels-{model.key}")
             return tuple(chosen) or None
         case Text():

@@ -177,7 +177,9 @@ def suggestions(model: TrainedModel) -> list[str]:
 
 def example_prompt(model: TrainedModel) -> str:
     """Words as the model was trained with."""
-    return as_text(known_conditions(model.diffusion_model.recipe.conditioning, model.statistics)[0], model.statistics)
+    known = known_conditions(model.diffusion_model.recipe.conditioning, model.statistics)
+    pairs = zip(known, model.statistics.example_counts, strict=True)
+    return as_text(next(condition for condition, count in pairs if count), model.statistics)
 
 
 def _plan(model: TrainedModel, request: GenerationRequest) -> SamplingPlan:

@@ -19,8 +19,7 @@ from linnet.errors import LinnetError
 from linnet.files import read_json, write_json
 from linnet.inference.diffusion_model import NoUnconditionalModeError
 from linnet.inference.requests import GenerationError, GenerationRequest
-from linnet.modalities.conditions import PromptError
-from linnet.models.conditioning import ConditionError
+from linnet.modalities.prompts import PromptError
 from linnet.reports.samples import samples_page
 from linnet.stages import preprocess, sample
 from support.audio_models import CPU, Made, made
@@ -120,6 +119,7 @@ def test_what_was_asked_for_is_written_down(music: Made, tmp_path: Path) -> None
         "model_hash": Model.content_hash(music.model),
         "weights": "ema",
         "prompts": ["bell"],
+        "conditions": ["bell"],
         "count": 1,
         "seed": 7,
         "sampler": music.recipe.sample.sampler.model_dump() | {"num_steps": 9},
@@ -242,9 +242,19 @@ def test_birds_are_generated_by_name(birds: Path, tmp_path: Path) -> None:
         section, options(prompts=("wren", "3"), count=1), model=birds, out=tmp_path / "out", device=CPU, batch_size=4
     )
     rows = table(tmp_path / "out")
-    assert [(row["condition"], row["file"]) for row in rows] == [("wren", "000000.png"), ("3", "000001.png")]
+    assert [(row["condition"], row["class_number"], row["file"]) for row in rows] == [
+        ("002.Sapphire_Wren", "2", "000000.png"),
+        ("003.Golden_Warbler", "3", "000001.png"),
+    ]
+    written = json.loads((tmp_path / "out" / generate.RESULT).read_text())
+    assert written["prompts"] == ["wren", "3"]
+    assert written["conditions"] == ["002.Sapphire_Wren", "003.Golden_Warbler"]
+    page = (tmp_path / "out" / PAGE).read_text(encoding="utf-8")
+    assert "<td>0</td><td>002.Sapphire_Wren</td>" in page
+    assert "<td>1</td><td>003.Golden_Warbler</td>" in page
     for chosen, words in (
         (options(prompts=("robin",)), "'robin' names no class"),
+        (options(prompts=("9",)), "'9' names no class"),
         (options(duration_seconds=3.0), "seconds = 3: this model makes images"),
     ):
         with pytest.raises(LinnetError, match=words):
@@ -262,14 +272,3 @@ def test_images_on_request_say_nothing_of_a_way_out_of_the_noise(birds: Path, tm
     page = samples_page(tiny_recipe(*BIRDS), tmp_path / "samples")
     assert page.count('<img src="data:image/png;base64,') == 2
     assert "Noise becomes an image" in page
-
-
-def test_unknown_labels_are_answered_with_near_ones(music: Made) -> None:
-    from linnet.modalities.conditions import build_encoder, parse_prompt
-    from linnet.recipe import MultiLabel
-
-    section = MultiLabel(kind="multi_label", num_labels=20, dropout=0.1)
-    recipe = music.recipe.training().model_copy(update={"conditioning": section})
-    asked = parse_prompt(section, music.statistics, "flut, slow")
-    with pytest.raises(ConditionError, match="does not know the label 'flut'; did you mean 'flute'"):
-        build_encoder(recipe, music.statistics, CPU).encode([asked])

@@ -1,5 +1,6 @@
 """preprocess of audio: recordings stay in one split, and statistics are those of the training recordings alone."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from linnet.audio.stft import Transform, as_channels
 from linnet.data.raw import RawDataError
 from linnet.hashes import folder_hash
 from linnet.recipe import OfficialSplit, SeededSplit
-from support.raw_audio import DATA, GOOD, RATE, good_recordings, prepare, tone
+from support.raw_audio import DATA, GOOD, RATE, Folder, good_recordings, prepare, tone
 
 
 def test_windows_of_one_recording_are_never_in_both_splits(tmp_path: Path) -> None:
@@ -44,6 +45,62 @@ def test_the_official_split_is_that_of_its_column(tmp_path: Path) -> None:
         RawDataError, match=r"line 12: song_10\.wav has no split, and the recipe wants the official one"
     ):
         prepare(raw.path, tmp_path / "none", DATA.model_copy(update={"split": OfficialSplit(kind="official")}))
+
+
+def overlap(folder: Path) -> dict[str, int]:
+    found: dict[str, int] = json.loads((folder / Dataset.summary).read_text())["overlap"]
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_equal_recordings_are_on_one_side_of_a_seeded_split(tmp_path: Path, seed: int) -> None:
+    """All have the same size; that of a damaged one is no copy of another damaged one."""
+    raw = good_recordings(tmp_path / "raw")
+    for number in range(0, GOOD, 2):
+        raw.add(f"again_{number}.wav", tone(300 + 250 * number))
+    for name in ("bad.wav", "worse.wav"):
+        raw.put(name, b"RIFF and nothing else")
+    split = SeededSplit(kind="seeded", train_fraction=0.5, seed=seed)
+    prepare(raw.path, tmp_path / "out", DATA.model_copy(update={"split": split}))
+    rows = {split: set(map(bytes, np.load(tmp_path / "out" / Dataset.waveforms(split)))) for split in ("train", "test")}
+    assert rows["train"].isdisjoint(rows["test"])
+    found = overlap(tmp_path / "out")
+    assert (found["repeated_count"], found["repeated_held_out"], found["near_held_out"]) == (GOOD // 2, 0, 0)
+
+
+def test_what_an_official_split_has_on_both_sides_is_counted(tmp_path: Path) -> None:
+    """song_1 is held out again as it is, song_2 behind a silence: another file, with the same windows."""
+    raw = good_recordings(tmp_path / "raw")
+    raw.add("again.wav", tone(550), split="test")
+    raw.add("longer.wav", np.concatenate([np.zeros(256), tone(800)]), split="test")
+    prepare(raw.path, tmp_path / "out", DATA.model_copy(update={"split": OfficialSplit(kind="official")}))
+    train, held_out = (np.load(tmp_path / "out" / Dataset.waveforms(split)) for split in ("train", "test"))
+    equal = sum(any(np.array_equal(window, other) for other in train) for window in held_out)
+    assert overlap(tmp_path / "out") == {
+        "repeated_count": 1,
+        "repeated_held_out": 1,
+        "near_held_out": equal,
+        "moved_count": 0,
+    }
+    assert equal == 6, "three of each"
+
+
+def test_every_label_of_two_or_more_is_on_the_training_side_and_others_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = Folder(tmp_path / "raw")
+    for number in range(12):
+        raw.add(f"{number}.wav", tone(300 + 150 * number), labels=f"pair_{number // 2}|only_{number}")
+    split = SeededSplit(kind="seeded", train_fraction=0.4, seed=1)
+    statistics = prepare(raw.path, tmp_path / "out", DATA.model_copy(update={"split": split}))
+    pairs = zip(statistics["recordings"], statistics["recording_counts"], strict=True)
+    trained = {label for recording, count in pairs if count for label in recording["labels"]}
+    assert {f"pair_{number}" for number in range(6)} <= trained
+    missing = sorted({f"only_{number}" for number in range(12)} - trained)
+    assert missing
+    assert f"{len(missing)} of 18 labels have no training examples, so that a model will not know them: " + ", ".join(
+        missing
+    ) in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_silent_windows_of_a_recording_are_left_out_and_counted(tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ def dataset_values() -> dict[str, Any]:
         "caption_count": 2,
         "figures": [],
         "players": [HOSTILE_PLAYER],
+        "split_notes": [HOSTILE],
         "converted": [{"name": HOSTILE, "what was done": HOSTILE}],
         "rejected": [{"name": HOSTILE, "reason": HOSTILE}] * 51,
     }
@@ -114,7 +115,7 @@ def audio_values() -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("template", "values", "num_players", "num_hostile"),
     [
-        ("audio_dataset.html", dataset_values(), 1, 2 + 1 + 1 + 2 + 100),
+        ("audio_dataset.html", dataset_values(), 1, 2 + 1 + 1 + 1 + 2 + 100),
         ("audio.html", audio_values(), 3, 2 + 1 + 3),
         ("evaluation.html", evaluation_values(), 5, 2 + 1 + 4 + 4 + 5 + 5),
     ],

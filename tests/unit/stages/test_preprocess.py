@@ -1,6 +1,8 @@
 """preprocess: arrays, labels, manifest, statistics and page tell the same story as the raw images."""
 
 import json
+import shutil
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from linnet.artifacts import Dataset, read_provenance
-from linnet.data.layouts.caltech import FOLDER
+from linnet.data.layouts.caltech import FOLDER, read_index
 from linnet.data.raw import RawDataError
 from linnet.data.synthetic.birds import make_birds
 from linnet.hashes import folder_hash
 from linnet.recipe import CaltechLayout, Images, OfficialSplit, SeededSplit
+from linnet.reports.dataset import dataset_page
 from linnet.stages import ingest, preprocess
 
 SIZE = 32
@@ -144,10 +147,35 @@ def test_a_repeat_has_nothing_to_do(
 
 
 def test_an_empty_split_is_an_error_and_leaves_nothing(raw: Path, tmp_path: Path) -> None:
-    nobody = SeededSplit(kind="seeded", train_fraction=0.01, seed=0)
-    with pytest.raises(RawDataError, match="0 examples to train on and 48 to test on, both must be 2 or more"):
-        preprocess.run(birds(nobody), raw=raw, out=tmp_path / "out", workers=1)
+    everybody = SeededSplit(kind="seeded", train_fraction=0.99, seed=0)
+    with pytest.raises(
+        RawDataError, match="47 examples to train on and 1 to test on, both must be 2 or more, and equal"
+    ):
+        preprocess.run(birds(everybody), raw=raw, out=tmp_path / "out", workers=1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_odd_about_the_split_is_said_and_on_the_page(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two held-out files are copies of training files, and a class is listed that has no image."""
+    shutil.copytree(raw, tmp_path / "raw")
+    base = tmp_path / "raw" / FOLDER
+    records = read_index(tmp_path / "raw").records
+    train, test = ([r.path for r in records if r.official_split == side and r.path] for side in ("train", "test"))
+    for number in range(2):
+        shutil.copyfile(train[number], test[number])
+    with (base / "classes.txt").open("a") as file:
+        file.write("400000000 dodo\n")
+    preprocess.run(birds(OFFICIAL), raw=tmp_path / "raw", out=tmp_path / "out", workers=1)
+    said = capsys.readouterr().err
+    page = unescape(dataset_page(birds(OFFICIAL), tmp_path / "out"))
+    for sentence in (
+        "2 images are identical to another one, byte for byte: 2 held-out ones are training images too",
+        "1 of 9 classes have no training examples, so that a model will not know them: dodo (class number 400000000)",
+    ):
+        assert sentence in said
+        assert sentence in page
 
 
 def test_real_birds(tmp_path: Path) -> None:

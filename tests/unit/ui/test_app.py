@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from streamlit.testing.v1 import AppTest
 
 from linnet.artifacts import Model, Samples
-from linnet.files import write_text
+from linnet.files import read_json, write_json, write_text
 from linnet.recipe import Longer
 from linnet.ui.models import Built
 from support.tiny import tiny_music_recipe, tiny_recipe
@@ -41,6 +41,23 @@ def test_a_class_model_generates_images(birds: Path, open_page: Page) -> None:
     assert [preview.content for preview in again.examples] == [preview.content for preview in first.examples]
     page.button(key="forget").click().run()
     assert page.session_state["results"] == [again]
+
+
+def test_only_trained_classes_are_offered_with_their_own_numbers(birds: Path, tmp_path: Path, open_page: Page) -> None:
+    """Of classes called 1 to 8 the last is number 80 of its data set, and the second was never seen."""
+    shutil.copytree(birds / "birds-tiny", tmp_path / "build" / "counted")
+    path = tmp_path / "build" / "counted" / "model" / Model.statistics
+    values = read_json(path, made_by="train")
+    changes = {"class_names": [*"12345678"], "class_numbers": list(range(10, 90, 10))}
+    counts = [0 if label == 1 else count for label, count in enumerate(values["class_counts"])]
+    write_json(path, values | changes | {"class_counts": counts})
+    page = open_page("--build", tmp_path / "build")
+    names = [f"{name} (class number {10 * name})" for name in (1, 3, 4, 5, 6, 7, 8)]
+    assert page.main.selectbox[0].options == names
+    page.main.selectbox[0].select(7)
+    page.button(key="generate").click().run()
+    assert not page.exception
+    assert [title.value for title in page.subheader] == [r"counted\: 8 (class number 80)"]
 
 
 def test_an_unconditional_model_takes_no_prompt(birds: Path, open_page: Page) -> None:

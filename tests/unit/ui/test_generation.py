@@ -27,7 +27,7 @@ def test_images_are_those_of_the_command_line(birds: Path, tmp_path: Path) -> No
         "birds-tiny: 005.Violet_Swallow",
         f"seed 3, 5 steps of {model.section.sampler.kind}, guidance 1.5",
     )
-    options = command.GenerateOptions(prompts=("4",), count=2, seed=3)
+    options = command.GenerateOptions(prompts=("5",), count=2, seed=3)
     command.run(
         model.section,
         options,
@@ -125,7 +125,9 @@ def test_suggestions_are_labels_of_the_training_data(birds: Path, music: Path) -
     assert set(generation.suggestions(model)) <= set(model.statistics.label_names)
     images = built(birds, "birds-tiny")
     assert sorted(generation.suggestions(images)) == images.statistics.label_names
-    assert generation.example_prompt(model) == ", ".join(model.statistics.labels[0])
+    assert generation.example_prompt(known) == "a, b"
+    unheard = replace(model.diffusion_model, statistics=statistics.model_copy(update={"recording_counts": [0, 0, 1]}))
+    assert generation.example_prompt(replace(model, diffusion_model=unheard)) == "d"
 
 
 def test_seconds_start_at_the_recipe_s(birds: Path, music: Path) -> None:

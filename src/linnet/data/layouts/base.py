@@ -70,16 +70,17 @@ class ImageRecord:
     name: str  # for people: in messages, the manifest and rejected.csv
     path: Path | None  # of its file; None where its name points out of the data set's folder
     box: Box | None  # None: the largest square in the middle of the image
-    label: int  # 0-based class
+    label: int  # the place of its class in the index, from 0
     official_split: SplitName
 
 
 @dataclass(frozen=True)
 class ImageIndex:
-    """All records in the order of their ids, and the class names by label."""
+    """All records in the order of their ids, and the classes by label, in the order of their numbers."""
 
     records: tuple[ImageRecord, ...]
     class_names: tuple[str, ...]
+    class_numbers: tuple[int, ...]  # as the data set itself counts its classes, with gaps where it has some
 
 
 class ImageLayoutReader(LayoutReader):

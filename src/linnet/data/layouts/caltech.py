@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from linnet.data.layouts.base import Box, ImageIndex, ImageLayoutReader, ImageRecord
+from linnet.data.layouts.base import Box, ImageIndex, ImageLayoutReader, ImageRecord, SplitName
 from linnet.data.raw import RawDataError
 
 FOLDER = "CUB_200_2011"
@@ -42,11 +42,13 @@ def read_index(raw: Path) -> ImageIndex:
     classes = _table(folder / "classes.txt", columns=1)
     if not names:
         raise RawDataError(f"{folder / 'images.txt'} lists no images")
+    class_numbers = sorted(classes)  # a number says nothing of how many classes there are: it may have nine digits
+    label_of = {number: label for label, number in enumerate(class_numbers)}
     records = []
     for image_id in sorted(names):
         try:
             left, top, width, height = (float(value) for value in boxes[image_id])
-            label, split = int(labels[image_id][0]), int(splits[image_id][0])
+            number, split = int(labels[image_id][0]), int(splits[image_id][0])
         except KeyError:
             raise RawDataError(
                 f"{folder}: image {image_id} ({names[image_id][0]}) has no line in one of "
@@ -54,18 +56,14 @@ def read_index(raw: Path) -> ImageIndex:
             ) from None
         except ValueError as reason:
             raise RawDataError(f"{folder}: image {image_id}: {reason} in the index") from None
-        if label < 1:
-            raise RawDataError(f"{folder}: image {image_id} has class {label}; classes are counted from 1")
         if split not in (0, 1):
             raise RawDataError(f"{folder}: image {image_id} has split {split}; only 0 and 1 have a meaning")
-        if label not in classes:
-            raise RawDataError(f"{folder}: image {image_id} has class {label}, which classes.txt does not list")
+        if number not in classes:
+            raise RawDataError(f"{folder}: image {image_id} has class {number}, which classes.txt does not list")
         name, box = names[image_id][0], Box(left, top, width, height)
-        records.append(
-            ImageRecord(image_id, name, _path(folder, name), box, label - 1, "train" if split == 1 else "test")
-        )
-    class_names = [classes[number][0] if number in classes else "" for number in range(1, max(classes) + 1)]
-    return ImageIndex(tuple(records), tuple(class_names))
+        official: SplitName = "train" if split == 1 else "test"
+        records.append(ImageRecord(image_id, name, _path(folder, name), box, label_of[number], official))
+    return ImageIndex(tuple(records), tuple(classes[number][0] for number in class_numbers), tuple(class_numbers))
 
 
 def find_folder(raw: Path) -> Path:
@@ -95,9 +93,11 @@ def write_index(folder: Path, index: ImageIndex) -> None:
     lines: Mapping[str, list[str]] = {
         "images.txt": [f"{r.image_id} {r.name}" for r in index.records],
         "bounding_boxes.txt": [f"{r.image_id} {_box_text(r.box)}" for r in index.records],
-        "image_class_labels.txt": [f"{r.image_id} {r.label + 1}" for r in index.records],
+        "image_class_labels.txt": [f"{r.image_id} {index.class_numbers[r.label]}" for r in index.records],
         "train_test_split.txt": [f"{r.image_id} {int(r.official_split == 'train')}" for r in index.records],
-        "classes.txt": [f"{number} {name}" for number, name in enumerate(index.class_names, start=1)],
+        "classes.txt": [
+            f"{number} {name}" for number, name in zip(index.class_numbers, index.class_names, strict=True)
+        ],
     }
     for name, content in lines.items():
         (folder / name).write_text("\n".join(content) + "\n", encoding="utf-8")

@@ -49,7 +49,7 @@ def make_birds(folder: Path, *, per_species: int = IMAGES_PER_SPECIES, seed: int
             path = base / "images" / name
             image.save(path, quality=90)
             records.append(ImageRecord(image_id, name, path, box, label, "train" if number % 2 else "test"))
-    write_index(base, ImageIndex(tuple(records), class_names))
+    write_index(base, ImageIndex(tuple(records), class_names, tuple(range(1, len(class_names) + 1))))
 
 
 def draw_bird(rng: np.random.Generator, label: int) -> tuple[Image.Image, Box]:

@@ -18,7 +18,7 @@ class OneFolder(ImageLayoutReader):
         if not paths:
             raise RawDataError(f"{raw}: no .txt there")
         records = (ImageRecord(number, path.name, path, None, 0, "") for number, path in enumerate(paths))
-        return ImageIndex(tuple(records), ("text",))
+        return ImageIndex(tuple(records), ("text",), (1,))
 
 
 @pytest.fixture

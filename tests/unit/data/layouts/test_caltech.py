@@ -45,7 +45,7 @@ def error_of(raw: Path, name: str, text: str) -> str:
 def test_the_official_layout_is_read(raw: Path) -> None:
     index = read_index(raw)
     assert index.records == records(raw / FOLDER)
-    assert index.class_names == ("001.Linnet", "002.Wren", "", "004.Finch")  # labels keep their places
+    assert (index.class_names, index.class_numbers) == (("001.Linnet", "002.Wren", "004.Finch"), (1, 2, 4))
     assert read_index(raw / FOLDER) == index
 
 
@@ -58,7 +58,7 @@ def test_line_order_ends_and_blank_lines_do_not_matter(raw: Path) -> None:
 
 def test_an_index_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
-    index = ImageIndex(records(tmp_path), ("001.Linnet", "002.Wren"))
+    index = ImageIndex(records(tmp_path), ("001.Linnet", "002.Wren"), (1, 2))
     write_index(tmp_path, index)
     assert (tmp_path / "bounding_boxes.txt").read_text() == TEXTS["bounding_boxes.txt"]
     assert read_index(tmp_path) == index
@@ -91,10 +91,17 @@ def test_a_line_that_makes_no_sense_is_named(raw: Path, name: str, text: str, me
     assert error_of(raw, name, text).startswith(message)
 
 
-def test_a_class_below_one_is_no_class(raw: Path) -> None:
-    """It would become label -1, which numpy takes for the last class."""
-    (raw / FOLDER / "classes.txt").write_text("0 000.None\n1 001.Linnet\n2 002.Wren\n")
-    assert "class 0" in error_of(raw, "image_class_labels.txt", "2 2\n7 0\n")
+@pytest.mark.parametrize("numbers", [(0, 1), (2, 7), (5, 400_000_000), (10**9, 10**30)])
+def test_a_class_number_says_nothing_of_how_many_classes_there_are(raw: Path, numbers: tuple[int, int]) -> None:
+    """A number of nine digits takes no more room than any other, and is found again by its own value."""
+    first, second = numbers
+    (raw / FOLDER / "classes.txt").write_text(f"{second} wren\n{first} linnet\n")
+    (raw / FOLDER / "image_class_labels.txt").write_text(f"2 {second}\n7 {first}\n")
+    index = read_index(raw)
+    assert (index.class_names, index.class_numbers) == (("linnet", "wren"), numbers)
+    assert [record.label for record in index.records] == [1, 0]
+    write_index(raw / FOLDER, index)
+    assert read_index(raw) == index
 
 
 def test_a_split_is_zero_or_one(raw: Path) -> None:
