@@ -144,15 +144,20 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
+def commit_file(partial: Path, path: Path) -> None:
+    """Move a finished file to its name so that it survives a power cut."""
+    _sync(partial)
+    partial.replace(path)
+    _sync(path.parent)
+
+
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """A name for a file that appears at `path` when the block ends, so that it survives a power cut, or not at all."""
+    """A name for a file that appears at `path` whole when the block ends, or not at all."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         yield partial
-        _sync(partial)
-        partial.replace(path)
-        _sync(path.parent)
+        commit_file(partial, path)
     except OSError as error:
         _name_finally(error, partial, path)
         raise

@@ -23,7 +23,7 @@ _CGROUP_FILES = (  # of version 2, and of version 1: folder, limit, usage, page 
 
 def available_bytes() -> int:
     """What this process can take now without swapping, on any machine and in any container."""
-    return max(0, min([psutil.virtual_memory().available, *_cgroup_rooms(), *_limit_rooms()]))
+    return max(0, min([int(psutil.virtual_memory().available), *_cgroup_rooms(), *_limit_rooms()]))
 
 
 @functools.cache
@@ -35,7 +35,7 @@ def limit_to_available(share: int = 1) -> None:
     taken = _status_bytes("VmData")
     if taken is None:
         return
-    free = available_bytes() + psutil.swap_memory().free
+    free = available_bytes() + int(psutil.swap_memory().free)
     limit = taken + max(free // share, LIBRARIES_BYTES)
     _, highest = resource.getrlimit(resource.RLIMIT_DATA)
     if highest != resource.RLIM_INFINITY:

@@ -31,7 +31,7 @@ def _prediction_bytes(model: DiffusionModel, precision: Precision, count: int) -
     )
     with torch.inference_mode(), LiveBytes() as live, autocast(device, resolve_precision(precision, device)):
         model.network(x, noise_level, condition)
-    return live.peak
+    return int(live.peak)
 
 
 @contextmanager

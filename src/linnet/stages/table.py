@@ -9,7 +9,7 @@ from linnet.hashes import Stage, code_hash, combined
 # What stages import and what never decides a result.
 NEVER_DECIDES = (
     *("artifacts", "errors", "files", "hashes", "memory", "processes", "progress", "recipe.load"),
-    *("recipe.recipe", "models.memory", "training.memory", "inference.memory"),  # who runs out of memory has no result
+    *("recipe.recipe", "inference.memory", "models.memory", "training.memory"),  # out of memory there is no result
     *("stages.table", "walk"),
     *("launch", "registry", "reports", "storage", "tracking"),
 )
@@ -28,7 +28,10 @@ _NETWORK = (  # what rebuilds a trained network, and makes examples of what it s
     *("diffusion.objective", "diffusion.schedule", "diffusion.samplers", "diffusion.multidiffusion"),
     *("inference.batching", "inference.diffusion_model"),
 )
-_UNUSED = (*_READING, "modalities.prompts", "models.flops", "models.published_weights")  # by what rebuilds a network
+_UNUSED = (  # by what rebuilds a network
+    *_READING,
+    *("modalities.prompts", "models.flops", "models.memory", "models.published_weights"),
+)
 _WRITING = ("audio.loudness", "modalities.write")  # of single files: only for sample
 _TORCH = ("torch", "torchaudio", "numpy")
 
@@ -67,7 +70,7 @@ TRAIN = Stage(
     ),
     ignores=(
         *("inference", "models.row_threads"),  # grids to look at
-        *("training.rehearsal", "training.throughput"),  # what steps cost
+        *("training.memory", "training.rehearsal", "training.throughput"),  # what steps cost
         *("audio.mel", *_UNUSED, *_WRITING),
     ),
     libraries=_TORCH,

@@ -4,7 +4,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 
-from linnet.errors import REMEDIES, LinnetError, first_line
+from linnet.errors import FULL_DATABASE, REMEDIES, LinnetError, first_line
 from linnet.tracking.address import display_uri, local_database, tracking_uri
 
 # Packages whose errors are the server's, not ours: of MLflow, of databases, and of where artifacts are kept.
@@ -61,6 +61,8 @@ def _cause(error: Exception, message: str) -> str:
         )
     if re.search(r"error code 40[45]\b|error code 501\b|valid JSON", message):
         return f"does not answer as MLflow does ({message}); check MLFLOW_TRACKING_URI"
+    if FULL_DATABASE in message:
+        return f"cannot write ({message}), and repeat"
     if (database := local_database(tracking_uri())) is not None:
         if "locked" in message:
             return f"is locked by another program ({message}); wait for it, or stop it, then repeat"

@@ -78,6 +78,8 @@ def open_database(path: Path) -> Iterator[sqlite3.Connection]:
     except sqlite3.DatabaseError as reason:
         if "locked" in str(reason):
             raise TrackingError(f"{path} is locked by another program; wait for it, or stop it, then repeat") from None
+        if FULL_DATABASE in str(reason):
+            raise TrackingError(f"{path}: {first_line(reason)}, and repeat") from None
         if "readonly" in str(reason) or "unable to open" in str(reason):
             raise TrackingError(f"{path}: {reason}; give this user the right to read and write there") from None
         raise TrackingError(f"{path} is damaged ({reason}); {set_aside(str(path))}") from None
