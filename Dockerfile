@@ -38,7 +38,8 @@ RUN uv pip install --offline --no-cache --no-deps --no-build-isolation /opt/linn
 COPY recipes /home/linnet/recipes
 
 ARG GIT_COMMIT=unknown
-ENV LINNET_GIT_COMMIT=${GIT_COMMIT} DVC_NO_ANALYTICS=1 GIT_PYTHON_REFRESH=quiet
+ENV LINNET_GIT_COMMIT=${GIT_COMMIT} GIT_PYTHON_REFRESH=quiet \
+    DVC_NO_ANALYTICS=1 MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true HF_HUB_DISABLE_TELEMETRY=true
 LABEL org.opencontainers.image.title=linnet org.opencontainers.image.revision=${GIT_COMMIT}
 USER 1000:1000
 CMD ["linnet", "--help"]

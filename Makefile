@@ -7,6 +7,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY ?= true
+export DO_NOT_TRACK ?= true
 export GIT_PYTHON_REFRESH := quiet
 
 BIRDS ?=
@@ -28,6 +30,7 @@ help: ## Show this list
 
 .PHONY: run
 run: $(READY) ## The main job: data to registered champions; BIRDS, MUSIC, VOCALS: an archive or folder of your own
+	@linnet check --server recipes/birds-demo.toml recipes/music-demo.toml recipes/vocals-demo.toml
 	@linnet ingest recipes/birds-demo.toml $(if $(BIRDS),--source "$(BIRDS)")
 	@linnet ingest recipes/music-demo.toml $(if $(MUSIC),--source "$(MUSIC)")
 	@linnet ingest recipes/vocals-demo.toml $(if $(VOCALS),--source "$(VOCALS)")
@@ -113,7 +116,7 @@ ui: $(READY) ## A page to generate with the trained models, at http://127.0.0.1:
 .PHONY: ui-mlflow
 ui-mlflow: $(READY) ## Open the runs and models of this workspace at http://127.0.0.1:5000
 	@case "$$MLFLOW_TRACKING_URI" in http*) echo "Your runs are at $$MLFLOW_TRACKING_URI";; \
-	*) mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}" --port 5000;; esac
+	*) python -m linnet.tracking && mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}" --port 5000;; esac
 
 .PHONY: bench
 bench: $(READY) ## Speed against named peers, in the same run; numbers also as JSON in build/bench/

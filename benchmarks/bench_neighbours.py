@@ -20,6 +20,7 @@ from linnet.modalities.statistics import neutral_statistics
 from linnet.models.build import build_network
 from linnet.models.device import pick_device
 from linnet.models.row_threads import map_rows
+from linnet.processes import end_with_parent
 from linnet.recipe import DPMSolver, Recipe
 from linnet.recipe.load import load_recipe
 from timing import arguments, compare, write_json
@@ -93,6 +94,7 @@ def _busy(count: int) -> Iterator[None]:
 
 
 def _compute() -> None:
+    end_with_parent()
     while True:
         pass
 

@@ -657,7 +657,7 @@ def sweep(
 
         @functools.cache
         def open_workspace() -> Workspace:
-            check_server(outlives_pods=False)  # it also makes the local store, which short runs leave half made
+            check_server(outlives_pods=False)
             return Workspace(project, work / "workspace", lock)
 
         measurer = Measurer(plan, study, known_outcomes(storage, experiment_names(project)), open_workspace)

@@ -6,3 +6,7 @@ import os
 # OpenMP reads these when torch is imported, so they are set before anything of linnet imports it. What is set stays.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # GNU's, which torch's packages bring
 os.environ.setdefault("KMP_BLOCKTIME", "1")  # milliseconds; Intel's and LLVM's
+
+# Libraries that report their use to their makers do so only where somebody wants it. They read this when imported.
+for _name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY", "DVC_NO_ANALYTICS"):
+    os.environ.setdefault(_name, "true")

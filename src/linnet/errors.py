@@ -12,6 +12,19 @@ REMEDIES = {
     errno.EPERM: "give this user the right to read and write there",
     errno.EROFS: "point the command at a folder that can be written",
 }
+FULL_DATABASE = "database or disk is full"  # SQLite's words
+OUT_OF_MEMORY = (  # torch and CUDA say it in words, as RuntimeErrors
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "Cannot allocate memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "std::bad_alloc",
+)
+MEMORY_REMEDY = (
+    "give it more memory, or less to do at once: a smaller batch (train.batch_size, --batch-size, train --passes), "
+    "shorter or smaller files; and look whether other programs hold much of it"
+)
 
 
 class LinnetError(ValueError):
@@ -30,17 +43,31 @@ class Stopped(Exception):
 
 
 def first_line(reason: BaseException) -> str:
-    """The first line of a library's error, since some of them print a page; without credentials."""
+    """What a library's error says, in a line, since some of them print a page; without credentials."""
+    if FULL_DATABASE in str(reason):  # below a line about something else
+        return f"{FULL_DATABASE}; free some space there, or give it a larger disk or volume"
     return redact_credentials((str(reason).strip().splitlines() or [type(reason).__name__])[0])[:200]
 
 
 def redact_credentials(text: str) -> str:
     """`text` without the user names and passwords in its URLs."""
+    text = re.sub(r"\b((?:postgres|mysql|mssql)[\w+]*://)\S*@", r"\1", text)  # whose passwords may hold a slash
     return re.sub(r"([\w+.-]+://|https?:/)[^/\s]*@", r"\1", text)  # Path makes one slash of two
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the memory of the machine or of the GPU ran out, whichever library says it."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
+    )
 
 
 def explain(error: BaseException) -> str | None:
     """The message of an expected error; None for a bug of ours, which deserves its traceback."""
+    if is_out_of_memory(error):
+        return f"the memory does not suffice ({first_line(error)}). What to do: {MEMORY_REMEDY}"
     if isinstance(error, OSError) and error.errno is not None:
         remedy = REMEDIES.get(error.errno, "look at that place")
         return (
@@ -61,9 +88,9 @@ def error_boundary(tell: Callable[[str], None]) -> Iterator[None]:
     """
     try:
         yield
-    except (LinnetError, OSError, Stopped) as error:
+    except (LinnetError, OSError, Stopped, MemoryError, RuntimeError) as error:
         message = explain(error)
         if message is None:
             raise
         tell(message)
-        raise SystemExit(1 if isinstance(error, OSError) else error.exit_status) from None
+        raise SystemExit(error.exit_status if isinstance(error, LinnetError | Stopped) else 1) from None

@@ -53,11 +53,23 @@ def new_folder(out: Path) -> Iterator[Path]:
                 raise
             _sync(out.parent)
     except OSError as error:
-        error.filename = error.filename or str(out)  # a full disk does not say where it is
+        _name_finally(error, partial, out)
         raise
     finally:
         _remove(partial)
     _remove(old)
+
+
+def _name_finally(error: OSError, partial: Path, out: Path) -> None:
+    """Let `error` name where a file would have come to lie; `out` where it says nothing, as of a full disk."""
+    error.filename = _final_name(error.filename or str(out), partial, out)
+    if error.filename2 is not None:
+        error.filename2 = _final_name(error.filename2, partial, out)
+
+
+def _final_name(name: str | bytes, partial: Path, out: Path) -> str:
+    path = Path(os.fsdecode(name))
+    return str(out / path.relative_to(partial) if path.is_relative_to(partial) else path)
 
 
 def copy_folder(source: Path, folder: Path, *, leave_out: Iterable[str] = ()) -> None:
@@ -123,16 +135,24 @@ def _is_open_at(descriptor: int, path: Path) -> bool:
 
 def write_text(path: Path, text: str) -> None:
     """Write `path` whole or not at all."""
+    with new_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """A name for a file that appears at `path` when the block ends, so that it survives a power cut, or not at all."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    commit_file(partial, path)
-
-
-def commit_file(partial: Path, path: Path) -> None:
-    """Move a finished file to its name so that it survives a power cut."""
-    _sync(partial)
-    partial.replace(path)
-    _sync(path.parent)
+    try:
+        yield partial
+        _sync(partial)
+        partial.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        _name_finally(error, partial, path)
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -57,13 +57,16 @@ def code_hash(stage: Stage) -> str:
     """
     digest = hashlib.sha256()
     for name in code_files(stage):
-        path = _package_folder() / name
-        is_python = path.suffix == ".py"
-        text = _canonical(ast.parse(path.read_bytes())).encode() if is_python else path.read_bytes()
-        digest.update(f"{name}\0{hashlib.sha256(text).hexdigest()}\n".encode())
+        digest.update(f"{name}\0{source_hash(_package_folder() / name)}\n".encode())
     for library, version in library_versions(stage).items():
         digest.update(f"{library}=={version}\n".encode())
     return digest.hexdigest()
+
+
+def source_hash(path: Path) -> str:
+    """sha256 of a source file, of a module by what it computes."""
+    text = _canonical(ast.parse(path.read_bytes())).encode() if path.suffix == ".py" else path.read_bytes()
+    return hashlib.sha256(text).hexdigest()
 
 
 def library_versions(stage: Stage) -> dict[str, str]:

@@ -27,9 +27,12 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel
 from numpy.typing import NDArray
 
+import linnet
 from linnet.errors import LinnetError
+from linnet.hashes import files_hash
 from linnet.inference.batching import index_batches
 from linnet.inference.diffusion_model import DiffusionModel, NoUnconditionalModeError
+from linnet.inference.memory import explains_examples_memory
 from linnet.inference.requests import GenerationError, GenerationRequest
 from linnet.modalities.conditions import as_text
 from linnet.modalities.prompts import find_class_number, parse_prompt
@@ -37,6 +40,7 @@ from linnet.modalities.statistics import ImageStatistics
 from linnet.modalities.write import encode_example
 from linnet.models.conditioning import Condition
 from linnet.models.device import pick_device
+from linnet.models.memory import BatchMemoryError
 from linnet.recipe import Audio, ClassLabel, DataSection, SampleSection, Unconditional
 
 MAX_SAMPLES = 4096
@@ -48,7 +52,8 @@ class SampleModel(PythonModel):
     """Samples from a trained model folder."""
 
     def load_context(self, context: Any) -> None:
-        """Load the weights once; called by MLflow."""
+        """Load the weights once; called by MLflow. Raises MlflowException in a process that runs another linnet."""
+        refuse_other_code(Path(__file__).parent / "code" / "linnet")
         model, sample = Path(context.artifacts["model"]), Path(context.artifacts["sample"])
         self._section = SampleSection.model_validate_json(sample.read_bytes())
         self._diffusion_model = DiffusionModel.load(model, weights=self._section.weights, device=pick_device("auto"))
@@ -71,10 +76,12 @@ class SampleModel(PythonModel):
         rows: list[list[Any]] = []
         try:
             plan = self._request(values, (condition,) * count).resolve(model.recipe, self._section)
-            for indices in index_batches(count, BATCH_SIZE):
-                for index, example in zip(indices, plan.generate(model, indices), strict=True):
-                    rows.append([row, index, *condition_columns, _as_base64(example, model.recipe.data)])
-        except (GenerationError, NoUnconditionalModeError) as reason:
+            precision, at_once = plan.section.precision, min(count, BATCH_SIZE)
+            with explains_examples_memory(model, precision, at_once, option="num_samples", frames=plan.length.frames):
+                for indices in index_batches(count, BATCH_SIZE):
+                    for index, example in zip(indices, plan.generate(model, indices), strict=True):
+                        rows.append([row, index, *condition_columns, _as_base64(example, model.recipe.data)])
+        except (GenerationError, NoUnconditionalModeError, BatchMemoryError) as reason:
             raise _refusal(str(reason)) from None
         return [dict(zip(output_columns(model), values, strict=True)) for values in rows]
 
@@ -128,6 +135,25 @@ def output_columns(diffusion_model: DiffusionModel) -> list[str]:
         case _:
             condition = ["prompt"]
     return ["request", "number", *condition, "flac" if isinstance(diffusion_model.recipe.data, Audio) else "png"]
+
+
+def refuse_other_code(stored: Path) -> None:
+    """Raises MlflowException if the linnet that runs in this process is not the one that was stored with the model.
+
+    MLflow puts the stored one first on Python's path, but what is imported already stays: the linnet of a version that
+    was loaded before, or of the folder one works in.
+    """
+    running = Path(linnet.__file__).parent
+    if stored.is_dir() and _sources_hash(running) != _sources_hash(stored):
+        raise MlflowException(
+            f"this version of the model was registered with other code ({stored}) than the linnet that this process "
+            f"has imported already ({running}), and would silently run with that; load it in a process of its own, "
+            "before anything else imports linnet"
+        )
+
+
+def _sources_hash(package: Path) -> str:
+    return files_hash(package, [path.relative_to(package).as_posix() for path in package.rglob("*.py")])
 
 
 def _as_base64(example: NDArray[Any], data: DataSection) -> str:

@@ -136,9 +136,9 @@ def test_a_recording_of_ones_own_is_repaired(vocals: Finished) -> None:
     given = np.sin(2 * np.pi * 440 * np.arange(3000) / 8000) * 0.4
     soundfile.write(vocals.folder / "mine.wav", given, 8000)
     gap = "{kind='inpaint_frames', start_seconds=0.1, gap_seconds=0.01}"
-    for name in ("missing_band", gap):
+    for name, folder in (("missing_band", "mine"), (gap, "mine-inpaint_frames")):
         linnet(vocals.folder, "repair", vocals.file, "mine.wav", "--degradation", name)
-        samples, _ = soundfile.read(vocals.build / "repaired" / "mine" / "mine.flac")
+        samples, _ = soundfile.read(vocals.build / "repaired" / folder / "mine.flac")
         assert len(samples) == 3000
     assert np.abs(samples - given)[:700].max() < 1e-3, "away from the gap"
     shutil.copy(vocals.folder / "mine.wav", vocals.folder / "yours.wav")

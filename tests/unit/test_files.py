@@ -1,6 +1,7 @@
 """Files that are whole or absent, locks, and JSON of other stages."""
 
 import copy
+import errno
 import json
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from linnet.files import ArtifactError, new_folder, read_json, write_json, write_text
+from linnet.files import ArtifactError, new_file, new_folder, read_json, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -141,3 +142,20 @@ def test_the_path_lock_keeps_processes_apart_and_leaves_nothing(tmp_path: Path) 
     assert [worker.wait() for worker in workers] == [0] * 4
     assert path.read_text() == "x" * 100
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("attribute", ["filename", "filename2"])
+def test_a_full_disk_names_where_the_file_would_lie_and_nothing_half_written_stays(
+    tmp_path: Path, attribute: str
+) -> None:
+    def fill(partial: Path) -> None:
+        (partial / "a.npy" if partial.is_dir() else partial).write_bytes(b"half")
+        error = OSError(errno.ENOSPC, "No space left on device", "source" if attribute == "filename2" else None)
+        setattr(error, attribute, str(partial / "a.npy" if partial.is_dir() else partial))
+        raise error
+
+    for maker, name in ((new_folder, tmp_path / "out" / "a.npy"), (new_file, tmp_path / "out")):
+        with pytest.raises(OSError, match="No space left") as raised, maker(tmp_path / "out") as partial:
+            fill(partial)
+        assert getattr(raised.value, attribute) == str(name)
+        assert names(tmp_path) == []

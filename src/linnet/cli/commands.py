@@ -8,12 +8,14 @@ import typer
 
 from linnet.cli.options import (
     BUILD,
+    WORK,
     BatchSize,
     Build,
     Device,
     Overrides,
     RecipePath,
     Track,
+    Work,
     open_recipe,
     pick_device,
 )
@@ -21,7 +23,13 @@ from linnet.progress import log
 from linnet.recipe.load import RecipeError, load_recipe
 
 
-def check(recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Recipes to read.")]) -> None:
+def check(
+    recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Recipes to read.")],
+    server: Annotated[
+        bool,
+        typer.Option("--server", help="Also ask MLflow (MLFLOW_TRACKING_URI) whether it will take runs and models."),
+    ] = False,
+) -> None:
     """Read recipes and say what is wrong with them, before anything is spent. Exit status 2 if something is."""
     mistakes = []
     for path in recipes:
@@ -32,6 +40,11 @@ def check(recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", hel
             mistakes.append(str(error))
     if mistakes:
         raise RecipeError("\n".join(mistakes))
+    if server:
+        from linnet.tracking.client import check_server
+
+        check_server(outlives_pods=False)
+        log("MLflow: good")
 
 
 def describe(
@@ -96,7 +109,10 @@ def repair(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for the result. Left out: BUILD/<recipe>/repaired/<FILE's name without its ending>."),
+        typer.Option(
+            help="Folder for the result. Left out: BUILD/<recipe>/repaired/<FILE's name without its ending>, or one "
+            "beside it where the result of another request is there."
+        ),
     ] = None,
     impulse_response: Annotated[
         Path | None, typer.Option(help="For known_reverb: a recording of the room's response to a click.")
@@ -119,7 +135,7 @@ def repair(
         parse_degradation(degradation, loaded),
         RestorationInput(file, impulse_response, mask),
         model=folder / "model",
-        out=out or folder / "repaired" / file.stem,
+        out=out,
         device=pick_device(device),
     )
 
@@ -155,6 +171,23 @@ def promote(
         command.run(model, version, reason)
     for row in command.list_versions(model):
         print(f"{model} version {row.number:<3} {row.alias:<10} {row.score:<28} {row.reason}")
+
+
+def clean(
+    work: Work = WORK,
+    remove: Annotated[bool, typer.Option("--remove", help="Delete what is listed; what a run uses stays.")] = False,
+    older_than: Annotated[
+        float, typer.Option(min=0, metavar="DAYS", help="Only what nothing has changed for so many days.")
+    ] = 0.0,
+) -> None:
+    """List the checkpoints and downloads of stopped commands, with size and age; --remove deletes them.
+
+    A command that is repeated goes on with them; finished ones have removed their own. Results are never touched.
+    """
+    from linnet.commands import clean as command
+
+    for line in command.run(work, remove=remove, older_than_days=older_than):
+        print(line)
 
 
 def ui(

@@ -17,7 +17,7 @@ COMMANDS = {
     ),
     BESIDE: (
         *(commands.check, commands.describe, commands.generate, commands.repair, commands.report, commands.results),
-        *(commands.promote, commands.ui),
+        *(commands.promote, commands.clean, commands.ui),
     ),
 }
 

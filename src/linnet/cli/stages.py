@@ -25,6 +25,7 @@ from linnet.cli.options import (
     pick_device,
 )
 from linnet.commands import report
+from linnet.files import path_lock
 
 NOTHING_CHANGED = 3  # the exit status of `linnet retrain --dry-run`
 
@@ -189,7 +190,9 @@ def register(recipe: RecipePath, overrides: Overrides = None, build: Build = BUI
     from linnet.stages import register as stage
 
     loaded, folder = open_recipe(recipe, overrides, build)
-    stage.run(loaded, model=folder / "model", report=folder / "report", out=folder / "registration")
+    out = folder / "registration"
+    with path_lock(out):  # the second of two commands finds the version of the first
+        stage.run(loaded, model=folder / "model", report=folder / "report", out=out)
 
 
 def retrain(

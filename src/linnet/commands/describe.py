@@ -10,15 +10,18 @@ from typing import Any
 import torch
 
 from linnet.inference.diffusion_model import DiffusionModel
+from linnet.inference.memory import sampling_memory
 from linnet.inference.noising import NOISING_EXAMPLES, NOISING_STEPS
 from linnet.inference.reference_sets import UNTRAINED_STEPS
-from linnet.inference.sampling import plan_samples
+from linnet.inference.sampling import plan_samples, sample_length
+from linnet.memory import in_words
 from linnet.modalities.dispatch import get_modality
 from linnet.modalities.statistics import neutral_statistics
 from linnet.models.attention import CPU_PRODUCT_TOKENS
 from linnet.models.build import build_network
 from linnet.models.device import to_device
 from linnet.models.flops import TRAINING_TIMES_FORWARD, count_flops, matmul_peak
+from linnet.models.memory import BatchMemoryError, available_on, explains_memory
 from linnet.models.precision import has_units, resolve_precision
 from linnet.progress import log
 from linnet.recipe import (
@@ -33,6 +36,7 @@ from linnet.recipe import (
 from linnet.stages.train import GRID_EXAMPLES, GRID_SAMPLER
 from linnet.training.distributed import DistributedContext
 from linnet.training.execution import EAGER, choose_execution
+from linnet.training.memory import ALL_COPIES, explain_batch, step_memory
 from linnet.training.rehearsal import rehearse
 from linnet.training.throughput import device_name, peak_memory_bytes
 
@@ -42,6 +46,10 @@ SAMPLE_BATCH_SIZE = 64
 TIMED_SAMPLING_STEPS = 3
 STAGE_START_SECONDS = 5.0  # imports, hashing and MLflow; seen on two cores of a 2026 server
 LABEL_BYTES = 8  # int64
+NOT_ONE_EXAMPLE = "the memory does not hold one example; take a smaller [model], or a machine with more memory"
+MEMORY_ESTIMATE = (
+    "the memory ran out though the batch fits by estimate; lower train.batch_size, or stop what else takes memory"
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,10 @@ class Description:
     projected_hours: float  # train, sample, restore and evaluate
     projected_hours_by_stage: dict[str, float]
     projected_memory_bytes: int  # peak of the training process; on a GPU, of its memory
+    free_memory_bytes: int  # before anything was built
+    largest_batch_size: int  # that fits into it by estimate, in one process and one pass
+    measured_batch_size: int  # the recipe's, or that where the recipe's does not fit
+    remedy: str  # where the recipe's batch does not fit; else empty
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -84,8 +96,13 @@ class Description:
             "of large matrix products here",
             "kernels": self.kernels,
             "precision": self._precision(),
-            "memory": f"about {self.projected_memory_bytes / 2**30:.1f} GiB",
+            "memory": f"about {in_words(self.projected_memory_bytes)} of the {in_words(self.free_memory_bytes)} that "
+            f"are free; the largest batch that fits by estimate: {self.largest_batch_size:,}",
         }
+        if self.remedy:
+            rows["too large"] = (
+                f"{self.remedy}. All times here are projected from batches of {self.measured_batch_size}"
+            )
         width = max(map(len, rows))
         return "\n".join([self.name, *(f"  {key:<{width}}  {value}" for key, value in rows.items())])
 
@@ -105,16 +122,28 @@ def run(recipe: Recipe, *, device: torch.device) -> Description:
         network = build_network(training)
     forward = count_flops(network, training)
     both = TRAINING_TIMES_FORWARD * forward
+    free = available_on(device)
+    with explains_memory(device, lambda _free, reason: f"{recipe.name}: {NOT_ONE_EXAMPLE} ({reason})"):
+        memory = step_memory(training, device, copies=ALL_COPIES)
+    largest = memory.largest(free)
+    remedy = ""
+    if largest < section.batch_size:
+        remedy = explain_batch(training, memory, free, device, ranks=1, passes=1)
+        if not largest:
+            raise BatchMemoryError(remedy)
+    measured = min(section.batch_size, largest)
     log(f"describe: timing a few steps on {device}")
     precision = resolve_precision(section.precision, device)
-    train_seconds = _time_training(training, device)
-    fp32_gain = None
-    if precision != "fp32" and not has_units(precision, device):
-        fp32 = training.model_copy(update={"train": section.model_copy(update={"precision": "fp32"})})
-        fp32_gain = train_seconds / _time_training(fp32, device)
-    memory = peak_memory_bytes(device)
-    peak_share = section.batch_size * both / train_seconds / matmul_peak(device, precision)
-    sample_seconds, plain_seconds = _time_sampling(recipe, device)
+    with explains_memory(device, lambda _free, reason: f"{recipe.name}: {MEMORY_ESTIMATE} ({reason})"):
+        seconds_per_example = _time_training(training, device, measured)
+        fp32_gain = None
+        if precision != "fp32" and not has_units(precision, device):
+            fp32 = training.model_copy(update={"train": section.model_copy(update={"precision": "fp32"})})
+            fp32_gain = seconds_per_example / _time_training(fp32, device, measured)
+        peak_bytes = memory.of(section.batch_size) if remedy else peak_memory_bytes(device)
+        sample_seconds, plain_seconds = _time_sampling(recipe, device)
+    train_seconds = seconds_per_example * section.batch_size
+    peak_share = both / seconds_per_example / matmul_peak(device, precision)
     hours = {
         stage: seconds / 3600
         for stage, seconds in _project(recipe, train_seconds, sample_seconds, plain_seconds).items()
@@ -132,20 +161,25 @@ def run(recipe: Recipe, *, device: torch.device) -> Description:
         steps=section.num_steps,
         device=device_name(device),
         precision=precision,
-        examples_per_second=section.batch_size / train_seconds,
+        examples_per_second=1 / seconds_per_example,
         peak_share=peak_share,
         kernels=_kernels(recipe, device),
         fp32_gain=fp32_gain,
         projected_hours=sum(hours.values()),
         projected_hours_by_stage=hours,
-        projected_memory_bytes=memory,
+        projected_memory_bytes=peak_bytes,
+        free_memory_bytes=free,
+        largest_batch_size=largest,
+        measured_batch_size=measured,
+        remedy=remedy,
     )
 
 
-def _time_training(recipe: TrainingRecipe, device: torch.device) -> float:
-    """Seconds of one training step."""
-    step = rehearse(recipe, DistributedContext.single_process(device), EAGER)
-    return _median_seconds(step, device)
+def _time_training(recipe: TrainingRecipe, device: torch.device, batch_size: int) -> float:
+    """Seconds of an example in a training step of `batch_size`."""
+    measured = recipe.model_copy(update={"train": recipe.train.model_copy(update={"batch_size": batch_size})})
+    step = rehearse(measured, DistributedContext.single_process(device), EAGER)
+    return _median_seconds(step, device) / batch_size
 
 
 def _time_sampling(recipe: Recipe, device: torch.device) -> tuple[float, float]:
@@ -160,7 +194,9 @@ def _time_sampling_step(recipe: TrainingRecipe, section: SampleSection, device: 
     """Seconds of one step of one sample, in batches as the stages sample."""
     statistics = neutral_statistics(recipe.data)
     model = DiffusionModel.of(to_device(build_network(recipe), device), recipe, statistics, device)
-    count = min(SAMPLE_BATCH_SIZE, section.num_samples)
+    length = sample_length(recipe, section, None)
+    fitting = sampling_memory(model, section.precision, frames=length.frames).largest(available_on(device))
+    count = max(1, min(SAMPLE_BATCH_SIZE, section.num_samples, fitting))
     steps = min(TIMED_SAMPLING_STEPS, recipe.diffusion.schedule.num_timesteps)
     sampler = DPMSolver(kind="dpm_solver_pp_2m", num_steps=steps, spacing="trailing")
     section = section.model_copy(update={"num_samples": count, "sampler": sampler})

@@ -12,6 +12,7 @@ from linnet.artifacts import Model
 from linnet.files import new_folder, write_json, write_text
 from linnet.inference.batching import index_batches
 from linnet.inference.diffusion_model import DiffusionModel
+from linnet.inference.memory import explains_examples_memory
 from linnet.inference.requests import GenerationError, GenerationRequest
 from linnet.inference.sampling import SamplingPlan
 from linnet.modalities.base import Examples
@@ -68,20 +69,28 @@ def run(
     diffusion_model = DiffusionModel.load(model, weights=section.weights, device=device)
     request = options.request(diffusion_model)
     plan = request.resolve(diffusion_model.recipe, section)
-    batches = []
-    with ProgressBar("generate: examples", request.count) as bar:
-        for indices in index_batches(request.count, batch_size):
-            batches.append(plan.generate(diffusion_model, indices))
-            bar.advance(len(indices))
+    examples = _generate(diffusion_model, plan, request.count, batch_size)
     conditions = request.conditions[:: options.count]  # of each prompt
     with new_folder(out) as folder:
-        _write(folder, diffusion_model, plan, np.concatenate(batches), request.conditions)
+        _write(folder, diffusion_model, plan, examples, request.conditions)
         meant = [as_text(condition, diffusion_model.statistics) for condition in conditions]
         write_json(folder / RESULT, _settings(options, meant, plan.section, model))
     for prompt, condition in zip(options.prompts, meant, strict=False):
         if prompt != condition:
             log(f"generate: '{prompt}' is {condition}")
     log(f"{out}: {request.count} samples, look at {out / PAGE}")
+
+
+def _generate(model: DiffusionModel, plan: SamplingPlan, count: int, batch_size: int) -> Examples:
+    batches, precision, at_once = [], plan.section.precision, min(count, batch_size)
+    with (
+        ProgressBar("generate: examples", count) as bar,
+        explains_examples_memory(model, precision, at_once, frames=plan.length.frames),
+    ):
+        for indices in index_batches(count, batch_size):
+            batches.append(plan.generate(model, indices))
+            bar.advance(len(indices))
+        return np.concatenate(batches)
 
 
 def _check_out(out: Path) -> None:

@@ -25,7 +25,9 @@ def run(folder: Path) -> Iterator[str]:
     yield f"{folder.name}: {entry['model_name']} version {entry['version']} is {alias}: {entry['reason']}"
     for name, score in metrics.scores.items():
         context = metrics.context[name]
-        yield f"  {name:<20} {score:.4g}   (pure noise {context.noise:.4g}, untrained network {context.untrained:.4g})"
+        others = f"real examples {context.real:.4g}, pure noise {context.noise:.4g}, untrained {context.untrained:.4g}"
+        yield f"  {name:<20} {score:.4g}   ({others})"
+    yield from (f"  {doubt}" for doubt in metrics.doubts())
     for degradation, scores in metrics.restoration.items():
         for metric, compared in scores.items():
             others = f"baseline {compared.baseline:.4g}, as observed {compared.observed:.4g}"

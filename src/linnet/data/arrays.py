@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from linnet.errors import first_line
+from linnet.errors import first_line, is_out_of_memory
 from linnet.files import ArtifactError
 
 _HEADER_BYTES = 128  # room for any length, so that the header can be filled in last
@@ -86,6 +86,8 @@ def open_array(path: Path) -> NDArray[np.generic]:
     try:
         array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as reason:
+        if is_out_of_memory(reason):
+            raise
         raise ArtifactError(f"{path}: cannot be used ({first_line(reason)}); make its folder again") from None
     return array
 

@@ -1,6 +1,7 @@
 """Restoration of a degraded file, of any length or size, with the trained model as prior."""
 
 import dataclasses
+from dataclasses import dataclass
 from typing import assert_never
 
 import numpy as np
@@ -13,19 +14,28 @@ from linnet.audio.griffin_lim import KnownBins
 from linnet.audio.stft import as_channels
 from linnet.inference.degradations import RestorationError, RestorationInput
 from linnet.inference.degradations.base import AnyDegradation
-from linnet.inference.degradations.files import read_pixels, read_waveform
+from linnet.inference.degradations.files import noise_as_read, read_pixels, read_waveform
 from linnet.inference.diffusion_model import DiffusionModel
 from linnet.inference.restoration import solve_file
 from linnet.modalities.audio_codec import AudioCodec, to_int16
-from linnet.modalities.base import Codec, Examples
+from linnet.modalities.base import Codec, Examples, check_finite
 from linnet.modalities.image_codec import ImageCodec
 from linnet.recipe import ComplexSpectrogram, MagnitudeSpectrogram, RestoreSection
 
 
+@dataclass(frozen=True)
+class RestoredFile:
+    """A file's restoration, decoded."""
+
+    example: Examples  # uint8 [H, W, 3] or int16 [samples]
+    notes: tuple[str, ...]  # what was converted
+    gain: float  # what the file's own values are multiplied by in it
+
+
 def restore_file(
     process: AnyDegradation, section: RestoreSection, model: DiffusionModel, given: RestorationInput
-) -> tuple[Examples, tuple[str, ...]]:
-    """The restored example, decoded, and what was converted when the file was read.
+) -> RestoredFile:
+    """The file restored. Quantities in the file's own units, such as noise_std, are converted as its samples are.
 
     Raises:
         RestorationError: the file, or what goes with it, does not fit the degradation or the model.
@@ -35,25 +45,35 @@ def restore_file(
         case AudioCodec():
             return _restore_audio(process, section, model, codec, given)
         case ImageCodec():
-            return _restore_image(process, section, model, codec, given), ()
+            return RestoredFile(_restore_image(process, section, model, codec, given), (), 1.0)
         case _:
             raise AssertionError(codec)
 
 
 def _restore_audio(
     process: AnyDegradation, section: RestoreSection, model: DiffusionModel, codec: AudioCodec, given: RestorationInput
-) -> tuple[NDArray[np.int16], tuple[str, ...]]:
-    samples, notes = read_waveform(given.file, codec.data)
-    spectrum = _spectrum(codec, samples).to(model.device)
+) -> RestoredFile:
+    audio = read_waveform(given.file, codec.data)
+    spectrum = _spectrum(codec, audio.samples).to(model.device)
     features = as_channels(spectrum, codec.data.representation)
     problem = process.pose_file((features.shape[1], features.shape[2], features.shape[3]), given)
+    noise_std, noise_notes = noise_as_read(problem.amplitude, audio, given.file, codec.data)
     gain = _gain(codec, features, problem.mask)
-    problem = dataclasses.replace(problem, amplitude=problem.amplitude * gain)
+    problem = dataclasses.replace(problem, amplitude=noise_std * gain)
     y = process.observe_file(problem, codec.standardize(features * gain))
     restored = solve_file(process, section, model, problem, y)
     known = KnownBins(spectrum, ~problem.mask[0])
-    waveform = codec.waveform(codec.unstandardize(restored) / gain, known=known)[:, : len(samples)]
-    return to_int16(process.keep_known_samples(waveform, torch.from_numpy(samples)))[0], notes
+    waveform = codec.waveform(codec.unstandardize(restored) / gain, known=known)[:, : len(audio.samples)]
+    waveform = process.keep_known_samples(waveform, torch.from_numpy(audio.samples))
+    check_finite(waveform, "audio")
+    notes, peak = [*audio.notes, *noise_notes], max(float(waveform.abs().max()), 1.0)
+    if peak > 1:
+        notes.append(f"the restoration is scaled down from a peak of {peak:.3g} to 1")
+    if audio.gain / peak != 1:
+        notes.append(
+            f"FLAC holds no more than 1: the result is {audio.gain / peak:.3g} times what the file's own values say"
+        )
+    return RestoredFile(to_int16(waveform)[0], tuple(notes), audio.gain / peak)
 
 
 def _restore_image(

@@ -22,6 +22,14 @@ class Context(StrictTable):
     real: float  # real examples of the split that is not the reference
 
 
+def tells_noise(*, noise: float, real: float) -> bool:
+    """Whether a distance tells noise from real examples: noise must be further from the reference than they are.
+
+    No distance is below 0: one of `real` that is, is an estimate that is wrong by at least as much, and so is noise's.
+    """
+    return noise > abs(real)
+
+
 class Comparison(StrictTable):
     """A score of the restoration of clean examples, beside what needs no model."""
 
@@ -58,6 +66,18 @@ class Metrics(StrictTable):
     restoration: dict[str, dict[str, Comparison]]
     memorization: Memorization
     reference: Reference
+
+    def doubts(self) -> list[str]:
+        """A sentence for each distance by which real examples are no nearer to the reference than noise is."""
+        return [
+            f"{name} cannot tell real examples from pure noise here: real examples of the other split have "
+            f"{context.real:.4g}, pure noise has {context.noise:.4g}"
+            + (" (an estimate below 0 is wrong by at least that much)" if min(context.real, context.noise) < 0 else "")
+            + ". So the model's score says nothing: hold out more examples (where they are few the two splits differ), "
+            "or read another distance."
+            for name, context in self.context.items()
+            if not tells_noise(noise=context.noise, real=context.real)
+        ]
 
     def save(self, report: Path) -> None:
         """Write metrics.json into the folder `report`."""

@@ -18,7 +18,14 @@ from linnet.audio.pcm import decode_waveform, encode_waveform
 from linnet.data.arrays import ArrayWriter, open_array
 from linnet.data.audio_files import UnreadableAudio, cut_windows, read_audio
 from linnet.data.duplicates import count_equal_rows, fingerprint, first_of_equal_files
-from linnet.data.layouts.audio_folder import Recording, RecordingIndex, find_folder, read_recordings, recording_path
+from linnet.data.layouts.audio_folder import (
+    NO_BYTES,
+    Recording,
+    RecordingIndex,
+    find_folder,
+    read_recordings,
+    recording_path,
+)
 from linnet.data.splits import Listed, Side, assign_splits, moves_usable
 from linnet.modalities.base import Preprocessed, Rejected
 from linnet.modalities.overlap import measure_overlap
@@ -174,6 +181,8 @@ def _read_recording(source: Path, recording: Recording, data: Audio) -> Recordin
     path = recording_path(source, recording)
     if path is None:
         return "its name points out of the folder"
+    if NO_BYTES in recording.file_name and not path.exists():
+        return "its row of the parquet file holds no bytes"
     try:
         decoded = read_audio(path, sample_rate_hz=data.sample_rate_hz)
         cut = cut_windows(
@@ -181,6 +190,7 @@ def _read_recording(source: Path, recording: Recording, data: Audio) -> Recordin
             window_samples=data.window_samples,
             stride_samples=data.stride_frames * data.stft.hop_samples,
             silence_dbfs=data.silence_dbfs,
+            sample_rate_hz=data.sample_rate_hz,
         )
     except UnreadableAudio as reason:
         return str(reason)

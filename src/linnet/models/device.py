@@ -6,6 +6,7 @@ import os
 import torch
 
 from linnet.errors import LinnetError
+from linnet.memory import limit_to_available
 from linnet.models.denoising_network import DenoisingNetwork
 
 
@@ -36,6 +37,7 @@ def set_up(device: torch.device) -> None:
     """
     if device.type == "cpu":
         _keep_freed_memory()
+        limit_to_available()
         return
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False

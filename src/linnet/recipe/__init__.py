@@ -1,6 +1,7 @@
 """The recipe: every number that changes a result, in one strict TOML file.
 
-The schema has no defaults: a recipe says everything, so that a reader (and DVC) sees everything. Where a run happens
+The schema has no defaults: a recipe says everything, so that a reader (and DVC) sees everything. (One key came late,
+and recipes may leave it out: `exif_orientation` of image layouts.) Where a run happens
 (devices, folders, servers) is no part of it. Nothing here imports torch, so that `linnet check` answers at once.
 """
 
@@ -19,6 +20,7 @@ from linnet.recipe.data import (
     CaltechLayout,
     ComplexSpectrogram,
     DataSection,
+    ExifOrientation,
     ImageLayout,
     Images,
     MagnitudeSpectrogram,
@@ -56,6 +58,7 @@ __all__ = [
     "AdamW",
     "AsTrained",
     "CaltechLayout",
+    "ExifOrientation",
     "ImageLayout",
     "Images",
     "ClassLabel",

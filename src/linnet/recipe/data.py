@@ -25,10 +25,15 @@ Split = Annotated[SeededSplit | OfficialSplit, Field(discriminator="kind")]
 Shape = tuple[int, int, int]  # channels, height, width
 
 
+ExifOrientation = Literal["apply", "ignore"]
+
+
 class CaltechLayout(Section):
     """The index files, boxes and class folders of Caltech-UCSD Birds-200-2011; the built-in birds have it too."""
 
     kind: Literal["caltech"]
+    # "ignore" where boxes are given in stored pixels. Few files are turned, so recipes may leave it out.
+    exif_orientation: ExifOrientation = "apply"
 
 
 ImageLayout = CaltechLayout  # with a second one: Annotated[CaltechLayout | ..., Field(discriminator="kind")]

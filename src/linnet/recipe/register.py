@@ -11,8 +11,8 @@ class GateSection(Section):
     """When a new version becomes the champion."""
 
     metric: str  # a key of metrics.json, such as "frechet_thumbnail"; lower is better
-    max_ratio_to_noise: PositiveFloat  # of the distance that pure noise has
-    min_improvement: OpenFraction  # over the champion, as a fraction of its score
+    max_ratio_to_noise: PositiveFloat  # of the distance that pure noise has; above 1 lets noise itself through
+    min_improvement: OpenFraction  # over the champion, as a fraction of its score; of scores below 0 neither is better
     when_incomparable: Literal["promote", "keep"]  # the champion was measured on other data or by another protocol
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from linnet.artifacts import Model, git_commit, read_provenance
-from linnet.errors import LinnetError, first_line
+from linnet.errors import LinnetError
 from linnet.metrics.results import Metrics
 from linnet.recipe import GateSection, Recipe, section_hash
 from linnet.registry.gate import Candidate, Decision, decide
 from linnet.registry.pyfunc import log_model
-from linnet.tracking.client import GIT_COMMIT, RUN_KEY, connect, display_uri, experiment_id, find_run
+from linnet.tracking.client import GIT_COMMIT, RUN_KEY, connect, experiment_id, find_run
+from linnet.tracking.failures import TrackingError, server_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,15 +43,11 @@ class Version:
 @contextlib.contextmanager
 def open_registry(name: str) -> "Iterator[MlflowClient]":
     """A client of the registry; its troubles with the model `name` become one sentence, a RegistryError."""
-    from mlflow.exceptions import MlflowException
-
     try:
-        yield connect()
-    except (MlflowException, OSError) as reason:
-        raise RegistryError(
-            f"the MLflow registry at {display_uri()} did not take {name}: {first_line(reason)}. Nothing is lost: "
-            "check MLFLOW_TRACKING_URI and the server, then repeat the command."
-        ) from None
+        with server_errors():
+            yield connect()
+    except TrackingError as reason:
+        raise RegistryError(f"{reason}. Asked about the registered model {name}; nothing is lost") from None
 
 
 def all_versions(client: "MlflowClient", name: str) -> "list[ModelVersion]":
@@ -122,6 +119,8 @@ def _tags(recipe: Recipe, key: str, model: Path, metrics: Metrics, commit: str) 
         "linnet.gate.metric": recipe.register_.gate.metric,
         **{f"linnet.protocol.{name}": protocol for name, protocol in metrics.protocols.items()},
         **{f"linnet.noise_score.{name}": repr(context.noise) for name, context in metrics.context.items()},
+        **{f"linnet.real_score.{name}": repr(context.real) for name, context in metrics.context.items()},
+        **{f"linnet.score_high.{name}": repr(interval.high) for name, interval in metrics.intervals.items()},
         **{f"linnet.version.{library}": number for library, number in provenance["versions"].items()},
         **{f"linnet.score.{name}": repr(value) for name, value in metrics.scores.items()},
     }
@@ -160,10 +159,21 @@ def earlier_decision(entry: "ModelVersion", champion: "ModelVersion | None") -> 
 def candidate_of(entry: "ModelVersion", gate: GateSection) -> Candidate:
     """What the gate needs of a version; a version that has no such score cannot be compared."""
     tags = entry.tags
-    if f"linnet.score.{gate.metric}" not in tags:
-        return Candidate(math.nan, math.nan, f"without {gate.metric}", tags["linnet.reference_hash"])
-    score, noise = (float(tags[f"linnet.{kind}.{gate.metric}"]) for kind in ("score", "noise_score"))
-    return Candidate(score, noise, tags[f"linnet.protocol.{gate.metric}"], tags["linnet.reference_hash"])
+
+    def number(kind: str) -> float | None:
+        name = f"linnet.{kind}.{gate.metric}"
+        return float(tags[name]) if name in tags else None
+
+    score, noise = number("score"), number("noise_score")
+    is_known = score is not None and noise is not None
+    return Candidate(
+        score=math.nan if score is None else score,
+        noise_score=math.nan if noise is None else noise,
+        protocol=tags[f"linnet.protocol.{gate.metric}"] if is_known else f"without {gate.metric}",
+        reference_hash=tags["linnet.reference_hash"],
+        real_score=number("real_score"),
+        score_high=number("score_high"),
+    )
 
 
 def promote(client: "MlflowClient", name: str, number: int, reason: str) -> None:

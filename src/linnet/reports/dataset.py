@@ -46,9 +46,18 @@ def _image_page(data: Images, dataset: Path) -> str:
         statistics=statistics,
         rejected=_rows(dataset / Dataset.rejected),
         figures=_image_figures(summary, statistics.class_numbers),
+        summary=summary,
+        odd=_odd_images(summary, dataset),
         split_notes=notes(statistics, summary),
         sample=html.inline_grid(np.asarray(images[rows], dtype=np.uint8), columns=COLUMNS),
     )
+
+
+def _odd_images(summary: ImageSummary, dataset: Path) -> str:
+    """A grid of the examples that look odd, "" for none."""
+    arrays = {split: open_array(dataset / Dataset.images(split)) for split in ("train", "test")}
+    images = [np.asarray(arrays[odd.split][odd.row], dtype=np.uint8) for odd in summary.odd]
+    return html.inline_grid(np.stack(images), columns=COLUMNS) if images else ""
 
 
 def _image_figures(summary: ImageSummary, class_numbers: list[int]) -> list[str]:

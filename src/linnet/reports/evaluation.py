@@ -44,6 +44,7 @@ def evaluation_page(recipe: Recipe, *, dataset: Path, samples: Path, report: Pat
         columns=("model", *CONTEXT),
         rows=_rows(metrics),
         caveat=caveat(recipe, metrics.scores),
+        doubts=metrics.doubts(),
         samples=_preview(data, generated[: NUM_WAVEFORMS if is_audio else NUM_SAMPLES], columns=16),
         real=_preview(data, real, columns=6),
         untrained=_preview(data, open_array(report / Report.untrained), columns=6),

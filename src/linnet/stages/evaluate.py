@@ -24,6 +24,7 @@ from linnet.data.arrays import open_array, write_array
 from linnet.files import ArtifactError, new_folder, write_text
 from linnet.hashes import code_hash, combined, folder_hash
 from linnet.inference.diffusion_model import DiffusionModel
+from linnet.inference.memory import explains_examples_memory
 from linnet.inference.reference_sets import ReferenceSets, read_split
 from linnet.metrics.extractors.base import FeatureExtractor
 from linnet.metrics.extractors.build import build_extractor, find_weights
@@ -80,9 +81,10 @@ def run(
     extractors = [build_extractor(name, recipe.data, weights, device) for name in section.features]
     diffusion_model = DiffusionModel.load(model, weights="untrained", device=device)
     with new_folder(out) as folder, tempfile.TemporaryDirectory(dir=out.parent) as scratch:
-        sets = ReferenceSets.build(
-            recipe, diffusion_model, dataset=dataset, samples=samples, scratch=Path(scratch), batch_size=batch_size
-        )
+        with explains_examples_memory(diffusion_model, recipe.sample.precision, batch_size):
+            sets = ReferenceSets.build(
+                recipe, diffusion_model, dataset=dataset, samples=samples, scratch=Path(scratch), batch_size=batch_size
+            )
         train, test = (read_split(recipe, dataset, split) for split in ("train", "test"))
         copies, pairs = find_copies(diffusion_model.codec, sets.model, train, test)
         measured = measure_samples(recipe, extractors, sets)
@@ -207,6 +209,8 @@ def _log_scores(metrics: Metrics) -> None:
     for name, value in metrics.scores.items():
         context = ", ".join(f"{of} {distance:.4g}" for of, distance in vars(metrics.context[name]).items())
         log(f"{name}: {value:.4g} ({context})")
+    for doubt in metrics.doubts():
+        log(doubt)
 
 
 def _track(folder: Path, metrics: Metrics, model_key: str, run_name: str | None) -> None:

@@ -53,12 +53,7 @@ def preview(recipe: Recipe, *, model: Path, report: Path) -> Decision:
         for entry in versions.all_versions(client, name):
             if entry.tags.get(RUN_KEY) == key and (decision := versions.earlier_decision(entry, champion)):
                 return decision
-        candidate = Candidate(
-            score=metrics.scores[gate.metric],
-            noise_score=metrics.context[gate.metric].noise,
-            protocol=metrics.protocols[gate.metric],
-            reference_hash=metrics.reference.data_hash,
-        )
+        candidate = Candidate.of_metrics(metrics, gate.metric)
         return decide(gate, candidate, versions.candidate_of(champion, gate) if champion else None)
 
 

@@ -12,6 +12,7 @@ from linnet.data.arrays import open_array, write_array
 from linnet.files import ArtifactError, new_folder
 from linnet.inference.degradations import build_degradation
 from linnet.inference.diffusion_model import DiffusionModel
+from linnet.inference.memory import explains_examples_memory
 from linnet.inference.restoration import Restoration, restore_examples
 from linnet.modalities.base import Codec
 from linnet.models.precision import resolve_precision
@@ -44,7 +45,8 @@ def run(recipe: Recipe, *, dataset: Path, model: Path, out: Path, device: torch.
     codec = diffusion_model.codec
     clean = _held_out(recipe, dataset, codec, device)
     num_previews = AUDIO_PREVIEWS if isinstance(recipe.data, Audio) else len(clean)
-    with new_folder(out) as folder:
+    num_draws = min(batch_size, section.num_draws * len(clean))
+    with new_folder(out) as folder, explains_examples_memory(diffusion_model, section.precision, num_draws):
         for degradation in section.degradations:
             process = build_degradation(degradation, codec, seed=section.seed, device=device)
             restoration = restore_examples(process, section, diffusion_model, clean, batch_size)

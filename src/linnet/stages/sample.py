@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from linnet.files import ArtifactError, new_folder, write_text
 from linnet.hashes import folder_hash
 from linnet.inference.batching import index_batches
 from linnet.inference.diffusion_model import DiffusionModel, load_training_recipe
+from linnet.inference.memory import explains_examples_memory
 from linnet.inference.noising import noising_snapshots
 from linnet.inference.sampling import SamplingPlan, plan_samples, write_samples
 from linnet.modalities.conditions import condition_cells, condition_columns
@@ -49,8 +51,8 @@ def run(recipe: Recipe, *, model: Path, out: Path, device: torch.device, batch_s
         return
     diffusion_model = DiffusionModel.load(model, weights=section.weights, device=device)
     plan = plan_samples(diffusion_model.recipe, diffusion_model.statistics, section)
-    with new_folder(out) as folder:
-        batches = index_batches(section.num_samples, batch_size)
+    batches = index_batches(section.num_samples, batch_size)
+    with new_folder(out) as folder, _explains_memory(diffusion_model, plan, batches):
         write_samples(diffusion_model, plan, folder / Samples.examples, batches, description="sample: examples")
         write_array(folder / Samples.noising, noising_snapshots(diffusion_model, plan))
         _finish(folder, plan, inputs, diffusion_model.recipe, diffusion_model.statistics)
@@ -72,7 +74,7 @@ def sample_shard(
     diffusion_model = DiffusionModel.load(model, weights=section.weights, device=device)
     plan = plan_samples(diffusion_model.recipe, diffusion_model.statistics, section)
     batches = batches_of_shard(index_batches(section.num_samples, batch_size), shard, num_shards)
-    with new_folder(out) as folder:
+    with new_folder(out) as folder, _explains_memory(diffusion_model, plan, batches):
         description = f"sample: examples of shard {shard + 1} of {num_shards}"
         write_samples(diffusion_model, plan, folder / Samples.examples, batches, description=description)
         write_text(folder / Samples.indices, "".join(f"{index}\n" for batch in batches for index in batch))
@@ -118,6 +120,13 @@ def batches_of_shard(batches: list[list[int]], shard: int, num_shards: int) -> l
     """Runs of neighbouring batches, as even as can be."""
     bounds = [len(batches) * index // num_shards for index in (shard, shard + 1)]
     return batches[bounds[0] : bounds[1]]
+
+
+def _explains_memory(
+    model: DiffusionModel, plan: SamplingPlan, batches: list[list[int]]
+) -> AbstractContextManager[None]:
+    largest = max(map(len, batches), default=1)
+    return explains_examples_memory(model, plan.section.precision, largest, frames=plan.length.frames)
 
 
 def _inputs(recipe: Recipe, model: Path, precision: str) -> dict[str, str]:

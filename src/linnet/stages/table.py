@@ -8,16 +8,21 @@ from linnet.hashes import Stage, code_hash, combined
 
 # What stages import and what never decides a result.
 NEVER_DECIDES = (
-    *("artifacts", "errors", "files", "hashes", "processes", "progress", "recipe.load", "recipe.recipe"),
+    *("artifacts", "errors", "files", "hashes", "memory", "processes", "progress", "recipe.load"),
+    *("recipe.recipe", "models.memory", "training.memory", "inference.memory"),  # who runs out of memory has no result
     "stages.table",
     *("launch", "registry", "reports", "storage", "tracking"),
 )
 _TRAINING_SECTIONS = ("data", "model", "conditioning", "diffusion", "train")
 _READING = tuple(  # of files: only for preprocess
-    f"modalities.{name}" for name in ("audio_preprocess", "image_preprocess", "overlap", "pool", "summary")
+    f"modalities.{name}"
+    for name in ("audio_preprocess", "image_checks", "image_preprocess", "overlap", "pool", "summary")
 )
+_IMAGES = ("data.colour_profiles", "data.image_colours", "data.image_files", "data.images")  # their pixels
 _CODECS = ("modalities.audio_codec", "modalities.image_codec")
-_CONVERSION = tuple(f"data.layouts.{name}" for name in ("audio_conversion", "parquet", "published"))  # only for ingest
+_CONVERSION = tuple(  # only for ingest
+    f"data.layouts.{name}" for name in ("audio_conversion", "file_names", "parquet", "published")
+)
 _NETWORK = (  # what rebuilds a trained network, and makes examples of what it says
     *("audio", "data.arrays", "modalities", "models", *(f"recipe.{name}" for name in _TRAINING_SECTIONS)),
     *("diffusion.objective", "diffusion.schedule", "diffusion.samplers", "diffusion.multidiffusion"),
@@ -33,7 +38,7 @@ INGEST = Stage(
     inputs=(),
     output="raw",
     computes=("data", "audio.pcm"),
-    ignores=("data.arrays", "data.audio_files", "data.batches", "data.duplicates", "data.images", "data.splits"),
+    ignores=("data.arrays", "data.audio_files", "data.batches", "data.duplicates", "data.splits", *_IMAGES),
     libraries=("numpy", "pillow", "pyarrow"),
 )
 PREPROCESS = Stage(
@@ -81,7 +86,7 @@ RESTORE = Stage(
     computes=(
         *(*_NETWORK, "diffusion", "inference.degradations", "inference.inverse_problem", "inference.restoration"),
     ),
-    ignores=("audio.mel", "data.audio_files", "data.images", *_UNUSED, *_WRITING),  # files of one's own
+    ignores=("audio.mel", "data.audio_files", *_IMAGES, *_UNUSED, *_WRITING),  # files of one's own
     libraries=_TORCH,
 )
 EVALUATE = Stage(

@@ -51,6 +51,7 @@ from linnet.training.distributed import DistributedContext, distributed_context
 from linnet.training.execution import check_passes, choose_execution
 from linnet.training.loop import fit
 from linnet.training.loss import DiffusionLoss
+from linnet.training.memory import explains_batch_memory
 from linnet.training.state import HistoryRow, TrainState, new_state
 from linnet.training.stopping import stop_on_signals
 from linnet.training.throughput import Cost, Interval, Meter
@@ -85,6 +86,7 @@ def run(
 
     Raises:
         ArtifactError: `dataset` is missing, or does not fit the recipe.
+        BatchMemoryError: the batch does not fit into the memory.
         ExecutionError: `passes` do not divide the batch.
         DistributedError: the recipe cannot be distributed over the processes that torchrun started.
         NonFiniteLossError: the loss or the gradient is not finite; the last good checkpoint is kept.
@@ -233,7 +235,11 @@ def _fit(
     execution = choose_execution(section.num_steps, distributed, passes=passes)
     if execution.compiled:
         _log(distributed, "train: the network is compiled before the first step, which takes a minute or two")
-    with stop_on_signals() as stop, _Watch(state, section, meter, tracker) as watch:
+    with (
+        stop_on_signals() as stop,
+        explains_batch_memory(recipe, distributed, passes=passes),
+        _Watch(state, section, meter, tracker) as watch,
+    ):
         fit(
             state,
             section,

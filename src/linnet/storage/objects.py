@@ -4,7 +4,7 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from linnet.files import commit_file, path_lock
+from linnet.files import new_file, path_lock
 from linnet.storage.connection import StorageError, new_client
 from linnet.storage.listing import find_object, get_object, list_entries, list_objects
 from linnet.storage.location import is_s3_url, split_folder_url, split_object_url
@@ -42,13 +42,8 @@ def download_file(url: str, path: Path) -> None:
     bucket, key = split_object_url(url)
     with new_client(url) as client, path_lock(path):
         found = get_object(client, bucket, key, url=url)
-        partial = path.with_name(f".{path.name}.partial")
-        try:
-            with partial.open("wb") as file:
-                download_objects(client, bucket, {found: file}, description=f"download {path.name}")
-            commit_file(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with new_file(path) as partial, partial.open("wb") as file:
+            download_objects(client, bucket, {found: file}, description=f"download {path.name}")
 
 
 def upload_file(path: Path, url: str) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from linnet.files import path_lock
 from linnet.progress import log
 from linnet.recipe import Recipe
 from linnet.registry import lineage
@@ -11,6 +12,7 @@ from linnet.stages import evaluate, ingest, preprocess, register, restore, sampl
 from linnet.stages.table import result_code_hash
 from linnet.tasks import training
 from linnet.tasks.boundary import RESTORE_BATCH, SAMPLE_BATCH
+from linnet.tracking.client import check_server
 
 
 def run(
@@ -30,6 +32,7 @@ def run(
     Raises:
         LinnetError: as the stages do.
     """
+    check_server(outlives_pods=False)  # hours before the model is to be registered there
     raw = data / recipe.data.folder
     ingest.run(recipe.data, source=source, out=raw, work=work / "downloads")
     comparison = lineage.compare(recipe, raw=raw, code_hash=result_code_hash())
@@ -56,5 +59,6 @@ def run(
         batch_size=SAMPLE_BATCH,
         track_run=True,
     )
-    register.run(recipe, model=model, report=report, out=folder / "registration")
+    with path_lock(folder / "registration"):
+        register.run(recipe, model=model, report=report, out=folder / "registration")
     return True

@@ -14,11 +14,13 @@ from linnet.files import PROVENANCE, copy_folder, new_folder, write_text
 from linnet.launch import torchrun, trainjob
 from linnet.launch.trainjob import TrainJobSettings
 from linnet.models.device import DeviceError, pick_device
+from linnet.models.memory import available_on
 from linnet.progress import log
 from linnet.recipe import CompactUNet, Recipe
 from linnet.stages import train as stage
 from linnet.stages.preprocess import usable_cores
 from linnet.tasks.environment import require_shared
+from linnet.training.memory import describe_batch
 
 CHECKPOINT_SECONDS = 60.0
 CPU_EXAMPLES_PER_PROCESS = 4
@@ -80,21 +82,27 @@ def on_this_machine(
     """
     remote = storage.is_s3_url(work)
     local = Path(tempfile.gettempdir()) / "linnet-work" if remote else Path(work)
-    torchrun.start(
-        stage.run,
-        recipe,
-        processes=processes or default_processes(recipe, device),
-        dataset=dataset,
-        out=out,
-        work=local / recipe.name,
-        mirror=storage.join(work, recipe.name) if remote else None,
-        device=device,
-        checkpoint_every_seconds=checkpoint_every_seconds,
-        keep_checkpoint=keep_checkpoint,
-        track=track,
-        passes=passes,
-        deterministic=deterministic,
-    )
+    processes, free = processes or default_processes(recipe, device), available_on(device)
+    try:
+        torchrun.start(
+            stage.run,
+            recipe,
+            processes=processes,
+            dataset=dataset,
+            out=out,
+            work=local / recipe.name,
+            mirror=storage.join(work, recipe.name) if remote else None,
+            device=device,
+            checkpoint_every_seconds=checkpoint_every_seconds,
+            keep_checkpoint=keep_checkpoint,
+            track=track,
+            passes=passes,
+            deterministic=deterministic,
+        )
+    except torchrun.KilledError as error:
+        raise torchrun.KilledError(
+            f"{error}. {describe_batch(recipe.training(), device, free, ranks=processes, passes=passes)}"
+        ) from None
 
 
 def on_many_nodes(recipe: Recipe, *, dataset: Path, out: Path, work: str, num_nodes: int) -> None:

@@ -1,1 +1,1 @@
-"""MLflow: finding runs and the server (`client`), and logging to the run of a training (`run`)."""
+"""MLflow: where it is, its local store, finding runs and the server, and logging to the run of a training."""

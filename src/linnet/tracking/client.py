@@ -1,16 +1,22 @@
-"""MLflow: where it is, which run belongs to what, and how the runs of a pipeline run end."""
+"""MLflow: a client of it, which run belongs to what, and how the runs of a pipeline run end."""
 
 import logging
 import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
-from linnet.errors import LinnetError, first_line, redact_credentials
 from linnet.progress import log
+from linnet.tracking.address import artifacts_folder, display_uri, local_database, tracking_uri
+from linnet.tracking.database import check_database
+from linnet.tracking.failures import TrackingError, server_errors
+from linnet.tracking.local_store import ensure_store
+from linnet.tracking.relocation import follow_workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
 EXPERIMENT = "linnet"
 RUN_STATUS = {  # MLflow's status of a run by Kubeflow Pipelines' state of a task, of its backends and of kfp.local
@@ -22,47 +28,74 @@ RUN_STATUS = {  # MLflow's status of a run by Kubeflow Pipelines' state of a tas
 }
 RUN_KEY = "linnet.input_hash"  # the tag that ties a run to what went into its training
 PIPELINE_RUN_TAG = "linnet.pipeline_run"  # the tag with the pipeline run that made it; LINNET_PIPELINE_RUN holds it
+OLDEST_SERVER = 3  # the first version that keeps logged models, which are what gets registered
 GIT_COMMIT = "linnet.git_commit"  # the tag with the commit of the code that trained the model
 
 
-class TrackingError(LinnetError):
-    """The MLflow server does not answer, or does not let us in."""
-
-
-def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI, or the embedded default: a SQLite file in the working folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
-
-
-def display_uri() -> str:
-    """The tracking URI as it may be printed: without user and password."""
-    return redact_credentials(tracking_uri())
-
-
 def connect() -> "MlflowClient":
-    """A client that gives up soon. Importing MLflow takes seconds, so that it is imported only where it is used."""
+    """A client that gives up soon, of a store that is whole. MLflow takes seconds to import: only where it is used.
+
+    Raises:
+        TrackingError: the local store is of no use, or the database does not let us in; a server is not asked yet.
+        OSError: the folder of the local store cannot be written.
+    """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    for name in ("alembic", "mlflow"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     import mlflow
 
-    mlflow.set_tracking_uri(tracking_uri())
-    return mlflow.MlflowClient()
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints tracebacks of what it also raises
+    with server_errors():
+        for uri in dict.fromkeys((tracking_uri(), os.environ.get("MLFLOW_REGISTRY_URI") or tracking_uri())):
+            check_database(uri)
+            if (path := local_database(uri)) is not None:
+                ensure_store(path)
+                follow_workspace(path)
+        mlflow.set_tracking_uri(tracking_uri())
+        return mlflow.MlflowClient()
+
+
+def find_experiment(client: "MlflowClient") -> "Experiment | None":
+    """The experiment of this project, if it is there.
+
+    Raises:
+        TrackingError: somebody has deleted it; MLflow keeps the name, and takes no runs for it.
+    """
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+    found = client.get_experiment_by_name(name)
+    if found is not None and found.lifecycle_stage == "deleted":
+        raise TrackingError(
+            f"MLflow at {display_uri()}: the experiment '{name}' was deleted; bring it back with `MLFLOW_TRACKING_URI="
+            f"{display_uri()} mlflow experiments restore --experiment-id {found.experiment_id}`, or set "
+            "MLFLOW_EXPERIMENT_NAME to another name"
+        )
+    return found
 
 
 def experiment_id(client: "MlflowClient") -> str:
-    """The id of this project's experiment, created on first use (for a SQLite store with a local artifact folder)."""
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
-    if found := client.get_experiment_by_name(name):
+    """The id of this project's experiment, created on first use (for a SQLite store with a local artifact folder).
+
+    Raises:
+        TrackingError: somebody has deleted it.
+    """
+    from mlflow.exceptions import MlflowException
+
+    if found := find_experiment(client):
         return str(found.experiment_id)
-    folder = Path(os.environ.get("LINNET_MLFLOW_ARTIFACTS") or Path.cwd() / "mlartifacts")
-    location = folder.as_uri() if tracking_uri().startswith("sqlite:") else None
-    return str(client.create_experiment(name, artifact_location=location))
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+    location = artifacts_folder().as_uri() if local_database(tracking_uri()) is not None else None
+    try:
+        return str(client.create_experiment(name, artifact_location=location))
+    except MlflowException as reason:
+        found = find_experiment(client) if reason.error_code == "RESOURCE_ALREADY_EXISTS" else None
+        if found is None:
+            raise
+        return str(found.experiment_id)  # another command was faster
 
 
 def find_run(client: "MlflowClient", run_key: str) -> str | None:
@@ -72,7 +105,7 @@ def find_run(client: "MlflowClient", run_key: str) -> str | None:
 
 
 def check_server(*, outlives_pods: bool) -> None:
-    """Send the server a request that changes nothing.
+    """Ask MLflow for its version, the experiment, logged models and the registry; nothing there is changed.
 
     Args:
         outlives_pods: whether it must be a server: a file would be gone with the pod.
@@ -80,9 +113,8 @@ def check_server(*, outlives_pods: bool) -> None:
     Raises:
         TrackingError: with the cause and what to do.
     """
-    from mlflow.exceptions import MlflowException
-
-    if outlives_pods and not tracking_uri().startswith(("http://", "https://")):
+    is_server = tracking_uri().startswith(("http://", "https://"))
+    if outlives_pods and not is_server:
         raise TrackingError(
             f"MLFLOW_TRACKING_URI names no server ({display_uri()}): what is logged there would be gone with the pod; "
             "set it in the ConfigMap linnet (deploy/kubernetes/config.yaml)"
@@ -91,22 +123,46 @@ def check_server(*, outlives_pods: bool) -> None:
         raise TrackingError(
             f"MLFLOW_TRACKING_URI ({display_uri()}) holds a user; put user and password into the secret linnet-mlflow"
         )
-    try:
-        connect().search_experiments(max_results=1)
-    except (MlflowException, OSError) as error:
-        raise _unavailable(error) from None
+    with server_errors():
+        client = connect()
+        found = find_experiment(client)
+        if is_server:
+            _check_version()
+        client.search_logged_models(["0" if found is None else str(found.experiment_id)], max_results=1)
+        client.search_registered_models(max_results=1)
+        if is_server and found is not None:
+            _check_artifacts(str(found.artifact_location))
 
 
-def _unavailable(error: Exception) -> TrackingError:
-    message = first_line(error)
-    if re.search(r"error code 40[13]\b", message):
-        cause = (
-            f"refuses us ({message}); set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, on a cluster by the "
-            "secret linnet-mlflow"
+def _check_version() -> None:
+    import mlflow
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    answer = http_request(get_default_host_creds(tracking_uri()), "/version", "GET")
+    found = re.fullmatch(r"(\d+)\.\d+\S*", answer.text.strip()) if answer.status_code == 200 else None
+    if found is not None and int(found[1]) < OLDEST_SERVER:
+        raise TrackingError(
+            f"MLflow at {display_uri()}: the server is version {found[0]}, the client here {mlflow.__version__}; a "
+            f"server before {OLDEST_SERVER} keeps no logged models, so nothing could be registered at the end. Install "
+            f"'mlflow>={OLDEST_SERVER}' there (then `mlflow db upgrade` for its database), or set MLFLOW_TRACKING_URI "
+            "to a server that has it"
         )
-    else:
-        cause = f"does not answer ({message}); check MLFLOW_TRACKING_URI and that the server runs, then repeat"
-    return TrackingError(f"MLflow at {display_uri()}: {cause}")
+
+
+def _check_artifacts(location: str) -> None:
+    """A server that takes no artifacts itself names a folder, which must be one that both machines see."""
+    parts = urlsplit(location)
+    if parts.scheme not in ("", "file"):
+        return
+    folder = Path(unquote(parts.path))
+    nearest = next(place for place in (folder, *folder.parents) if place.exists())
+    if not os.access(nearest, os.W_OK):
+        raise TrackingError(
+            f"MLflow at {display_uri()} keeps artifacts in {folder}, a folder that this machine cannot write; start "
+            "the server with --artifacts-destination, so that it takes them itself, and set MLFLOW_EXPERIMENT_NAME "
+            "to a new name"
+        )
 
 
 def pipeline_run() -> str | None:
@@ -124,10 +180,8 @@ def close_pipeline_runs(state: str, error_message: str) -> list[str]:
     Raises:
         TrackingError: the server does not answer.
     """
-    from mlflow.exceptions import MlflowException
-
     tags = {"linnet.pipeline_state": state} | ({"linnet.pipeline_error": error_message} if error_message else {})
-    try:
+    with server_errors():
         client = connect()
         query = f"tags.`{PIPELINE_RUN_TAG}` = '{pipeline_run()}'"
         run_ids = [run.info.run_id for run in client.search_runs([experiment_id(client)], query)]
@@ -135,18 +189,15 @@ def close_pipeline_runs(state: str, error_message: str) -> list[str]:
             for key, value in tags.items():
                 client.set_tag(run_id, key, value)
             client.set_terminated(run_id, RUN_STATUS.get(state, "FAILED"))
-    except (MlflowException, OSError) as error:
-        raise _unavailable(error) from None
     return run_ids
 
 
 def known_run(run_key: str) -> str | None:
     """The id of the run tagged with `run_key`; None too where the server does not answer."""
-    from mlflow.exceptions import MlflowException
-
     try:
-        return find_run(connect(), run_key)
-    except (MlflowException, OSError):
+        with server_errors():
+            return find_run(connect(), run_key)
+    except (TrackingError, OSError):
         return None
 
 
@@ -156,13 +207,12 @@ def log_text(run_key: str, text: str, path: str) -> bool:
     Returns:
         False where the server did not take it, which is said.
     """
-    from mlflow.exceptions import MlflowException
-
     try:
-        client = connect()
-        if run_id := find_run(client, run_key):
-            client.log_text(run_id, text, path)
-    except (MlflowException, OSError) as reason:
-        log(f"MLflow at {display_uri()} did not take {path} ({first_line(reason)}); it is only on this machine")
+        with server_errors():
+            client = connect()
+            if run_id := find_run(client, run_key):
+                client.log_text(run_id, text, path)
+    except (TrackingError, OSError) as reason:
+        log(f"MLflow did not take {path}, it is only on this machine: {reason}")
         return False
     return True

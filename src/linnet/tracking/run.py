@@ -20,17 +20,11 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from linnet.errors import Stopped, first_line
+from linnet.errors import LinnetError, Stopped
 from linnet.progress import log
-from linnet.tracking.client import (
-    PIPELINE_RUN_TAG,
-    RUN_KEY,
-    connect,
-    display_uri,
-    experiment_id,
-    find_run,
-    pipeline_run,
-)
+from linnet.tracking.address import display_uri
+from linnet.tracking.client import PIPELINE_RUN_TAG, RUN_KEY, connect, experiment_id, find_run, pipeline_run
+from linnet.tracking.failures import tracking_error
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -143,7 +137,7 @@ class RunTracker:
         if missing := self._lost + self._entries.qsize():
             log(
                 f"MLflow at {display_uri()} did not take {missing} entries of this run; the results are complete, "
-                "their history is in the model folder. Check the server and MLFLOW_TRACKING_URI."
+                "their history is in the model folder."
             )
 
     def log_metrics(self, values: Mapping[str, float], step: int) -> None:
@@ -236,9 +230,10 @@ class RunTracker:
             try:
                 return attempt()
             except Exception as error:  # noqa: BLE001  the server's errors, whatever they are, must not reach training
+                is_known = isinstance(error, LinnetError)
                 if tries == 1:
-                    log(f"MLflow at {display_uri()} does not answer ({first_line(error)}); training goes on")
-            if tries >= max_tries:
+                    log(f"{error if is_known else tracking_error(error)}. Training goes on without it")
+            if tries >= max_tries or (is_known and self._closing.is_set()):
                 break
             if self._closing.wait(RETRY_SECONDS):
                 if time.monotonic() + RETRY_SECONDS >= self._deadline:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from linnet import storage
 from linnet.errors import LinnetError, first_line
-from linnet.files import commit_file
+from linnet.files import new_file
 from linnet.progress import log
 
 NAMES = ("checkpoint-a.pt", "checkpoint-b.pt")
@@ -105,14 +105,8 @@ class CheckpointStore:
         buffer = io.BytesIO()
         torch.save(state, buffer)
         step, saved = int(state["step"]).to_bytes(STEP_BYTES), buffer.getbuffer()
-        partial = path.with_suffix(".partial")
-        try:
-            with partial.open("wb") as file:
-                file.writelines([_digest(step, saved), step, saved])
-        except OSError as error:  # a full disk does not say where it is
-            error.filename = error.filename or str(partial)
-            raise
-        commit_file(partial, path)
+        with new_file(path) as partial, partial.open("wb") as file:
+            file.writelines([_digest(step, saved), step, saved])
         if self._remote:
             try:
                 storage.upload_file(path, storage.join(self._remote, name))

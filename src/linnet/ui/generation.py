@@ -14,6 +14,7 @@ from torch import Tensor
 from linnet.audio.spectrogram_image import wav
 from linnet.diffusion.samplers import OnStep, PerSampleNoise
 from linnet.inference.batching import index_batches
+from linnet.inference.memory import explains_examples_memory
 from linnet.inference.requests import GenerationRequest
 from linnet.inference.sampling import SamplingPlan
 from linnet.modalities.conditions import as_text, known_conditions
@@ -78,7 +79,16 @@ def generate(model: TrainedModel, request: GenerationRequest, on_progress: OnPro
     plan = _plan(model, request)
     batches = index_batches(request.count, BATCH_SIZE)
     on_step = _counter(on_progress, len(batches) * plan.section.sampler.num_steps)
-    examples = np.concatenate([plan.generate(model.diffusion_model, indices, on_step=on_step) for indices in batches])
+    with explains_examples_memory(
+        model.diffusion_model,
+        plan.section.precision,
+        min(request.count, BATCH_SIZE),
+        option="ask for no more examples than",
+        frames=plan.length.frames,
+    ):
+        examples = np.concatenate(
+            [plan.generate(model.diffusion_model, indices, on_step=on_step) for indices in batches]
+        )
     previews = tuple(preview(model, request, index, example) for index, example in enumerate(examples))
     return GenerationResult(headline(model, request), describe(model, request), previews, time.monotonic() - started)
 

@@ -1,6 +1,5 @@
 """Trained models to generate with: where they are found, and how they are loaded."""
 
-import contextlib
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -11,19 +10,24 @@ from typing import TYPE_CHECKING, assert_never
 import torch
 from pydantic import ValidationError
 
+import linnet
 from linnet.artifacts import Samples, read_provenance
 from linnet.errors import LinnetError, first_line
 from linnet.files import ArtifactError
+from linnet.hashes import code_files, source_hash
 from linnet.inference.diffusion_model import DiffusionModel, load_training_recipe
 from linnet.modalities.statistics import Statistics
 from linnet.recipe import DDIM, AsTrained, SampleSection, TrainingRecipe, section_hash
 from linnet.registry.versions import CHALLENGER, CHAMPION
-from linnet.tracking.client import TrackingError, connect, display_uri
+from linnet.stages.table import SAMPLE
+from linnet.tracking.client import connect
+from linnet.tracking.failures import server_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 WEIGHTS = "linnet.weights_sha256"  # the tag that register gives a version: its model's content hash
+REQUESTS = "inference/requests.py"  # beside what decides a sample: what may be asked for
 MAX_NAMES = 1000  # registered models looked at
 DEFAULT_STEPS = 50  # where nobody has written down how the model is to be sampled
 
@@ -109,7 +113,7 @@ def registered_models() -> list[Registered]:
     Raises:
         TrackingError: the registry does not answer.
     """
-    with _registry_errors():
+    with server_errors():
         client = connect()
         names = [entry.name for entry in client.search_registered_models(max_results=MAX_NAMES)]
         return [found for name in sorted(names) for found in _with_alias(client, name)]
@@ -144,10 +148,10 @@ def model_key(choice: Choice) -> str:
 
 
 def load_model(choice: Choice, device: torch.device) -> TrainedModel:
-    """The model, ready to sample from. A registered one is downloaded for the moment and runs with the code here.
+    """The model, ready to sample from. A registered one is downloaded for the moment, and runs with the code here.
 
     Raises:
-        ArtifactError: it is incomplete, damaged, or of another version of linnet.
+        ArtifactError: it is incomplete, damaged, or of another version of linnet's code.
         TrackingError: the registry does not answer.
     """
     match choice:
@@ -172,17 +176,37 @@ def _load(choice: Choice, folder: Path, section: SampleSection, note: str, devic
 
 def _download(choice: Registered, scratch: Path) -> tuple[Path, Path]:
     """(model folder, file with the sample section) of what register has stored."""
-    connect()
     from mlflow.artifacts import download_artifacts
     from mlflow.models import Model as StoredModel
 
-    with _registry_errors():
+    with server_errors():
+        connect()
         uri = f"models:/{choice.name}/{choice.version}"
         stored = Path(download_artifacts(artifact_uri=uri, dst_path=str(scratch)))
+        _refuse_other_code(choice, stored / "code" / "linnet")
         files = StoredModel.load(str(stored)).flavors["python_function"]["artifacts"]
     if missing := {"model", "sample"} - files.keys():
         raise ArtifactError(f"{stored} holds no {' and no '.join(sorted(missing))}; register the model again")
     return stored / files["model"]["path"], stored / files["sample"]["path"]
+
+
+def _refuse_other_code(choice: Registered, stored: Path) -> None:
+    """Raises ArtifactError if the code that samples is another here than where the version was registered.
+
+    Comments, messages and everything that does not decide a sample may differ.
+    """
+    here = Path(linnet.__file__).parent
+    different = [
+        name
+        for name in (*code_files(SAMPLE), REQUESTS)
+        if not (stored / name).is_file() or source_hash(stored / name) != source_hash(here / name)
+    ]
+    if different:
+        raise ArtifactError(
+            f"{choice.title} was registered with other code than this linnet's (different: {', '.join(different[:3])}"
+            f"{', ...' if len(different) > 3 else ''}): here it would not sample as it was scored. Load it by MLflow "
+            "in a process of its own, which uses the code stored with it (docs/serving.md), or register it again"
+        )
 
 
 def _section_of(folder: Path) -> tuple[SampleSection, str]:
@@ -226,16 +250,3 @@ def default_section(recipe: TrainingRecipe) -> SampleSection:
         clip_x0=True,
         precision="fp32",
     )
-
-
-@contextlib.contextmanager
-def _registry_errors() -> Iterator[None]:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except (MlflowException, OSError) as reason:
-        raise TrackingError(
-            f"MLflow at {display_uri()} does not give its models ({first_line(reason)}); check MLFLOW_TRACKING_URI and "
-            "that the server runs, then repeat"
-        ) from None

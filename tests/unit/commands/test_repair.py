@@ -1,6 +1,7 @@
 """repair: a file of one's own, longer than anything the model has seen, at its own loudness."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from linnet.commands import repair
 from linnet.inference.degradations import RestorationError, RestorationInput
+from linnet.inference.degradations.files import noise_as_read, read_waveform
 from linnet.recipe import DegradationSection
 from linnet.recipe.restore import (
     BandwidthExtension,
@@ -172,6 +174,126 @@ def test_a_known_room_comes_off(voices: Made, tmp_path: Path) -> None:
     room = write(tmp_path / "room.wav", room_response().double().numpy())
     found = repaired(voices, ROOM, write(tmp_path / "wet.wav", wet), tmp_path / "out", room=room)
     assert level_db(found - dry) < level_db(wet - dry) - 6
+
+
+# --- the file's own units ---------------------------------------------------------------------------------------------
+
+
+def noisy(one: Made, file: Path, out: Path, noise_std: float) -> NDArray[np.float64]:
+    return repaired(one, Denoise(name="noisy", kind="denoise", noise_std=noise_std), file, out)
+
+
+def test_noise_is_in_the_units_of_the_file(voices: Made, tmp_path: Path) -> None:
+    """A recording in units in which it peaks at 40 is restored as the same one that peaks at 1 is."""
+    given = tones(peak=1.0)
+    unit = noisy(voices, write(tmp_path / "unit.wav", given), tmp_path / "unit", 0.05)
+    loud = noisy(voices, write(tmp_path / "loud.wav", 40 * given), tmp_path / "loud", 2.0)
+    np.testing.assert_allclose(loud, unit, atol=2 / 32768)
+    result = json.loads((tmp_path / "loud" / "repair.json").read_text())
+    assert result["gain"] <= 1 / 40
+    assert "noise_std = 2 in the file's own samples is 0.05 once it is read" in result["notes"]
+    assert f"the result is {result['gain']:.3g} times what the file's own values say" in result["notes"][-1]
+    assert np.abs(loud).max() / result["gain"] > 20
+
+
+def test_noise_of_another_sample_rate_is_as_strong_at_each_frequency(voices: Made, tmp_path: Path) -> None:
+    """White noise at 32 kHz has a quarter of its power below 4 kHz: measured, and as it is taken."""
+    noise = 0.1 * np.random.default_rng(0).normal(size=20 * 32_000)
+    soundfile.write(tmp_path / "noise.wav", noise, 32_000, subtype="FLOAT")
+    audio = read_waveform(tmp_path / "noise.wav", voices.audio)
+    spectrum = np.abs(np.fft.rfft(audio.samples)) ** 2 / len(audio.samples)
+    measured = np.sqrt(spectrum[: len(spectrum) // 2].mean())  # well below the edge of the filter
+    found, notes = noise_as_read(0.1, audio, tmp_path / "noise.wav", voices.audio)
+    assert found == pytest.approx(0.1 / 2)
+    assert found == pytest.approx(measured, rel=0.02)
+    assert notes == ("noise_std = 0.1 in the file's own samples is 0.05 once it is read",)
+
+
+def test_noise_of_several_channels_is_that_of_their_mean_and_it_is_said(voices: Made, tmp_path: Path) -> None:
+    both = np.stack([tones(), tones()], axis=1)
+    noisy(voices, write(tmp_path / "both.wav", both), tmp_path / "out", 0.01)
+    notes = json.loads((tmp_path / "out" / "repair.json").read_text())["notes"]
+    assert any("noise_std is taken as that of the mean of 2 channels" in note for note in notes)
+
+
+def test_noise_in_recordings_of_several_rates_is_refused(voices: Made, tmp_path: Path) -> None:
+    for rate in (8000, 16_000):
+        soundfile.write(tmp_path / f"{rate}.wav", tones(), rate)
+    path = tmp_path / "joined.wav"
+    path.write_bytes(b"".join((tmp_path / f"{rate}.wav").read_bytes() for rate in (8000, 16_000)))
+    with pytest.raises(RestorationError, match="joined recordings of 8000 Hz and 16000 Hz; cut it into files"):
+        noisy(voices, path, tmp_path / "out", 0.01)
+    assert len(repaired(voices, BAND, path, tmp_path / "out")) == LENGTH + (LENGTH + 1) // 2
+
+
+# --- results stay -----------------------------------------------------------------------------------------------------
+
+
+def ask(one: Made, degradation: DegradationSection, file: Path, model: Path, *, out: Path | None = None) -> None:
+    section = one.recipe.restore
+    repair.run(section, degradation, RestorationInput(file), model=model, out=out, device=CPU)
+
+
+def results(folder: Path) -> dict[str, str]:
+    """Whose result lies in each folder."""
+    return {path.parent.name: json.loads(path.read_text())["file"] for path in sorted(folder.glob("*/repair.json"))}
+
+
+def test_no_result_replaces_that_of_another_request(
+    voices: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(voices.model, model)
+    days = []
+    for day, peak in (("day1", 0.3), ("day2", 0.2)):
+        (tmp_path / day).mkdir()
+        days.append(write(tmp_path / day / "track.wav", tones(600, peak=peak)))
+    for _ in range(2):  # the same requests again find their own folders
+        for file in days:
+            ask(voices, BAND, file, model)
+        ask(voices, BAND.model_copy(update={"name": "repair"}), days[0], model)
+        ask(voices, BAND.model_copy(update={"name": "repair", "low_hz": 1250.0}), days[0], model)
+    first, second = map(str, days)
+    assert results(tmp_path / "repaired") == {
+        "track": first,
+        "track-band": second,
+        "track-inpaint_bins": first,
+        "track-inpaint_bins-2": first,
+    }
+    said = capsys.readouterr().err
+    assert f"track holds the result of another request (inpaint_bins of {first}), and stays" in said
+    assert str(tmp_path / "repaired" / "track-band" / "track.flac") in said
+    write(days[0], tones(600, peak=0.1))  # another recording of that name
+    ask(voices, BAND, days[0], model)
+    assert results(tmp_path / "repaired")["track-band-2"] == first
+
+
+def test_a_given_folder_with_another_result_is_refused(voices: Made, tmp_path: Path) -> None:
+    mine, yours = (write(tmp_path / f"{name}.wav", tones(600)) for name in ("mine", "yours"))
+    for _ in range(2):
+        ask(voices, BAND, mine, voices.model, out=tmp_path / "out")
+    with pytest.raises(RestorationError, match=rf"another request \(inpaint_bins of {mine}\); give a new folder"):
+        ask(voices, BAND, yours, voices.model, out=tmp_path / "out")
+    with pytest.raises(RestorationError, match="another request"):
+        ask(voices, GAP, mine, voices.model, out=tmp_path / "out")
+    (tmp_path / "out" / "repair.json").write_text("no JSON")
+    with pytest.raises(RestorationError, match=r"its repair\.json does not say which"):
+        ask(voices, BAND, mine, voices.model, out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("count", [1, 2, 33])
+@pytest.mark.parametrize("peak", [0.0, 0.3])
+@pytest.mark.parametrize("degradation", [BAND, Denoise(name="noisy", kind="denoise", noise_std=0.01)])
+def test_very_short_and_silent_files_are_restored(
+    voices: Made, tmp_path: Path, degradation: DegradationSection, count: int, peak: float
+) -> None:
+    found = repaired(voices, degradation, write(tmp_path / "a.wav", np.full(count, peak)), tmp_path / "out")
+    assert len(found) == count
+
+
+def test_a_file_with_values_that_are_no_audio_is_refused_in_one_sentence(voices: Made, tmp_path: Path) -> None:
+    with pytest.raises(RestorationError, match=r"a\.wav: 600 of 600 samples are not finite"):
+        repaired(voices, BAND, write(tmp_path / "a.wav", np.full(600, np.nan)), tmp_path / "out")
 
 
 # --- what cannot be ---------------------------------------------------------------------------------------------------

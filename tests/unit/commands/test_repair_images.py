@@ -59,6 +59,30 @@ def test_pixels_under_the_mask_alone_are_changed(birds: Path, tmp_path: Path) ->
     assert not np.array_equal(a[hole > 0], b[hole > 0])
 
 
+def test_a_turned_photograph_and_its_mask_are_seen_upright(birds: Path, tmp_path: Path) -> None:
+    """The camera stores 40 x 24, people see 24 x 40; their mask may be stored either way."""
+    given = image(tmp_path, 40, 24)
+    with Image.open(given) as stored:
+        pixels, exif = np.asarray(stored), stored.getexif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(given, exif=exif)
+    hole = np.zeros((40, 24), dtype=np.uint8)
+    hole[5:12, 3:9] = 255
+    Image.fromarray(hole).save(tmp_path / "upright.png")
+    Image.fromarray(np.ascontiguousarray(np.rot90(hole))).save(tmp_path / "stored.png", exif=exif)
+    found = []
+    for mask in ("upright", "stored"):
+        restoration = RestorationInput(given, mask=tmp_path / f"{mask}.png")
+        repair.run(tiny_recipe().restore, PIXELS, restoration, model=birds, out=tmp_path / mask, device=CPU)
+        with Image.open(tmp_path / mask / "mine.png") as after:
+            assert 0x0112 not in after.getexif()
+            found.append(np.asarray(after))
+    upright = np.rot90(pixels, -1)
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0][hole == 0], upright[hole == 0])
+    assert not np.array_equal(found[0][hole > 0], upright[hole > 0])
+
+
 def test_means_of_blocks_stay_when_an_image_is_enlarged(birds: Path, tmp_path: Path) -> None:
     """To the rounding of their pixels; the neighbouring row or column would be off by 1 or 5."""
     given = image(tmp_path, 20, 12, darkest=90)

@@ -115,19 +115,10 @@ def test_a_reduced_decode_agrees_with_a_full_one(tmp_path: Path, width: int, hei
     assert difference.max() <= 12
 
 
-def test_boxes_are_given_in_stored_pixels(tmp_path: Path) -> None:
-    """A camera's rotation mark is not applied: the official boxes don't know of it."""
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    image = coordinates(80, 40)
-    crop = read_crop(save(tmp_path, image, "png", exif=exif), Box(40, 0, 40, 40), 40)
-    np.testing.assert_array_equal(crop.pixels, image[:, 40:])
-
-
 def test_any_box_gives_a_square_of_the_right_size(tmp_path: Path) -> None:
     path = save(tmp_path, coordinates(61, 47))
     rng = np.random.default_rng(0)
-    for left, top, width, height in rng.uniform([-20, -20, 0.1, 0.1], [60, 46, 90, 90], size=(150, 4)):
+    for left, top, width, height in rng.uniform([-20, -20, 2, 2], [60, 46, 90, 90], size=(150, 4)):
         if min(left + width, 61) > max(left, 0) and min(top + height, 47) > max(top, 0):
             pixels = read_crop(path, Box(left, top, width, height), 24).pixels
             assert (pixels.shape, pixels.dtype) == ((24, 24, 3), np.dtype(np.uint8))

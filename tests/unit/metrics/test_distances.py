@@ -224,10 +224,10 @@ def test_distances_of_other_weights_do_not_compare(features: Features) -> None:
     gate = GateSection(
         metric=f"frechet_{features}", max_ratio_to_noise=0.5, min_improvement=0.1, when_incomparable="keep"
     )
-    decision = decide(gate, Candidate(0.1, 2.0, ours, "r"), Candidate(0.9, 2.0, theirs, "r"))
+    decision = decide(gate, Candidate(0.1, 2.0, ours, "r", 0.0, 0.2), Candidate(0.9, 2.0, theirs, "r", 0.0, 1.0))
     assert not decision.promote
     assert "measured by another protocol" in decision.reason
-    assert decide(gate, Candidate(0.1, 2.0, ours, "r"), Candidate(0.9, 2.0, ours, "r")).promote
+    assert decide(gate, Candidate(0.1, 2.0, ours, "r", 0.0, 0.2), Candidate(0.9, 2.0, ours, "r", 0.0, 1.0)).promote
 
 
 def test_protocols_say_what_decides_a_kernel_distance() -> None:

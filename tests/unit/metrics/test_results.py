@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from linnet.artifacts import Report
 from linnet.files import ArtifactError
-from linnet.metrics.results import Metrics
+from linnet.metrics.results import Context, Metrics
 from support.metrics import metrics_of
 
 
@@ -55,3 +56,32 @@ def test_another_value_or_no_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / Report.metrics).write_text(json.dumps(values))
     with pytest.raises(ArtifactError, match=r"has a wrong 'scores\.fid' \(.*number.*\): another version"):
         Metrics.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("noise", "real", "words"),
+    [
+        (
+            143.0,
+            157.0,
+            "real examples of the other split have 157, pure noise has 143. So the model's score says nothing",
+        ),
+        (143.0, 143.0, "pure noise has 143"),
+        (-0.0055, -0.0126, r"pure noise has -0.0055 \(an estimate below 0 is wrong by at least that much\)"),
+        (0.001, -0.002, "an estimate below 0"),
+        (0.0, 0.0, "cannot tell"),
+        (math.nan, 1.0, "cannot tell"),
+    ],
+)
+def test_a_distance_that_cannot_tell_noise_is_doubted(noise: float, real: float, words: str) -> None:
+    metrics = metrics_of({"fid": 1.5, "kid": 0.5})
+    context = metrics.context | {"fid": Context(untrained=3.0, noise=noise, real=real)}
+    (doubt,) = metrics.model_copy(update={"context": context}).doubts()
+    assert doubt.startswith("fid cannot tell real examples from pure noise here")
+    assert re.search(words, doubt), doubt
+
+
+def test_a_distance_that_can_is_not() -> None:
+    assert metrics_of({"fid": 1.5}).doubts() == []
+    context = {"kid": Context(untrained=0.01, noise=0.0094, real=-2e-5)}
+    assert metrics_of({"kid": 0.001}).model_copy(update={"context": context}).doubts() == []

@@ -24,6 +24,7 @@ REJECTED = {  # what its reason begins with
     "short.wav": "too short: 59 samples of the 240 of a window",
     "silent.wav": "silent: nothing in it is louder than silence_dbfs = -60",
     "missing.wav": "file is missing",
+    "audio/0000001_no_bytes_in_its_row.wav": "its row of the parquet file holds no bytes",
     "../outside.wav": "its name points out of the folder",
     "link.wav": "its name points out of the folder",
     "nine_channels.wav": "9 channels (at most 8)",
@@ -63,6 +64,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raw.add("short.wav", tone(500)[:59])
     raw.add("silent.wav", np.zeros(960))
     raw.list("missing.wav")
+    raw.list("audio/0000001_no_bytes_in_its_row.wav")
     soundfile.write(folder / "outside.wav", tone(500), RATE)
     raw.list("../outside.wav")
     raw.list("link.wav")

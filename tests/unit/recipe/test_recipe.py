@@ -79,6 +79,7 @@ def hashes_of(recipe: Recipe) -> str:
 
 Changes = dict[str, Any]
 BIRDS_CHANGES: Changes = {
+    "data.layout.exif_orientation": "ignore",
     "data.folder": "other", "data.image_size_pixels": 32, "data.split.train_fraction": 0.7, "data.split.seed": 1,
     "data.max_rejected_fraction": 0.002, "model.noise_injection": "input", "model.stem_channels": 32,
     "model.embedding_dims": 32, "model.widths": [64, 128, 256, 256], "model.blocks_per_level": 3,
@@ -293,3 +294,17 @@ def test_the_training_part_holds_what_makes_a_model() -> None:
     training = recipe.training()
     assert set(training.model_dump()) == {"data", "model", "conditioning", "diffusion", "train"}
     assert training.train == recipe.train
+
+
+def test_the_one_key_that_may_be_left_out() -> None:
+    """Recipes of before it stay valid, and saying what holds anyway makes no other result."""
+    layout = 'layout = { kind = "caltech" }'
+    assert layout in BIRDS
+    hashes = {
+        words: section_hash(parse_recipe(BIRDS.replace(layout, layout[:-2] + words + " }"), where="").data)
+        for words in ("", ', exif_orientation = "apply"', ', exif_orientation = "ignore"')
+    }
+    unsaid, applied, ignored = hashes.values()
+    assert unsaid == applied != ignored
+    with pytest.raises(RecipeError, match=r"exif_orientation"):
+        parse_recipe(BIRDS.replace(layout, layout[:-2] + ", exif_orientation = true }"), where="")

@@ -75,5 +75,5 @@ def test_an_image_more_is_a_change(client: "MlflowClient", raw: Path) -> None:
 
 def test_a_registry_that_does_not_answer_is_one_sentence(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
-    with pytest.raises(RegistryError, match=r"http://127.0.0.1:1 .*check MLFLOW_TRACKING_URI"):
+    with pytest.raises(RegistryError, match=r"http://127.0.0.1:1: .*check MLFLOW_TRACKING_URI"):
         compare(tiny_recipe(), raw=raw, code_hash=CODE)

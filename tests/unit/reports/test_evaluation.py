@@ -7,7 +7,7 @@ import pytest
 
 from linnet.artifacts import Dataset, Report, Samples
 from linnet.files import ArtifactError
-from linnet.metrics.results import Comparison
+from linnet.metrics.results import Comparison, Context, Metrics
 from linnet.recipe import Recipe
 from linnet.reports.evaluation import caveat, evaluation_page
 from support.metrics import metrics_of
@@ -93,3 +93,16 @@ def test_a_report_of_another_version_says_what_to_run(tmp_path: Path) -> None:
     (tmp_path / "report" / Report.neighbours).unlink()
     with pytest.raises(ArtifactError, match=r"neighbours\.npy: cannot be used"):
         evaluation_page(recipe, dataset=tmp_path / "dataset", samples=tmp_path / "samples", report=tmp_path / "report")
+
+
+def test_the_page_says_where_real_examples_are_no_nearer_than_noise(tmp_path: Path) -> None:
+    """Two songs, one held out: 157 against 143."""
+    recipe = tiny_recipe()
+    assert "cannot tell real examples" not in page_of(tmp_path, recipe)
+    report = tmp_path / "report"
+    metrics = Metrics.load(report)
+    context = {"frechet_texture": Context(untrained=150.0, noise=143.0, real=157.0)}
+    metrics.model_copy(update={"context": context}).save(report)
+    page = evaluation_page(recipe, dataset=tmp_path / "dataset", samples=tmp_path / "samples", report=report)
+    assert "<strong>frechet_texture cannot tell real examples from pure noise here: real examples of the other" in page
+    assert "have 157, pure noise has 143." in page

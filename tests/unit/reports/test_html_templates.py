@@ -96,6 +96,7 @@ def evaluation_values() -> dict[str, Any]:
         "columns": [HOSTILE],
         "rows": [{"name": HOSTILE, "cells": [HOSTILE], "protocol": HOSTILE}],
         "caveat": HOSTILE,
+        "doubts": [HOSTILE],
         "reference_split": HOSTILE,
         "other_split": HOSTILE,
         "samples": [HOSTILE_PLAYER],
@@ -116,7 +117,7 @@ def audio_values() -> dict[str, Any]:
     [
         ("audio_dataset.html", dataset_values(), 1, 2 + 1 + 1 + 1 + 2 + 100),
         ("audio.html", audio_values(), 3, 2 + 1 + 3),
-        ("evaluation.html", evaluation_values(), 5, 2 + 1 + 4 + 3 + 5 + 5),
+        ("evaluation.html", evaluation_values(), 5, 2 + 1 + 4 + 4 + 5 + 5),
     ],
     ids=["dataset", "audio", "evaluation"],
 )

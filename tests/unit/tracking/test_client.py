@@ -5,19 +5,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from linnet.tracking.address import display_uri, tracking_uri
 from linnet.tracking.client import (
     PIPELINE_RUN_TAG,
     RUN_KEY,
-    TrackingError,
     check_server,
     close_pipeline_runs,
     connect,
-    display_uri,
     experiment_id,
     known_run,
     log_text,
-    tracking_uri,
 )
+from linnet.tracking.failures import TrackingError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -17,7 +17,7 @@ def test_newest_state_wins_and_survives_an_unfinished_save(tmp_path: Path) -> No
     for step in (1, 2, 3):
         store.save({"step": step, "weights": torch.arange(step)})
     store.wait()
-    (tmp_path / "work" / "checkpoint-b.partial").write_bytes(b"half a checkpoint")  # what SIGKILL leaves
+    (tmp_path / "work" / ".checkpoint-b.pt.partial").write_bytes(b"half a checkpoint")  # what SIGKILL leaves
     assert loaded_step(tmp_path / "work") == 3
 
 
@@ -58,9 +58,9 @@ def test_what_is_saved_is_the_state_of_that_moment(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_reported_by_the_next_save(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path, every_seconds=60)
-    (tmp_path / "checkpoint-a.partial").symlink_to("/dev/full")
+    (tmp_path / ".checkpoint-a.pt.partial").symlink_to("/dev/full")
     store.save({"step": 1, "weights": torch.zeros(10_000)})
-    with pytest.raises(OSError, match=r"No space left.*checkpoint-a.partial"):
+    with pytest.raises(OSError, match=r"No space left.*/checkpoint-a.pt"):
         store.save({"step": 2})
 
 

@@ -4,7 +4,7 @@ import csv
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,16 @@ from linnet.data.layouts.audio_folder import (
     read_recordings,
     visible_files,
 )
+from linnet.data.layouts.file_names import FileNames, resolve
+from linnet.data.layouts.labels import join_labels, read_labels
 from linnet.data.layouts.metadata import (
     FILE_NAME,
     JSON_METADATA,
     METADATA,
     SPLIT,
     check_columns,
-    check_label,
+    clean,
     one_line,
-    parse_file_name,
     read_table,
 )
 from linnet.data.layouts.parquet import write_rows
@@ -111,10 +112,26 @@ def _merge(source: Path, folder: Path, data: Audio, selection: Selection) -> Non
 
 
 def _metadata_rows(source: Path, data: Audio) -> Iterator[dict[str, str]]:
+    files = visible_files(source)
     for path in _metadata_files(source):
-        below = path.parent.relative_to(source)
-        for where, row in _csv_rows(path) if path.suffix == ".csv" else _json_rows(path, data):
-            yield row | {FILE_NAME: (below / parse_file_name(row[FILE_NAME], where)).as_posix()}
+        rows = list(_csv_rows(path) if path.suffix == ".csv" else _json_rows(path, data))
+        _check_labels(rows, data)
+        names = _resolve(rows, path, source, files)
+        if summary := names.summary():
+            log(f"{path.relative_to(source)}: {summary}")
+        yield from (row | {FILE_NAME: name} for (_, row), name in zip(rows, names.names, strict=True))
+
+
+def _check_labels(rows: Sequence[tuple[str, dict[str, str]]], data: Audio) -> None:
+    """Raise RawDataError now, with the source's own lines, where reading what is written would refuse its labels."""
+    column = data.labels_column
+    listed = [(where, clean(row[column])[0]) for where, row in rows if column and column in row]
+    read_labels([text for _, text in listed], data, lambda number: listed[number][0])
+
+
+def _resolve(rows: Sequence[tuple[str, dict[str, str]]], table: Path, source: Path, files: Iterable[str]) -> FileNames:
+    wheres, cells = [where for where, _ in rows], [row[FILE_NAME] for _, row in rows]
+    return resolve(cells, wheres, table=table, source=source, files=files)
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
@@ -155,7 +172,7 @@ def _json_row(line: bytes, data: Audio, where: str) -> dict[str, str]:
 def _text_of(value: Any, column: str, data: Audio, where: str) -> str:
     if isinstance(value, str):
         return one_line(value)
-    return data.label_separator.join(check_label(entry, column, data, where=where) for entry in _entries(value))
+    return join_labels(_entries(value), column, data, where=where)
 
 
 def _entries(value: Any) -> list[str]:
@@ -181,9 +198,28 @@ def _is_parquet(source: Path) -> bool:
 
 
 def _needs_merging(source: Path) -> bool:
-    """Whether the metadata lies elsewhere than in one metadata.csv at the top."""
-    files = _metadata_files(source)
-    return bool(files) and files != [find_folder(source) / METADATA]
+    """Whether the metadata lies elsewhere than in one metadata.csv at the top, or has other names than the files.
+
+    Raises:
+        RawDataError: metadata.csv makes no sense, or names no file that is there.
+    """
+    paths = _metadata_files(source)
+    if not paths:
+        return False
+    base = find_folder(source)
+    if paths != [base / METADATA]:
+        return True
+    rows, files = list(_csv_rows(paths[0])), visible_files(base)
+    names = _resolve(rows, paths[0], base, files)
+    if files and not names.num_found:
+        where, row = rows[0]
+        example = next((name for name in files if name != METADATA), "")
+        raise RawDataError(
+            f"{where}: {row[FILE_NAME][:200]!r} is no file of the folder, and no other name in it is ({len(rows)} are "
+            f"listed). Names are relative to {METADATA}, with / between folders"
+            + (f", such as {example!r}" if example else "")
+        )
+    return bool(names.mended)
 
 
 def _copy(source: Path, folder: Path) -> None:

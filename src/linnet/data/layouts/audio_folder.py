@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from linnet.artifacts import Raw
 from linnet.data.layouts.base import SplitName
+from linnet.data.layouts.labels import Labels, join_labels, read_labels
 from linnet.data.layouts.metadata import (
     FILE_NAME,
     FOLDER_LABEL,
@@ -21,7 +22,6 @@ from linnet.data.layouts.metadata import (
     SPLIT,
     Line,
     check_columns,
-    check_label,
     clean,
     parse_file_name,
     read_table,
@@ -37,6 +37,7 @@ AUDIO_SUFFIXES = frozenset(
     | {".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".voc", ".svx", ".8svx"}
     | {".avr", ".htk", ".ircam", ".sf", ".mpc2k", ".paf", ".pvf", ".sds", ".wve", ".xi"}
 )
+NO_BYTES = "_no_bytes_in_its_row"  # in the name of a file that is not there, because its parquet row holds none
 SPLITS: dict[str, SplitName] = {"train": "train", "test": "test", "validation": "test", "valid": "test", "dev": "test"}
 
 
@@ -75,7 +76,11 @@ def read_recordings(folder: Path, data: Audio) -> RecordingIndex:
         lines = [Line(0, folder_row(name, data, base)) for name in files if _is_audio(name)]
     check_columns(columns, data, where=path)
     notes: list[tuple[str, str]] = []
-    recordings = tuple(_recording(number, line, data, notes, path) for number, line in enumerate(lines))
+    labels = _read_labels(lines, data, path)
+    recordings = tuple(
+        _recording(number, line, found, data, notes, path)
+        for number, (line, found) in enumerate(zip(lines, labels, strict=True))
+    )
     _check_names(recordings, lines, path)
     names = {recording.file_name for recording in recordings}
     if names.isdisjoint(files):
@@ -143,11 +148,25 @@ def folder_row(name: str, data: Audio, folder: Path) -> dict[str, str]:
     """What metadata would say of the file `name` below `folder`. Raises RawDataError as `check_label` does."""
     label = PurePosixPath(name).parent.name
     label = "" if label in SPLITS else label
-    return {FILE_NAME: name, FOLDER_LABEL: check_label(label, FOLDER_LABEL, data, where=str(folder / name))}
+    return {FILE_NAME: name, FOLDER_LABEL: join_labels([label], FOLDER_LABEL, data, where=str(folder / name))}
 
 
-def _recording(number: int, line: Line, data: Audio, notes: list[tuple[str, str]], path: Path) -> Recording:
-    where = f"{path}, line {line.number}" if line.number else str(path.parent)
+def _where(line: Line, path: Path) -> str:
+    return f"{path}, line {line.number}" if line.number else str(path.parent)
+
+
+def _read_labels(lines: Sequence[Line], data: Audio, path: Path) -> list[Labels]:
+    column = data.labels_column
+    if not column:
+        return [Labels((), "")] * len(lines)
+    texts = [clean(line.cells[column])[0] for line in lines]
+    return read_labels(texts, data, lambda number: _where(lines[number], path))
+
+
+def _recording(
+    number: int, line: Line, labels: Labels, data: Audio, notes: list[tuple[str, str]], path: Path
+) -> Recording:
+    where = _where(line, path)
     name = parse_file_name(line.cells[FILE_NAME], where)
 
     def text_of(column: str) -> str:
@@ -156,10 +175,11 @@ def _recording(number: int, line: Line, data: Audio, notes: list[tuple[str, str]
             notes.append((name, f"control characters in {column} became spaces"))
         return text
 
-    entries = text_of(data.labels_column).split(data.label_separator)
-    labels = tuple(dict.fromkeys(label.strip() for label in entries if label.strip()))
-    if data.labels_column and not labels:
+    text_of(data.labels_column)
+    if data.labels_column and not labels.names:
         notes.append((name, "no labels"))
+    if labels.note and line.number:  # a folder's name is one label in whatever form
+        notes.append((name, labels.note))
     folders = PurePosixPath(name).parent.parts
     given = line.cells[SPLIT].strip() if SPLIT in line.cells else next((f for f in folders if f in SPLITS), "")
     split = SPLITS.get(given.lower(), "")
@@ -170,7 +190,7 @@ def _recording(number: int, line: Line, data: Audio, notes: list[tuple[str, str]
             f"{where}: {name} has no split{f' that we know ({given!r})' if given else ''}, and the recipe wants the "
             'official one; add a column split with train or test, or set data.split to {kind = "seeded", ...}'
         )
-    return Recording(number, name, labels, text_of(data.caption_column), split)
+    return Recording(number, name, labels.names, text_of(data.caption_column), split)
 
 
 def _check_names(recordings: Iterable[Recording], lines: Sequence[Line], path: Path) -> None:

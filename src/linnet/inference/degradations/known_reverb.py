@@ -10,6 +10,7 @@ from linnet.diffusion.operators import FrequencyConvolution
 from linnet.inference.degradations.files import RestorationError, RestorationInput, read_waveform
 from linnet.inference.degradations.reverberation import Reverberation
 from linnet.inference.inverse_problem import InverseProblem
+from linnet.progress import log
 from linnet.recipe import STFT, Shape
 from linnet.recipe.restore import KnownReverb
 
@@ -27,12 +28,14 @@ class KnownRoom(Reverberation[KnownReverb]):
             raise RestorationError(
                 "known_reverb needs --impulse-response: a recording of the room's response to a click"
             )
-        response, _ = read_waveform(given.impulse_response, self.data)
-        if not response.any():
+        response = read_waveform(given.impulse_response, self.data)  # its level does not matter
+        for note in response.notes:
+            log(f"{given.impulse_response}: {note}")
+        if not response.samples.any():
             raise RestorationError(
                 f"{given.impulse_response}: is silent; give a recording of the room's response to a click"
             )
-        filters = room_filters(self.data.stft, torch.from_numpy(response), max_taps=shape[-1])
+        filters = room_filters(self.data.stft, torch.from_numpy(response.samples), max_taps=shape[-1])
         return self.problem(FrequencyConvolution(filters.to(self.device)))
 
     def baseline(self, problem: InverseProblem, y: Tensor) -> Tensor:

@@ -123,3 +123,23 @@ def test_all_files_come_along(tmp_path: Path) -> None:
         ("LICENSE", "left out: files without a suffix are no recordings"),
         ("d.m4a", "left out: files ending in .m4a are no recordings"),
     )
+
+
+def test_labels_in_an_unknown_form_name_the_line_of_their_table(tmp_path: Path) -> None:
+    content = line(labels="a, b") + b"\n" + line(file_name="b.wav", labels="b, a")
+    source = source_of(tmp_path / "in", "sub/a.wav", "sub/b.wav", jsonl=content)
+    with pytest.raises(RawDataError, match=rf"^{source}/sub/metadata\.jsonl, line 1: 'a, b' would be one label"):
+        gathered(source)
+
+
+def test_labels_in_lists_keep_their_commas(tmp_path: Path) -> None:
+    content = line(labels=["a, b", "c"]) + line(file_name="b.wav", labels=["a, b"])
+    index = read_recordings(gathered(source_of(tmp_path / "in", "sub/a.wav", "sub/b.wav", jsonl=content)), DATA)
+    assert [recording.labels for recording in index.recordings] == [("a, b", "c"), ("a, b",)]
+
+
+def test_names_of_a_table_further_down_are_from_its_parent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = line(file_name="sub\\a.wav") + line(file_name="sub\\b.wav")
+    out = gathered(source_of(tmp_path / "in", "sub/a.wav", "sub/b.wav", "c.wav", jsonl=content))
+    assert [recording.file_name for recording in read_recordings(out, DATA).recordings] == ["sub/a.wav", "sub/b.wav"]
+    assert "sub/metadata.jsonl: 2 of 2 file names: backslashes became slashes" in capsys.readouterr().err

@@ -251,3 +251,25 @@ def test_the_order_is_the_one_of_the_metadata(tmp_path: Path) -> None:
     assert names(NO_LABELS) == ["b.wav", "c.wav", "a.wav"]
     (tmp_path / "metadata.csv").unlink()
     assert names(NO_LABELS) == ["a.wav", "b.wav", "c.wav"]
+
+
+def test_labels_written_as_lists_are_noted(tmp_path: Path) -> None:
+    text = "file_name,labels\na.wav,\"['x', 'y']\"\nb.wav,['y']\n"
+    index = read_recordings(folder_of(tmp_path, text, "a.wav", "b.wav"), AUDIO)
+    assert [recording.labels for recording in index.recordings] == [("x", "y"), ("y",)]
+    assert index.notes == (("a.wav", "labels read from a list"), ("b.wav", "labels read from a list"))
+
+
+def test_labels_with_commas_are_refused_captions_are_not(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, "file_name,labels\na.wav,'x, y'\nb.wav,'x, y'\n".replace("'", '"'), "a.wav", "b.wav")
+    with pytest.raises(RawDataError, match=r"metadata\.csv, line 2: 'x, y' would be one label"):
+        read_recordings(folder, AUDIO)
+    captions = AUDIO.model_copy(update={"labels_column": "", "caption_column": "labels"})
+    assert [recording.caption for recording in read_recordings(folder, captions).recordings] == ["x, y", "x, y"]
+
+
+def test_a_folder_with_a_comma_is_one_label(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, None, "Folk, World/a.wav", "Folk, World/b.wav", "Soul/c.wav")
+    index = read_recordings(folder, AUDIO.model_copy(update={"labels_column": "label"}))
+    assert [recording.labels for recording in index.recordings] == [("Folk, World",), ("Folk, World",), ("Soul",)]
+    assert index.notes == ()

@@ -16,6 +16,7 @@ from linnet.recipe import Audio
 from support.audio_section import AUDIO
 from support.parquet import FEATURES, parquet, row, wav
 
+TAGS_ONLY = AUDIO.model_copy(update={"labels_column": "tags"})
 TAGS = AUDIO.model_copy(update={"labels_column": "tags", "caption_column": "text"})
 
 
@@ -27,7 +28,7 @@ def table(folder: Path) -> list[dict[str, str]]:
 def one_file(tmp_path: Path, rows: list[dict[str, Any]], features: datasets.Features, data: Audio) -> Path:
     source, folder = tmp_path / "source", tmp_path / "out"
     for path in (source, folder):
-        path.mkdir()
+        path.mkdir(parents=True)
     (source / "train.parquet").write_bytes(parquet(rows, features))
     convert(source, folder, data)
     return folder
@@ -43,7 +44,9 @@ def test_files_get_the_suffix_of_what_they_are_and_keep_their_bytes(tmp_path: Pa
     assert [(folder / "audio" / name).read_bytes() for name in names] == list(contents)
 
 
-def test_a_row_without_audio_stays_in_the_list_and_no_path_is_followed(tmp_path: Path) -> None:
+def test_a_row_without_audio_stays_in_the_list_and_no_path_is_followed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     secret = tmp_path / "secret.wav"
     secret.write_bytes(b"RIFF secret")
     bare = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # parquet of others than Hugging Face's library
@@ -53,7 +56,16 @@ def test_a_row_without_audio_stays_in_the_list_and_no_path_is_followed(tmp_path:
         path.mkdir()
     pq.write_table(pa.table({"audio": pa.array(rows, bare), "split": ["a", "b", None]}), source / "x.parquet")
     convert(source, folder, AUDIO.model_copy(update={"labels_column": ""}))
-    assert [line["file_name"] for line in table(folder)] == [f"audio/{number:07d}.wav" for number in range(3)]
+    assert [line["file_name"] for line in table(folder)] == [
+        "audio/0000000_no_bytes_in_its_row.wav",
+        "audio/0000001_no_bytes_in_its_row.wav",
+        "audio/0000002.wav",
+    ]
+    said = capsys.readouterr().err
+    assert (
+        f"column 'audio' holds no bytes in 2 of 3 rows (the first path: '{secret}'): preprocess will reject them"
+        in said
+    )
     assert [line["split"] for line in table(folder)] == ["a", "b", ""]  # with one split the column is the source's
     assert [path.name for path in (folder / "audio").iterdir()] == ["0000002.wav"]
 
@@ -107,3 +119,54 @@ def test_a_class_whose_name_would_become_two_labels(tmp_path: Path) -> None:
         RawDataError, match=r"train\.parquet: label 'r\|b' holds '\|', which would make two labels of it"
     ):
         one_file(tmp_path, rows, features, AUDIO.model_copy(update={"labels_column": "genre"}))
+
+
+@pytest.mark.parametrize(
+    ("audio", "kind", "message"),
+    [
+        (
+            [{"bytes": None, "path": "clips/0.wav"}, {"bytes": None, "path": "clips/1.wav"}],
+            pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
+            r"column 'sound' holds no bytes in 2 of 2 rows \(the first path: 'clips/0\.wav'\); put the files into",
+        ),
+        (
+            [None, None],
+            pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
+            "column 'sound' holds no bytes in 2 of 2 rows",
+        ),
+        (
+            ["C:\\a\\0.FLAC", "1.flac"],
+            pa.string(),
+            r"column 'sound' holds names of files \('.*0\.FLAC'\), not audio; put",
+        ),
+    ],
+)
+def test_paths_without_bytes_name_their_column(
+    tmp_path: Path, audio: list[Any], kind: pa.DataType, message: str
+) -> None:
+    source, folder = tmp_path / "source", tmp_path / "out"
+    for path in (source, folder):
+        path.mkdir()
+    pq.write_table(pa.table({"text": ["a", "b"], "sound": pa.array(audio, kind)}), source / "x.parquet")
+    with pytest.raises(RawDataError, match=rf"^{source}/x\.parquet: {message}"):
+        convert(source, folder, AUDIO.model_copy(update={"labels_column": ""}))
+
+
+def test_labels_with_other_separators_in_them_stay_whole(tmp_path: Path) -> None:
+    """Class names and lists say where a label ends; a comma in one is no separator."""
+    features = datasets.Features({"audio": datasets.Audio(), "tags": datasets.List(datasets.Value("string"))})
+    rows = [
+        {"audio": row(0)["audio"], "tags": tags} for tags in (["Folk, World", "slow"], ["Folk, World"], ["slow", "a"])
+    ]
+    index = read_recordings(one_file(tmp_path / "lists", rows, features, TAGS_ONLY), TAGS_ONLY)
+    assert [recording.labels for recording in index.recordings] == [
+        ("Folk, World", "slow"),
+        ("Folk, World",),
+        ("slow", "a"),
+    ]
+    features = datasets.Features(
+        {"audio": datasets.Audio(), "tags": datasets.ClassLabel(names=["Folk, World", "Soul"])}
+    )
+    rows = [{"audio": row(0)["audio"], "tags": number} for number in (0, 0, 1)]
+    index = read_recordings(one_file(tmp_path / "classes", rows, features, TAGS_ONLY), TAGS_ONLY)
+    assert [recording.labels for recording in index.recordings] == [("Folk, World",), ("Folk, World",), ("Soul",)]
