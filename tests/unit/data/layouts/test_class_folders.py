@@ -140,6 +140,10 @@ def test_each_class_keeps_an_example_to_train_on_and_every_fifth_is_held_out(tmp
     splits = rows(tmp_path / "out")
     assert sum(split == "test" for _, split in splits.values()) == 20 // 5
     assert {name for name, split in splits.values() if split == "train"} == {f"class {n}" for n in range(5)}
+    for number in range(1, 4):
+        (tmp_path / "in" / "class 1" / f"{number}.png").unlink()  # the fifth picture is alone in its class
+    to_caltech(tmp_path / "in", tmp_path / "again")
+    assert rows(tmp_path / "again")["class 1/0.png"] == ("class 1", "train")
 
 
 def test_links_are_followed_and_odd_names_fit_the_tables(tmp_path: Path) -> None:
