@@ -190,6 +190,7 @@ def test_a_large_picture_is_not_decoded_for_its_size(
     [
         ("absent", "out", "absent: no such folder"),
         ("a.zip", "out", r"a\.zip: a file; unpack it"),
+        ("done", "out", "done: is in the Caltech layout already"),
         ("in", "full", "full: is there already; give a new folder"),
         ("in", "in/out", r"in/out: lies in .*in, so that"),
         ("empty", "out", "empty: no picture there that can be read$"),
@@ -198,7 +199,7 @@ def test_a_large_picture_is_not_decoded_for_its_size(
 )
 def test_folders_that_make_no_sense(tmp_path: Path, images: str, out: str, message: str) -> None:
     picture(tmp_path / "in" / "a.png")
-    for name in ("a.zip", "full/x", "empty/.x", "texts/b.txt", "texts/c.txt"):
+    for name in ("a.zip", "full/x", "empty/.x", "texts/b.txt", "texts/c.txt", "done/images.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("text")
     before = sorted(tmp_path.rglob("*"))
