@@ -20,7 +20,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from linnet.data.images import UnreadableFile, central_box
 from linnet.data.layouts.base import Box, ImageIndex, ImageRecord, SplitName
-from linnet.data.layouts.caltech import PICTURE_SUFFIXES, write_index
+from linnet.data.layouts.caltech import INDEX_FILES, PICTURE_SUFFIXES, write_index
 from linnet.data.raw import RawDataError
 from linnet.errors import first_line
 from linnet.files import new_folder
@@ -149,6 +149,8 @@ def _check_folders(images: Path, out: Path) -> None:
         raise RawDataError(f"{images}: a file; unpack it, and give the folder with the pictures")
     if not images.is_dir():
         raise RawDataError(f"{images}: no such folder; give the one with the pictures")
+    if (images / INDEX_FILES[0]).is_file():
+        raise RawDataError(f"{images}: is in the Caltech layout already; give it to `linnet ingest RECIPE --source`")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RawDataError(f"{out}: is there already; give a new folder, or remove it first")
     if out.resolve().is_relative_to(images.resolve()):

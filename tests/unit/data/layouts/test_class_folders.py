@@ -140,6 +140,10 @@ def test_each_class_keeps_an_example_to_train_on_and_every_fifth_is_held_out(tmp
     splits = rows(tmp_path / "out")
     assert sum(split == "test" for _, split in splits.values()) == 20 // 5
     assert {name for name, split in splits.values() if split == "train"} == {f"class {n}" for n in range(5)}
+    for number in range(1, 4):
+        (tmp_path / "in" / "class 1" / f"{number}.png").unlink()  # the fifth picture is alone in its class
+    to_caltech(tmp_path / "in", tmp_path / "again")
+    assert rows(tmp_path / "again")["class 1/0.png"] == ("class 1", "train")
 
 
 def test_links_are_followed_and_odd_names_fit_the_tables(tmp_path: Path) -> None:
@@ -186,6 +190,7 @@ def test_a_large_picture_is_not_decoded_for_its_size(
     [
         ("absent", "out", "absent: no such folder"),
         ("a.zip", "out", r"a\.zip: a file; unpack it"),
+        ("done", "out", "done: is in the Caltech layout already"),
         ("in", "full", "full: is there already; give a new folder"),
         ("in", "in/out", r"in/out: lies in .*in, so that"),
         ("empty", "out", "empty: no picture there that can be read$"),
@@ -194,7 +199,7 @@ def test_a_large_picture_is_not_decoded_for_its_size(
 )
 def test_folders_that_make_no_sense(tmp_path: Path, images: str, out: str, message: str) -> None:
     picture(tmp_path / "in" / "a.png")
-    for name in ("a.zip", "full/x", "empty/.x", "texts/b.txt", "texts/c.txt"):
+    for name in ("a.zip", "full/x", "empty/.x", "texts/b.txt", "texts/c.txt", "done/images.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("text")
     before = sorted(tmp_path.rglob("*"))
