@@ -18,7 +18,8 @@ from pathlib import Path, PurePosixPath
 
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
-from linnet.data.images import UnreadableFile, central_box
+from linnet.data.image_files import UnreadableFile
+from linnet.data.images import central_box
 from linnet.data.layouts.base import Box, ImageIndex, ImageRecord, SplitName
 from linnet.data.layouts.caltech import INDEX_FILES, PICTURE_SUFFIXES, write_index
 from linnet.data.raw import RawDataError

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, ImageOps
 
-from linnet.data.images import UnreadableFile
+from linnet.data.image_files import UnreadableFile
 from linnet.data.layouts import class_folders
 from linnet.data.layouts.base import Box
 from linnet.data.layouts.caltech import read_index
