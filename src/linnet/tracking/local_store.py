@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from linnet.errors import FULL_DATABASE, first_line
 from linnet.files import new_file, path_lock
 from linnet.tracking.failures import TrackingError, set_aside
 
