@@ -7,13 +7,18 @@ FROM python:3.11-slim
 ARG UV_VERSION=0.13.8
 ENV UV_SYSTEM_PYTHON=1 UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_NATIVE_TLS=1 \
     PYTHONUNBUFFERED=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-RUN pip install --no-cache-dir --root-user-action=ignore uv==${UV_VERSION}
+# The builder's own package index and certificates, which stay secret: nothing of them is in the image.
+RUN --mount=type=secret,id=package_index --mount=type=secret,id=package_certificates \
+    [ ! -f /run/secrets/package_index ] || . /run/secrets/package_index; \
+    pip install --no-cache-dir --root-user-action=ignore uv==${UV_VERSION}
 
 # PyTorch and CUDA: gigabytes that change once a quarter. The CPU build has the same version, from PyTorch's own index,
 # whose files have other hashes than the lock's.
 ARG ACCELERATOR=cuda
 COPY deploy/image/torch.lock /tmp/
 RUN --mount=type=cache,target=/root/.cache/uv \
+    --mount=type=secret,id=package_index --mount=type=secret,id=package_certificates \
+    [ ! -f /run/secrets/package_index ] || . /run/secrets/package_index; \
     case "${ACCELERATOR}" in \
       cuda) uv pip install --requirement /tmp/torch.lock ;; \
       cpu) uv pip install --torch-backend cpu $(grep -oE '^torch(audio|vision)?==[0-9.]+' /tmp/torch.lock) ;; \
@@ -21,7 +26,10 @@ RUN --mount=type=cache,target=/root/.cache/uv \
     esac
 
 COPY deploy/image/linnet.lock /tmp/
-RUN --mount=type=cache,target=/root/.cache/uv uv pip install --no-deps --requirement /tmp/linnet.lock
+RUN --mount=type=cache,target=/root/.cache/uv \
+    --mount=type=secret,id=package_index --mount=type=secret,id=package_certificates \
+    [ ! -f /run/secrets/package_index ] || . /run/secrets/package_index; \
+    uv pip install --no-deps --requirement /tmp/linnet.lock
 
 # git, for `linnet ingest --source dvc:...`; after the Python layers, because on a base image that brings certificates of
 # its own the package system puts Debian's in their place.

@@ -41,12 +41,12 @@ run: $(READY) ## The main job: data to registered champions; BIRDS, MUSIC, VOCAL
 .PHONY: setup
 setup: $(READY) ## Build .venv/ from requirements.lock (other targets do it when it is needed)
 
-$(READY): requirements.lock pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode --quiet -r requirements.lock
-	@$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation -e .
-	@touch $(READY)
+MADE_HERE := $(shell test "$$(cat $(READY) 2>/dev/null)" = "$$(pwd -P)" && echo yes)
+$(READY): requirements.lock pyproject.toml deploy/venv.sh deploy/package_index.py $(if $(MADE_HERE),,another-place)
+	@PYTHON="$(PYTHON)" UV_VERSION="$(UV_VERSION)" deploy/venv.sh
+
+.PHONY: another-place
+another-place: # .venv/ is missing, or was made for another folder
 
 .PHONY: kfp-local
 kfp-local: $(READY) ## The pipeline's DAG for RECIPE, as processes of this machine; SOURCE names its data
@@ -116,7 +116,8 @@ ui: $(READY) ## A page to generate with the trained models, at http://127.0.0.1:
 .PHONY: ui-mlflow
 ui-mlflow: $(READY) ## Open the runs and models of this workspace at http://127.0.0.1:5000
 	@case "$$MLFLOW_TRACKING_URI" in http*) echo "Your runs are at $$MLFLOW_TRACKING_URI";; \
-	*) python -m linnet.tracking && mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}" --port 5000;; esac
+	*) python -m linnet.tracking && MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false exec mlflow ui --port 5000 \
+	--backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}";; esac
 
 .PHONY: bench
 bench: $(READY) ## Speed against named peers, in the same run; numbers also as JSON in build/bench/
@@ -142,13 +143,15 @@ kills: $(READY) ## Kill a training at twenty random moments and compare the byte
 soak: $(READY) ## Train for an hour and see that memory does not grow (ARGS: --minutes)
 	@python tests/soak.py $(ARGS)
 
+# uv asks the index that pip has.
+INDEX := eval "$$(python deploy/package_index.py)"
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --quiet
 .PHONY: lock
 lock: $(READY) ## Renew requirements.lock from pyproject.toml, the image's two parts of it, and versions.toml
-	@$(COMPILE) pyproject.toml --all-extras -o requirements.lock
-	@printf 'torch\ntorchaudio\ntorchvision\n' | $(COMPILE) -c requirements.lock - -o deploy/image/torch.lock
-	@$(COMPILE) -c requirements.lock pyproject.toml --extra build --extra dvc --extra kfp --extra server --extra text \
+	@$(INDEX); $(COMPILE) pyproject.toml --all-extras -o requirements.lock
+	@$(INDEX); printf 'torch\ntorchaudio\ntorchvision\n' | $(COMPILE) -c requirements.lock - -o deploy/image/torch.lock
+	@$(INDEX); $(COMPILE) -c requirements.lock pyproject.toml --extra build --extra dvc --extra kfp --extra server --extra text \
 		$$(grep -oE '^(torch|torchaudio|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)==' deploy/image/torch.lock \
 		| sed 's/==//; s/^/--no-emit-package /') -o deploy/image/linnet.lock
 	@{ echo "# The libraries whose version decides a result, from requirements.lock by \`make lock\`; dvc.yaml depends on them."; \

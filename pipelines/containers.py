@@ -35,8 +35,7 @@ def prepare(environment: dict[str, str], *, mounts: Sequence[Path], network: str
             f"no container engine answers ({first_line(reason)}); start docker, or point DOCKER_HOST at "
             "podman's socket (systemctl --user start podman.socket)"
         ) from None
-    user = {"HOME": "/tmp", "USER": "linnet", "LOGNAME": "linnet"}  # noqa: S108  this user has no home in there
-    common = environment | user
+    common = environment | {"HOME": "/tmp"}  # noqa: S108  this user has no home in there; linnet.account names it
     binds = {str(path): {"bind": str(path), "mode": "rw"} for path in mounts}
 
     def run_docker_container(client: Any, image: str, command: list[str], volumes: dict[str, Any], **more: Any) -> int:

@@ -32,9 +32,11 @@ import optuna
 import pandas as pd
 import typer
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from scipy import stats
+from sqlalchemy.pool import NullPool
 
 import linnet
 from linnet.artifacts import Raw, Report
@@ -272,7 +274,12 @@ def open_study(sweep: Sweep, storage: str | None, identity: str) -> optuna.Study
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     file = sweep.file.model_dump(mode="json", exclude={"search": {"trials"}})  # with more trials a search goes on
     name = f"{sweep.name}-{digest([identity, file])}"
-    return optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
+    return optuna.create_study(storage=open_database(storage), study_name=name, load_if_exists=True)
+
+
+def open_database(storage: str | None) -> RDBStorage | None:
+    """Optuna's storage at this address, whose connections are closed after each use; None stays in memory."""
+    return None if storage is None else RDBStorage(storage, engine_kwargs={"poolclass": NullPool})
 
 
 def propose(search: SearchSection, sweep: Sweep, study: optuna.Study) -> Params:
@@ -331,7 +338,11 @@ def read_metrics(name: str, metric: str, text: str) -> Outcome:
 
 def known_outcomes(storage: str | None, experiments: set[str]) -> dict[str, Outcome]:
     """What earlier calls noted, in whichever study; a score is forgotten with its experiment."""
-    studies = optuna.get_all_study_summaries(storage, include_best_trial=False) if storage else []
+    studies = (
+        optuna.get_all_study_summaries(database, include_best_trial=False)
+        if (database := open_database(storage))
+        else []
+    )
     found = [outcome for study in studies for outcome in study.user_attrs.values()]
     valid = [each for each in found if each["status"] == "failed" or each["experiment"] in experiments]
     return {each["experiment"]: each for each in sorted(valid, key=lambda each: STATUSES[::-1].index(each["status"]))}

@@ -6,7 +6,16 @@ cd "$(dirname "$0")/../.."
 engine=${ENGINE:-docker}
 commit=${LINNET_GIT_COMMIT:-$(git rev-list -1 HEAD -- src recipes requirements.lock 2>/dev/null || echo unknown)$(test -z "$(git status --porcelain -- src recipes deploy/image 2>/dev/null)" || echo +)}
 mkdir -p build
-DOCKER_BUILDKIT=1 "$engine" build --build-arg ACCELERATOR="${ACCELERATOR:-cuda}" --build-arg GIT_COMMIT="$commit" \
+
+# The package index and the certificates of this machine, as secrets: they stay out of the image and of its history.
+python=.venv/bin/python && [ -x $python ] || python=python3
+index=$(mktemp) && trap 'rm -f "$index"' EXIT
+"$python" deploy/package_index.py --image >"$index"
+secrets=(--secret "id=package_index,src=$index")
+certificates=${PIP_CERT:-${SSL_CERT_FILE:-$("$python" -m pip config get global.cert 2>/dev/null || true)}}
+[ -z "$certificates" ] || secrets+=(--secret "id=package_certificates,src=$certificates")
+
+DOCKER_BUILDKIT=1 "$engine" build --build-arg ACCELERATOR="${ACCELERATOR:-cuda}" --build-arg GIT_COMMIT="$commit" "${secrets[@]}" \
   --iidfile build/image.id --tag linnet:dev .
 echo "image $(cat build/image.id), $("$engine" image inspect --format '{{.Size}}' linnet:dev | awk '{printf "%.2f GB", $1 / 1e9}')"
 if [ -n "${PUSH:-}" ]; then

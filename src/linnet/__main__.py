@@ -1,5 +1,15 @@
-"""`python -m linnet`, and what torchrun starts on every node."""
+"""The command `linnet`, `python -m linnet`, and what torchrun starts on every node."""
 
-from linnet.cli import main
+from linnet.interruption import end_at_once_if_interrupted
 
-main()
+
+def main() -> None:
+    """Import the commands, which takes a while, and run the one that was asked for."""
+    end_at_once_if_interrupted()
+    from linnet.cli import main
+
+    main()
+
+
+if __name__ == "__main__":
+    main()

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import linnet
+from linnet.errors import LinnetError, first_line
 from linnet.files import PROVENANCE, ArtifactError, read_json, write_json
 from linnet.hashes import Stage, code_hash, file_hash, files_hash, folder_hash, library_versions
+from linnet.progress import log
 from linnet.recipe import Audio, DataSection, Section, section_hash
 
 
@@ -202,16 +204,26 @@ def check_settings(folder: Path, *, made_by: str, section: Section) -> dict[str,
 
 @functools.cache
 def git_commit() -> str:
-    """The last commit that changed code or recipes, `+` after it where they differ; LINNET_GIT_COMMIT in an image."""
+    """The last commit that changed code or recipes, `+` after it where they differ; LINNET_GIT_COMMIT in an image.
+
+    In a folder without a history (a downloaded archive, a copy inside another repository) it is "unknown", said once.
+    """
     if commit := os.environ.get("LINNET_GIT_COMMIT"):
         return commit
+    root = Path(linnet.__file__).resolve().parents[2]
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(linnet.__file__).parent), *arguments]
+        command = ["git", "-C", str(root), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
 
-    code = (":/src", ":/recipes", ":/requirements.lock")
+    code = ("--", "src", "recipes", "requirements.lock")
     try:
-        return git("rev-list", "-1", "HEAD", "--", *code) + ("+" if git("status", "--porcelain", "--", *code) else "")
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
+        if commit := git("rev-list", "-1", "HEAD", *code):
+            return commit + ("+" if git("status", "--porcelain", *code) else "")
+        reason = f"the repository around {root} does not hold it"
+    except subprocess.CalledProcessError as error:
+        reason = first_line(LinnetError(error.stderr))
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = first_line(error)
+    log(f"the commit of the code is given as unknown ({reason})")
+    return "unknown"

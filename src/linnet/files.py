@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from linnet.errors import LinnetError
+from linnet.walk import Walk, walk
 
 PROVENANCE = "provenance.json"  # what a stage writes last into its folder
 
@@ -72,14 +73,18 @@ def _final_name(name: str | bytes, partial: Path, out: Path) -> str:
     return str(out / path.relative_to(partial) if path.is_relative_to(partial) else path)
 
 
-def copy_folder(source: Path, folder: Path, *, leave_out: Iterable[str] = ()) -> None:
-    """Copy all files of `source` into `folder`; the first trouble ends it (shutil.copytree collects them)."""
-    skipped = set(leave_out)
-    for path in sorted(source.rglob("*")):
-        name = path.relative_to(source)
-        if path.is_file() and name.as_posix() not in skipped:
+def copy_folder(source: Path, folder: Path, *, leave_out: Iterable[str] = ()) -> Walk:
+    """Copy all files that `walk` sees in `source` into `folder`: files, where links were; names that are text.
+
+    The bytes only, so that a read-only source makes no read-only copy. The first trouble ends it (shutil.copytree
+    collects them). Returns what was there, some of which may have been left out.
+    """
+    found, skipped = walk(source), set(leave_out)
+    for name, path in found.texts().items():
+        if name not in skipped:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, folder / name)
+            shutil.copyfile(path, folder / name)
+    return found
 
 
 @contextlib.contextmanager

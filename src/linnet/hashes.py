@@ -4,12 +4,14 @@ import ast
 import functools
 import hashlib
 import importlib.metadata
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import linnet
 from linnet.files import PROVENANCE
+from linnet.walk import walk
 
 NOT_SOURCE = {"__pycache__", "__init__.py"}  # a package's own file is only its face
 LABELLED_CALLS = {"log", "ProgressBar"}  # what they are given is read by people only
@@ -35,16 +37,18 @@ def file_hash(path: Path, algorithm: str = "sha256") -> str:
 
 
 def folder_hash(folder: Path, *, leave_out: Iterable[str] = (PROVENANCE,)) -> str:
-    """sha256 over relative names and contents of all files, independent of the file system's order and of times."""
-    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return files_hash(folder, set(names) - set(leave_out))
+    """sha256 over relative names and contents of all files that `walk` sees, in an order of their own.
+
+    Links count as what they lead to, so that data hashes the same wherever it lies; times do not count.
+    """
+    return files_hash(folder, walk(folder).files.keys() - set(leave_out))
 
 
 def files_hash(folder: Path, names: Iterable[str]) -> str:
-    """sha256 over the names and contents of these files of `folder`."""
+    """sha256 over the names, which are bytes, and the contents of these files of `folder`."""
     digest = hashlib.sha256()
-    for path in sorted(map(Path, names), key=Path.as_posix):
-        digest.update(f"{path.as_posix()}\0{file_hash(folder / path)}\n".encode())
+    for name in sorted((Path(name).as_posix() for name in names), key=os.fsencode):
+        digest.update(os.fsencode(name) + f"\0{file_hash(folder / name)}\n".encode())
     return digest.hexdigest()
 
 
@@ -53,7 +57,7 @@ def code_hash(stage: Stage) -> str:
     """sha256 of all code that decides the result of `stage`: linnet's modules, and the versions of its libraries.
 
     A module is hashed by what it computes. Its comments, layout and docstrings don't count, nor does what only people
-    read: the texts of errors, of log lines and of progress bars.
+    read: the texts of errors, of log lines and of progress bars. How lines end counts nowhere.
     """
     digest = hashlib.sha256()
     for name in code_files(stage):
@@ -65,7 +69,8 @@ def code_hash(stage: Stage) -> str:
 
 def source_hash(path: Path) -> str:
     """sha256 of a source file, of a module by what it computes."""
-    text = _canonical(ast.parse(path.read_bytes())).encode() if path.suffix == ".py" else path.read_bytes()
+    content = path.read_bytes()
+    text = _canonical(ast.parse(content)).encode() if path.suffix == ".py" else _with_unix_lines(content)
     return hashlib.sha256(text).hexdigest()
 
 
@@ -98,6 +103,11 @@ def module_files(module: str) -> list[str]:
 
 def _package_folder() -> Path:
     return Path(linnet.__file__).parent
+
+
+def _with_unix_lines(text: bytes) -> bytes:
+    """A clone by Git for Windows may have other ends of lines; the code is the same."""
+    return text.replace(b"\r\n", b"\n")
 
 
 def _canonical(node: object) -> str:

@@ -1,9 +1,10 @@
 """docs/architecture.md draws the rooms that exist, and the import contract that is checked."""
 
 import re
-import subprocess
 import tomllib
 from pathlib import Path
+
+from support.tree import project_files
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -39,9 +40,8 @@ def test_the_folders_of_the_project_are_drawn() -> None:
 
 
 def drawn_folders() -> list[Path]:
-    """Folders that git tracks, without hidden ones."""
-    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    return sorted({ROOT / name.split("/")[0] for name in names if "/" in name and not name.startswith(".")})
+    """Folders of the project, without hidden ones."""
+    return sorted({ROOT / name.split("/")[0] for name in project_files() if "/" in name and not name.startswith(".")})
 
 
 def test_every_path_of_the_table_for_newcomers_exists() -> None:

@@ -1,7 +1,6 @@
 """The documentation links to files and headings that exist, and names commands and targets that exist."""
 
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 import typer.main
 
 from linnet.cli import app
+from support.tree import project_files
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -82,7 +82,7 @@ def test_options_of_commands_exist(page: Path) -> None:
 
 def test_files_named_in_commands_exist() -> None:
     """Recipes, sweeps, scripts and manifests that the documentation names."""
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    tracked = project_files()
     names = re.compile(r"(?<![\w./-])(?:recipes|sweeps|deploy|pipelines|benchmarks|src|tests|components)/[\w./-]+\.\w+")
     for page in PAGES:
         if page.name in HISTORY:

@@ -1,5 +1,6 @@
 """Command line, DVC and the stages package name the same stages, code and recipe sections."""
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -82,7 +83,7 @@ def test_the_pages_depend_on_what_they_show_and_on_the_code_that_renders_them() 
         module = waiting.pop()
         reached.add(module)
         waiting |= graph.find_modules_directly_imported_by(module) - reached
-    decides_nothing = ("artifacts", "errors", "files", "hashes", "progress", "recipe", "tracking")
+    decides_nothing = ("account", "artifacts", "errors", "files", "hashes", "progress", "recipe", "tracking", "walk")
     rendering = {module.partition(".")[2] for module in reached} - {"", *decides_nothing}
     rendering = {module for module in rendering if module.partition(".")[0] not in decides_nothing}
     assert {module if module.partition(".")[0] != "reports" else "reports" for module in rendering} == code_of("report")
@@ -133,6 +134,29 @@ def test_command_line_and_checks_import_no_torch_and_no_mlflow() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"
+
+
+@pytest.mark.parametrize(("wish", "asks"), [(None, False), ("false", True)])
+def test_no_library_phones_home_unasked(wish: str | None, asks: bool, tmp_path: Path) -> None:
+    """MLflow asks for its telemetry's settings as soon as it is imported; whoever sets the variables is heard."""
+    code = (
+        "import sys\n"
+        "asked = []\n"
+        "hear = lambda event, args: asked.append(args[0]) if event == 'socket.getaddrinfo' else None\n"
+        "sys.addaudithook(hear)\n"
+        "import linnet, mlflow\n"
+        "from mlflow.telemetry.client import get_telemetry_client\n"
+        "from huggingface_hub.constants import HF_HUB_DISABLE_TELEMETRY\n"
+        "print(get_telemetry_client() is not None or not HF_HUB_DISABLE_TELEMETRY, asked if not %r else [])" % asks
+    )
+    in_ci = ("CI", "PYTEST_", "GITHUB_", "GITLAB_", "JENKINS_", "BUILDKITE", "TRAVIS", "CIRCLECI", "TF_BUILD")
+    names = ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY", "DISABLE_TELEMETRY")
+    clean = {name: text for name, text in os.environ.items() if not name.startswith((*in_ci, *names))}
+    wishes = {} if wish is None else dict.fromkeys(names, wish)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=clean | wishes, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == f"{asks} []"
 
 
 def test_training_needs_neither_mlflow_nor_dvc() -> None:

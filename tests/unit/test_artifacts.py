@@ -140,8 +140,43 @@ def test_the_commit_is_the_last_that_changed_code_or_recipes(checkout: Path) -> 
 
 
 def test_the_commit_comes_from_the_image_and_is_unknown_elsewhere(
-    checkout: Path, monkeypatch: pytest.MonkeyPatch
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert git_commit.__wrapped__() == "unknown"
+    assert "given as unknown (fatal: not a git repository" in capsys.readouterr().err
     monkeypatch.setenv("LINNET_GIT_COMMIT", "abc123")
     assert git_commit.__wrapped__() == "abc123"
+    assert capsys.readouterr().err == ""
+
+
+def test_the_commit_of_a_repository_around_a_copy_is_not_the_copys(
+    tmp_path: Path, checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package = checkout / "src"
+    package.rename(tmp_path / "kept")
+    (tmp_path / ".gitignore").write_text("/src\n/kept\n")
+    commit_all(checkout)
+    (tmp_path / "kept").rename(package)
+    assert git_commit.__wrapped__() == "unknown"
+    assert "does not hold it" in capsys.readouterr().err
+
+
+def test_the_commit_of_a_copy_inside_another_repository_is_that_of_its_own_files(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (checkout / "vendor").mkdir()
+    (checkout / "src").rename(checkout / "vendor" / "src")
+    monkeypatch.setattr(linnet, "__file__", str(checkout / "vendor" / "src" / "linnet" / "__init__.py"))
+    first = commit_all(checkout)
+    (checkout / "src").mkdir()
+    (checkout / "src" / "theirs").write_text("")
+    commit_all(checkout)
+    assert git_commit.__wrapped__() == first
+
+
+def test_the_commit_is_unknown_without_git(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(checkout))
+    assert git_commit.__wrapped__() == "unknown"
+    assert "No such file or directory: 'git'" in capsys.readouterr().err

@@ -49,6 +49,19 @@ def test_an_exception_inside_leaves_the_old_content_alone(tmp_path: Path, error:
     assert names(tmp_path) == ["out", "out/old.txt"]
 
 
+def test_a_disk_that_refuses_is_called_by_the_name_of_the_result(tmp_path: Path) -> None:
+    """Nobody knows the folder in which we work until it is whole."""
+
+    def fail() -> None:
+        with new_folder(tmp_path / "out") as folder:
+            (folder / "a").write_text("a file")
+            (folder / "a" / "b").write_text("is no folder")
+
+    with pytest.raises(NotADirectoryError) as caught:
+        fail()
+    assert caught.value.filename == str(tmp_path / "out" / "a" / "b")
+
+
 def test_what_a_killed_run_left_is_cleaned_by_the_next(tmp_path: Path) -> None:
     out = tmp_path / "out"
     killed = (

@@ -177,6 +177,17 @@ def test_pages_messages_labels_and_transport_decide_no_result(
     assert changed_since(before) == set()
 
 
+def test_the_ends_of_lines_decide_no_result(package_copy: Path) -> None:
+    """A clone by Git for Windows has other ones; also in files that are no Python."""
+    (package_copy / "diffusion" / "table.csv").write_bytes(b"step,rate\n1,0.5\n")
+    before = hashes()
+    for path in package_copy.rglob("*.*"):
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert changed_since(before) == set()
+    (package_copy / "diffusion" / "table.csv").write_bytes(b"step,rate\r\n1,0.25\r\n")
+    assert changed_since(before) == {"restore"}
+
+
 @pytest.mark.parametrize(
     ("module", "stages"),
     [

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 
+import linnet
 from linnet.artifacts import Model
 from linnet.files import read_json, write_json
 from linnet.recipe import Recipe
@@ -118,3 +119,21 @@ def test_a_label_is_the_number_of_a_class_in_its_data_set(birds: "SampleModel") 
 def test_a_class_that_is_not_there_or_not_trained_is_refused(birds: "SampleModel", label: int, words: str) -> None:
     with pytest.raises(MlflowException, match=words):
         ask(birds, label=label, steps=2)
+
+
+@pytest.mark.parametrize("change", ["MAX_SECONDS = 1.0\n", None])
+def test_another_linnet_than_the_one_stored_with_the_model_is_refused(tmp_path: Path, change: str | None) -> None:
+    """Changed in a line, or by a module that is gone; the same code under another path is good."""
+    from linnet.serving import refuse_other_code
+
+    stored = tmp_path / "code" / "linnet"
+    shutil.copytree(Path(linnet.__file__).parent, stored, ignore=shutil.ignore_patterns("__pycache__"))
+    refuse_other_code(stored)
+    refuse_other_code(tmp_path / "not stored")
+    requests = stored / "inference" / "requests.py"
+    if change is None:
+        requests.unlink()
+    else:
+        requests.write_text(requests.read_text(encoding="utf-8") + change, encoding="utf-8")
+    with pytest.raises(MlflowException, match=r"registered with other code .*load it in a process of its own"):
+        refuse_other_code(stored)

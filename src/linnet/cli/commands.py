@@ -140,6 +140,25 @@ def repair(
     )
 
 
+def to_caltech(
+    images: Annotated[
+        Path,
+        typer.Argument(metavar="IMAGES", help="A folder with a folder of pictures for each class, or with pictures."),
+    ],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="The new folder, for `linnet ingest RECIPE --source OUT`.")
+    ],
+) -> None:
+    """Write the Caltech layout from a folder of class folders: copies of the readable pictures, and the five tables.
+
+    Folders called train, val, test and the like on top of the class folders become the official split. Files that are
+    no whole pictures are left out, counted, and listed in OUT/left_out.csv.
+    """
+    from linnet.data.layouts import class_folders
+
+    class_folders.to_caltech(images, out)
+
+
 def report(recipe: RecipePath, overrides: Overrides = None, build: Build = BUILD, track: Track = True) -> None:
     """Render the pages about all results that are there, into BUILD/<recipe>/pages; nothing is computed again."""
     from linnet.commands import report as command
@@ -197,4 +216,4 @@ def ui(
     """Open a page to generate with the trained models of BUILD and of the registry, in a browser."""
     from linnet.commands import ui as command
 
-    raise typer.Exit(command.run(build=build, port=port))
+    command.run(build=build, port=port)

@@ -6,9 +6,9 @@ import typer
 
 from linnet.cli import commands, stages
 from linnet.errors import error_boundary
+from linnet.interruption import INTERRUPTED, MESSAGE, raise_if_interrupted
 from linnet.progress import log
 
-INTERRUPTED = 130  # the exit status after Ctrl-C
 PIPELINE, BESIDE = "The pipeline, in its order", "Beside the pipeline"
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     PIPELINE: (
@@ -17,7 +17,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     ),
     BESIDE: (
         *(commands.check, commands.describe, commands.generate, commands.repair, commands.report, commands.results),
-        *(commands.promote, commands.clean, commands.ui),
+        *(commands.promote, commands.clean, commands.to_caltech, commands.ui),
     ),
 }
 
@@ -37,11 +37,12 @@ for panel, functions in COMMANDS.items():
 
 def main() -> None:
     """The command `linnet`."""
-    run_command(app, if_interrupted="interrupted; repeat the command to go on")
+    run_command(app, if_interrupted=MESSAGE)
 
 
 def run_command(command: typer.Typer, arguments: Sequence[str] | None = None, *, if_interrupted: str = "") -> None:
     """Run a command line; mistakes and interruptions become one message, without a traceback, and an exit status."""
+    raise_if_interrupted()
     with error_boundary(_tell):
         try:
             command(arguments)

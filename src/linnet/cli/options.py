@@ -1,10 +1,12 @@
 """The arguments and options that commands share, and what they stand for."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from linnet.errors import LinnetError
 from linnet.recipe import Recipe
 from linnet.recipe.load import load_recipe
 
@@ -51,10 +53,32 @@ EmbeddingHash = Annotated[
 Track = Annotated[bool, typer.Option(help="Log to MLflow (MLFLOW_TRACKING_URI, or mlflow.db in this folder).")]
 
 
+class ResultsElsewhereError(LinnetError):
+    """DVC would not take the result."""
+
+
 def open_recipe(path: Path, overrides: list[str] | None, build: Path) -> tuple[Recipe, Path]:
-    """The recipe, and the folder BUILD/<recipe> of its results."""
+    """The recipe, and the folder BUILD/<recipe> of its results. Raises RecipeError, ResultsElsewhereError."""
     recipe = load_recipe(path, overrides or ())
-    return recipe, build / recipe.name
+    folder = build / recipe.name
+    _require_that_dvc_takes(folder)
+    return recipe, folder
+
+
+def _require_that_dvc_takes(folder: Path) -> None:
+    """Where DVC runs this command in a git repository, it refuses results behind a link, when they are finished."""
+    if not (os.environ.get("DVC_STAGE") and os.environ.get("DVC_ROOT")):
+        return
+    real, root = folder.resolve(), Path(os.environ["DVC_ROOT"]).resolve()
+    in_git = any((parent / ".git").exists() for parent in (root, *root.parents))
+    if in_git and not real.is_relative_to(root):
+        link = next((path for path in (folder.parent, folder) if path.is_symlink()), folder)
+        disk = link.resolve()
+        raise ResultsElsewhereError(
+            f"{link} leads to {disk}, and DVC takes no results there. Let DVC keep the bytes on that disk "
+            f"instead: replace the link by a folder, then `dvc config --local cache.dir {disk}/dvc-cache` and "
+            "`dvc config --local cache.type symlink`, and repeat"
+        )
 
 
 def pick_device(name: str) -> "torch.device":

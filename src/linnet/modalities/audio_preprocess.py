@@ -180,7 +180,7 @@ def _read_recording(source: Path, recording: Recording, data: Audio) -> Recordin
     """The windows of one recording, or why there are none."""
     path = recording_path(source, recording)
     if path is None:
-        return "its name points out of the folder"
+        return "its name points out of the folder, or is a hidden file's"
     if NO_BYTES in recording.file_name and not path.exists():
         return "its row of the parquet file holds no bytes"
     try:

@@ -186,7 +186,7 @@ def _write_arrays(
 def _read_one(record: ImageRecord, size: int, orientation: ExifOrientation) -> tuple[Crop, Look | None] | str:
     """The crop of an image and what is odd about it, or why there is none."""
     if record.path is None:
-        return "name points out of the images folder"
+        return "name points out of the images folder, or is a hidden file's"
     try:
         crop = read_crop(record.path, record.box, size, orientation)
     except UnreadableFile as reason:

@@ -10,14 +10,14 @@ from typing import Any
 
 from linnet import storage
 from linnet.artifacts import Raw
+from linnet.data.layouts.base import UNPACKED
 from linnet.data.layouts.dispatch import layout_reader
 from linnet.data.raw import RawDataError
 from linnet.data.sources import caltech, dvc, hub
-from linnet.data.sources.archive import ArchiveError
 from linnet.data.sources.download import download
 from linnet.data.synthetic import builtin
 from linnet.data.synthetic.builtin import SYNTHETIC
-from linnet.errors import redact_credentials
+from linnet.errors import LinnetError, redact_credentials
 from linnet.files import folder_lock, new_folder, write_json
 from linnet.hashes import file_hash
 from linnet.progress import ProgressBar, log
@@ -47,7 +47,7 @@ def run(data: DataSection, *, source: str | None, out: Path, work: Path) -> None
         case "synthetic":
             origin = builtin.origin_of(data)
             if not _is_there(out, origin):
-                with _verified_folder(data, out, origin) as folder:
+                with _verified_folder(data, out, origin, place=f"{SYNTHETIC}/") as folder:
                     builtin.make(data, folder)
         case "caltech":
             _ingest_caltech(data, out, work)
@@ -114,7 +114,7 @@ def _ingest_caltech(data: DataSection, out: Path, work: Path) -> None:
     with folder_lock(downloads, what=out):
         archive = downloads / "CUB_200_2011.tgz"
         download(caltech.URL, archive, md5=caltech.MD5)
-        _unpack(data, archive, out, origin)
+        _unpack(data, archive, out, origin, place=f"{caltech.URL}/")
         shutil.rmtree(downloads)  # kept until here: the next run goes on with it
 
 
@@ -123,11 +123,11 @@ def _ingest_local(source: Path, data: DataSection, out: Path) -> None:
         layout_reader(data).check(source)  # before the copy, so that a wrong folder costs nothing
         origin = _origin(data, kind="folder", sha256=Raw.content_hash(source))
         if not _is_there(out, origin):
-            _copy(data, source, out, origin)
+            _copy(data, source, out, origin, place=f"{source}/")
     elif source.is_file():
         origin = _origin(data, kind="archive", sha256=file_hash(source))
         if not _is_there(out, origin):
-            _unpack(data, source, out, origin)
+            _unpack(data, source, out, origin, place=f"{source}/")
     else:
         raise _no_source(str(source))
 
@@ -160,11 +160,9 @@ def _ingest_hub(source: str, data: DataSection, out: Path, work: Path) -> None:
     cache.mkdir(parents=True, exist_ok=True)
     with folder_lock(downloads, what=out):
         snapshot = hub.download(address, commit, cache)
-        try:
-            with _verified_folder(data, out, origin) as folder:
-                hub.write(snapshot, folder, data)
-        except RawDataError as error:  # it names a folder that is gone by now
-            raise RawDataError(f"--source {source}: {str(error).replace(f'{folder}/', '')}") from None
+        place = f"--source {source}: "
+        with _naming(place, snapshot.folder), _verified_folder(data, out, origin, place=place) as folder:
+            hub.write(snapshot, folder, data)
         shutil.rmtree(downloads)  # kept until here: the next run goes on with it
 
 
@@ -174,14 +172,15 @@ def _ingest_s3(source: str, data: DataSection, out: Path, work: Path) -> None:
     origin = _origin(data, kind=kind, url=source, version=storage.version(source))
     if _is_there(out, origin):
         return
+    place = f"{redact_credentials(source).rstrip('/')}/"
     with _scratch(source, out, work) as scratch:
         if is_folder:
             storage.download_folder(source, scratch / "folder")
-            _copy(data, scratch / "folder", out, origin)
+            _copy(data, scratch / "folder", out, origin, place=place)
         else:
             archive = scratch / PurePosixPath(source).name
             storage.download_file(source, archive)
-            _unpack(data, archive, out, origin)
+            _unpack(data, archive, out, origin, place=place)
 
 
 def _ingest_dvc(source: str, data: DataSection, out: Path, work: Path) -> None:
@@ -193,7 +192,7 @@ def _ingest_dvc(source: str, data: DataSection, out: Path, work: Path) -> None:
     with _scratch(source, out, work) as scratch:
         snapshot = scratch / data.folder
         dvc.download(address, commit, f"data/{data.folder}", snapshot)
-        _copy(data, snapshot, out, origin)
+        _copy(data, snapshot, out, origin, place=f"{address}: ")
 
 
 @contextlib.contextmanager
@@ -206,8 +205,6 @@ def _scratch(source: str, out: Path, work: Path) -> Iterator[Path]:
             for path in folder.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             yield folder
-        except (RawDataError, ArchiveError) as error:  # they name a file that is gone by now
-            raise type(error)(f"{redact_credentials(source)}: {error}") from None
         finally:
             shutil.rmtree(folder)
 
@@ -217,25 +214,48 @@ def _origin(data: DataSection, **facts: str) -> dict[str, Any]:
     return {**facts, **layout_reader(data).settings}
 
 
-def _copy(data: DataSection, source: Path, out: Path, origin: dict[str, Any]) -> None:
+def _copy(data: DataSection, source: Path, out: Path, origin: dict[str, Any], *, place: str) -> None:
     """Make `out` from a local folder, whole or not at all."""
-    with _verified_folder(data, out, origin) as folder:
-        layout_reader(data).copy(source, folder)
+    reader = layout_reader(data)
+    with _naming(place, source), _verified_folder(data, out, origin, place=place) as folder:
+        reader.check(source)
+        reader.copy(source, folder)
 
 
-def _unpack(data: DataSection, archive: Path, out: Path, origin: dict[str, Any]) -> None:
+def _unpack(data: DataSection, archive: Path, out: Path, origin: dict[str, Any], *, place: str) -> None:
     """Make `out` from an archive, whole or not at all."""
-    with _verified_folder(data, out, origin) as folder, ProgressBar("ingest: files", 0) as bar:
+    with (
+        _naming(place, archive),
+        _verified_folder(data, out, origin, place=place) as folder,
+        ProgressBar("ingest: files", 0) as bar,
+    ):
         layout_reader(data).unpack(archive, folder, advance=bar.advance)
 
 
 @contextlib.contextmanager
-def _verified_folder(data: DataSection, out: Path, origin: dict[str, Any]) -> Iterator[Path]:
+def _verified_folder(data: DataSection, out: Path, origin: dict[str, Any], *, place: str) -> Iterator[Path]:
     """A folder to write raw data into. It is verified, gets its source.json and appears at `out`, or nothing does."""
-    with new_folder(out) as folder:
+    with new_folder(out) as folder, _naming(place, folder / UNPACKED, folder):
         yield folder
         layout_reader(data).verify(folder)
         write_json(folder / Raw.source, origin | {"content_hash": Raw.content_hash(folder)})
+
+
+@contextlib.contextmanager
+def _naming(place: str, *folders: Path) -> Iterator[None]:
+    """Messages from inside name the source as people gave it, not the folders of ours in which it lies meanwhile.
+
+    Args:
+        place: the source, and what stands between it and the name of a file in it.
+    """
+    try:
+        yield
+    except LinnetError as error:
+        text = str(error)
+        for name in (str(path) for folder in folders for path in (folder.resolve(), folder)):
+            text = text.replace(f"{name}/", place).replace(name, place.rstrip("/ :"))
+        error.args = (text,)
+        raise
 
 
 def _is_there(out: Path, origin: dict[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from linnet.hashes import Stage, code_hash, combined
 NEVER_DECIDES = (
     *("artifacts", "errors", "files", "hashes", "memory", "processes", "progress", "recipe.load"),
     *("recipe.recipe", "inference.memory", "models.memory", "training.memory"),  # out of memory there is no result
-    "stages.table",
+    *("stages.table", "walk"),
     *("launch", "registry", "reports", "storage", "tracking"),
 )
 _TRAINING_SECTIONS = ("data", "model", "conditioning", "diffusion", "train")
@@ -41,7 +41,10 @@ INGEST = Stage(
     inputs=(),
     output="raw",
     computes=("data", "audio.pcm"),
-    ignores=("data.arrays", "data.audio_files", "data.batches", "data.duplicates", "data.splits", *_IMAGES),
+    ignores=(
+        *("data.arrays", "data.audio_files", "data.batches", "data.duplicates", "data.splits", *_IMAGES),
+        "data.layouts.class_folders",  # makes a source
+    ),
     libraries=("numpy", "pillow", "pyarrow"),
 )
 PREPROCESS = Stage(
@@ -53,7 +56,7 @@ PREPROCESS = Stage(
         *("audio.normalization", "audio.pcm", "audio.stft", "data", *_READING, "modalities.audio"),
         *("modalities.base", "modalities.dispatch", "modalities.images", "modalities.statistics"),
     ),
-    ignores=("data.batches", "data.sources", "data.synthetic", *_CONVERSION, *_CODECS),
+    ignores=("data.batches", "data.sources", "data.synthetic", "data.layouts.class_folders", *_CONVERSION, *_CODECS),
     libraries=(*_TORCH, "pillow", "pyarrow", "soundfile"),
 )
 TRAIN = Stage(

@@ -11,6 +11,7 @@ from linnet.storage.listing import list_entries, list_objects
 from linnet.storage.location import join, split_folder_url
 from linnet.storage.objects import exists
 from linnet.storage.transfers import DIGEST, download_objects, upload_objects
+from linnet.walk import walk
 
 
 def is_complete(url: str) -> bool:
@@ -86,7 +87,7 @@ def upload_folder(folder: Path, url: str) -> None:
 
 def _unchanged_files(folder: Path, url: str, prefix: str) -> dict[str, Path]:
     """Files by their keys. What no longer hashes to its provenance could never be downloaded again."""
-    files = {prefix + path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    files = {prefix + name: path for name, path in walk(folder).texts().items()}
     if not files:
         raise StorageError(f"{folder} holds no files, so nothing can go to {url}; run the stage that makes it first")
     if (folder / PROVENANCE).is_file():

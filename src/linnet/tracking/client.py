@@ -157,7 +157,7 @@ def _check_artifacts(location: str) -> None:
         return
     folder = Path(unquote(parts.path))
     nearest = next(place for place in (folder, *folder.parents) if place.exists())
-    if not os.access(nearest, os.W_OK):
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
         raise TrackingError(
             f"MLflow at {display_uri()} keeps artifacts in {folder}, a folder that this machine cannot write; start "
             "the server with --artifacts-destination, so that it takes them itself, and set MLFLOW_EXPERIMENT_NAME "

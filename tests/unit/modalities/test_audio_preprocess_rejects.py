@@ -26,11 +26,12 @@ REJECTED = {  # what its reason begins with
     "missing.wav": "file is missing",
     "audio/0000001_no_bytes_in_its_row.wav": "its row of the parquet file holds no bytes",
     "../outside.wav": "its name points out of the folder",
-    "link.wav": "its name points out of the folder",
+    ".hidden.wav": "its name points out of the folder, or is a hidden file's",
     "nine_channels.wav": "9 channels (at most 8)",
     "folder.wav": "not a file",
 }
 CONVERTED_NOTES = {
+    "link.wav": set(),
     "eight_bit.wav": set(),
     "twenty_four_bit.wav": {"WAV PCM_24 rounded to 16 bits"},
     "eight_channels.wav": {"mixed 8 channels to 1"},
@@ -69,6 +70,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raw.list("../outside.wav")
     raw.list("link.wav")
     (raw.path / "link.wav").symlink_to(folder / "outside.wav")
+    raw.add(".hidden.wav", tone(500))
     raw.add("nine_channels.wav", np.tile(tone(500)[:, None], (1, 9)))
     raw.list("folder.wav")
     (raw.path / "folder.wav").mkdir()

@@ -144,7 +144,10 @@ def noise_index(
 
 def made(index: ImageIndex, folder: Path, split: Split) -> tuple[ImageStatistics, ImageSummary]:
     folder.mkdir()
-    return preprocess_index(section(split), index, folder=folder, workers=1).measure()
+    statistics, summary = preprocess_index(section(split), index, folder=folder, workers=1).measure()
+    assert isinstance(statistics, ImageStatistics)
+    assert isinstance(summary, ImageSummary)
+    return statistics, summary
 
 
 def rows_of(folder: Path, split: str) -> set[bytes]:

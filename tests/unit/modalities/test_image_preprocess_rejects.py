@@ -24,7 +24,7 @@ REASONS = {
     11: "file is missing",
     12: "box has no area (0 x 30)",
     13: "box is not finite",
-    17: "name points out of the images folder",
+    17: "name points out of the images folder, or is a hidden file's",
     20: "box lies outside the image of ",
     23: "cannot be read (Is a directory)",
 }

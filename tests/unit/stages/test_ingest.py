@@ -22,6 +22,7 @@ from linnet.data.sources.download import DownloadError
 from linnet.data.synthetic.birds import SPECIES, make_birds
 from linnet.errors import LinnetError
 from linnet.stages import ingest
+from linnet.walk import WalkError
 from support.image_section import BIRDS
 
 
@@ -187,7 +188,11 @@ def of_something_else(path: Path, made: Path) -> None:
     [
         (hostile, ArchiveError, r"member '\.\./escaped\.txt' would land outside the folder; nothing is kept"),
         (truncated, ArchiveError, "not a whole archive"),
-        (of_something_else, RawDataError, r"neither images\.txt nor CUB_200_2011/images\.txt is there"),
+        (
+            of_something_else,
+            RawDataError,
+            r"/bad\.tar: holds pictures \(001\.Ruby_Linnet/, .* `linnet to-caltech FOLDER OUT`",
+        ),
     ],
 )
 def test_a_bad_archive_leaves_nothing(
@@ -203,6 +208,73 @@ def test_a_bad_archive_leaves_nothing(
         assert sorted(path.name for path in (tmp_path / "data").rglob("*")) == before
         assert sorted(path.name for path in tmp_path.iterdir() if path.name != "data") == ["bad.tar"]
         run(made, out)
+
+
+def disk_of(made: Path, folder: Path) -> Path:
+    """A source of links: the images on another disk, one class on a third, tables in a cache."""
+    shutil.copytree(made / FOLDER / "images", folder / "disk")
+    shutil.move(folder / "disk" / "001.Ruby_Linnet", folder / "other")
+    (folder / "disk" / "001.Ruby_Linnet").symlink_to(folder / "other")
+    source = folder / "source"
+    source.mkdir()
+    (source / "images").symlink_to("../disk")
+    for path in (made / FOLDER).glob("*.txt"):
+        (source / path.name).symlink_to(path)
+    return source
+
+
+def test_a_source_of_links_becomes_the_same_data_in_files(made: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(disk_of(made, tmp_path / "links"), out)
+    assert Raw.content_hash(out) == Raw.content_hash(made)
+    assert not any(path.is_symlink() for path in out.rglob("*"))
+    assert all(record.path and record.path.is_file() for record in read_index(out).records)
+    before = snapshot(out)
+    run(tmp_path / "links" / "source", out)
+    assert snapshot(out) == before
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_what_is_listed_and_not_there_is_counted(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(made / FOLDER, source / FOLDER)
+    lost = sorted((source / FOLDER / "images").rglob("*.jpg"))[:4]
+    for path in lost[:3]:
+        path.unlink()
+    lost[3].rename(lost[3].with_name(f"._{lost[3].name}"))  # a hidden file is none of the data
+    run(source if kind == "folder" else archive_of(source, tmp_path / "birds", kind), tmp_path / "out")
+    said = capsys.readouterr().err
+    names = ", ".join(path.relative_to(source / FOLDER / "images").as_posix() for path in lost[:3])
+    assert f"{tmp_path / 'out'}: 12 images of 6 classes from {tmp_path}" in said
+    assert f"  16 listed, 4 of them not there: {names}, ...\n" in said
+    for path in (source / FOLDER / "images").rglob("*.jpg"):
+        path.unlink()
+    with pytest.raises(RawDataError, match=rf"{source}: lists 16 images, and none of the files is there \(001\."):
+        run(source, tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["gztar", "zip"])
+def test_messages_about_an_archive_name_the_archive(made: Path, tmp_path: Path, kind: str) -> None:
+    source = tmp_path / "source" / "mine"
+    shutil.copytree(made / FOLDER, source)
+    (source / "images.txt").write_text("1 a.jpg\ntwo b.jpg\n")
+    archive = shutil.make_archive(str(tmp_path / "mine"), kind, source.parent, "mine")
+    with pytest.raises(RawDataError, match=rf"^{archive}/mine/images\.txt, line 2: expected an id"):
+        run(archive, tmp_path / "data" / "out")
+    shutil.rmtree(source / "images")
+    archive = shutil.make_archive(str(tmp_path / "mine"), kind, source.parent, "mine")
+    with pytest.raises(RawDataError, match=rf"^{archive}/mine: images/ missing"):
+        run(archive, tmp_path / "data" / "out")
+
+
+def test_a_link_that_leads_back_is_one_sentence(made: Path, tmp_path: Path) -> None:
+    source = disk_of(made, tmp_path / "links")
+    (tmp_path / "links" / "disk" / "all").symlink_to(tmp_path / "links" / "disk")
+    with pytest.raises(WalkError, match=rf"^{source}/images/all: a link leads back to {source}/images, in which it"):
+        run(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_data_from_a_read_only_folder_can_be_replaced(made: Path, tmp_path: Path) -> None:
@@ -381,6 +453,6 @@ def test_dvc_beside_python_is_found_without_activation(
 
 def test_another_layout_in_a_dvc_repository(repository: Path, tmp_path: Path) -> None:
     fish = BIRDS.model_copy(update={"folder": "birds/CUB_200_2011/images"})
-    with pytest.raises(RawDataError, match=r"^dvc:.*@v1: .*neither images\.txt nor CUB_200_2011/images\.txt is there"):
+    with pytest.raises(RawDataError, match=r"^dvc:[^ ]*@v1: holds pictures \(001\.Ruby_Linnet/, .*`linnet to-caltech"):
         ingest.run(fish, source=f"dvc:{repository}@v1", out=tmp_path / "out", work=tmp_path / "work")
     assert not (tmp_path / "out").exists()

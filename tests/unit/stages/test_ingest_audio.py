@@ -120,6 +120,47 @@ def test_what_the_system_left_is_not_copied_and_what_people_wrote_is(made: Path,
     assert all(path.stat().st_mode & 0o200 for path in [out, *out.rglob("*")])
 
 
+def snapshot_of(made: Path, hub: Path) -> Path:
+    """The files of `made` as the hub's own cache holds them: links to blobs."""
+    (hub / "blobs").mkdir(parents=True)
+    (hub / "snapshots" / "abc").mkdir(parents=True)
+    for number, path in enumerate(sorted(made.iterdir())):
+        shutil.copyfile(path, hub / "blobs" / str(number))
+        (hub / "snapshots" / "abc" / path.name).symlink_to(f"../../blobs/{number}")
+    return hub / "snapshots" / "abc"
+
+
+def test_a_snapshot_in_the_hubs_own_cache_becomes_files(made: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(snapshot_of(made, tmp_path / "hub"), out)
+    assert Raw.content_hash(out) == Raw.content_hash(made)
+    assert not any(path.is_symlink() for path in out.rglob("*"))
+
+
+def test_parquet_behind_links(made: Path, tmp_path: Path) -> None:
+    recording, blob = (made / "song_000.wav").read_bytes(), tmp_path / "blob"
+    pq.write_table(pa.table({"audio": [{"bytes": recording, "path": ""}], "labels": ["a"]}), blob)
+    (tmp_path / "snapshot").mkdir()
+    (tmp_path / "snapshot" / "train-00000-of-00001.parquet").symlink_to(blob)
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "data").symlink_to(tmp_path / "snapshot")
+    run(tmp_path / "source", tmp_path / "out")
+    assert (tmp_path / "out" / "audio" / "0000000.wav").read_bytes() == recording
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_what_metadata_lists_and_is_not_there_is_counted(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    source, out = tmp_path / "source", tmp_path / "out"
+    shutil.copytree(made, source)
+    (source / "song_001.wav").unlink()
+    run(source if kind == "folder" else shutil.make_archive(str(source), kind, source), out)
+    said = capsys.readouterr().err
+    assert f"{out}: 2 recordings with " in said
+    assert "  3 listed, 1 of them not there: song_001.wav\n" in said
+
+
 def test_a_wrong_folder_is_refused_before_anything_is_copied(made: Path, tmp_path: Path) -> None:
     wrong, out = tmp_path / "wrong", tmp_path / "deep" / "out"
     shutil.copytree(made, wrong)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from linnet.errors import Stopped
-from linnet.tracking.client import RUN_KEY, connect, find_run
+from linnet.tracking.client import RUN_KEY, connect, experiment_id, find_run
 from linnet.tracking.run import RunTracker
 
 
@@ -93,3 +93,18 @@ def test_a_server_that_is_gone_or_silent_delays_nothing(
     assert logging_seconds < 3  # a call must not wait; importing MLflow in the thread may cost a second or two
     assert time.monotonic() - started < logging_seconds + 3
     assert "did not take 20000 entries" in capsys.readouterr().err
+
+
+def test_a_deleted_experiment_is_said_at_once_and_delays_nothing(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = connect()
+    client.delete_experiment(experiment_id(client))
+    started = time.monotonic()
+    with tracker("key", closing_seconds=60.0) as run:
+        run.log_metrics({"loss": 1.0}, step=1)
+    assert time.monotonic() - started < 15
+    said = capsys.readouterr().err
+    assert "the experiment 'linnet' was deleted; bring it back" in said
+    assert "does not answer" not in said
+    assert "did not take 1 entries of this run; the results are complete" in said

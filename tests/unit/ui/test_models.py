@@ -122,3 +122,13 @@ def test_a_registered_model_generates_as_the_built_one(birds: Path, workspace: P
     assert [preview.content for preview in pair[0].examples] == [preview.content for preview in pair[1].examples]
     with pytest.raises(TrackingError, match=r"refuses \(.*put right what it names"):
         load_model(Registered(name, 9, "champion", ""), CPU)
+
+    (code,) = workspace.glob("**/code/linnet")
+    comment, sampler = code / "inference" / "sampling.py", code / "diffusion" / "samplers.py"
+    comment.write_text(comment.read_text(encoding="utf-8") + "# nothing that decides a sample\n", encoding="utf-8")
+    load_model(found[0], CPU)
+    sampler.write_text(sampler.read_text(encoding="utf-8") + "CHANGED = True\n", encoding="utf-8")
+    with pytest.raises(
+        ArtifactError, match=r"v2 was registered with other code .*\(different: diffusion/samplers\.py\)"
+    ):
+        load_model(found[0], CPU)

@@ -18,14 +18,13 @@ class ChannelStatistics:
     means: list[NDArray[np.float64]] = field(default_factory=list)  # [C] of each block
     scatters: list[NDArray[np.float64]] = field(default_factory=list)  # [C, C] of each block, around its means
 
-    def add(self, block: NDArray[np.float32]) -> None:
-        """Count the samples [n, C]."""
-        values = block.astype(np.float64)
-        mean = values.mean(axis=0)
-        values -= mean
-        self.counts.append(len(values))
+    def add(self, block: NDArray[np.float64]) -> None:
+        """Count the samples [C, n]."""
+        mean = block.mean(axis=1)
+        around = block - mean[:, None]
+        self.counts.append(block.shape[1])
         self.means.append(mean)
-        self.scatters.append(values.T @ values)
+        self.scatters.append(around @ around.T)
 
     def covariance(self) -> NDArray[np.float64]:
         """[C, C] of all samples."""

@@ -18,6 +18,8 @@ OGG_AUDIO = (b"\x01vorbis", b"OpusHead", b"\x7fFLAC", b"Speex   ")  # how the fi
 FIRST_PAGE, LAST_PAGE = 0x02, 0x04  # flags of a page, RFC 3533
 MP3_FRAME_OR_HEAD = re.compile(HEADS.pattern + rb"|ID3[\x02-\x04]|\xff[\xe2-\xff]", re.DOTALL)
 AFTER_FLAC = re.compile(HEADS.pattern + rb"|ID3[\x02-\x04]", re.DOTALL)
+# A FLAC file gets searched from end to end: by long words, and by what most people join with it.
+AFTER_FLAC_WORDS = (b"fLaC", b"ID3", b"OggS\x00\x02" + bytes(8), b"WAVEfmt ")
 ID3V1_BYTES = 128  # of the tag that begins with TAG
 MISCOUNTED_FRAMES = 3  # after the number that a header of lengths gives: encoders count differently
 
@@ -54,7 +56,9 @@ def scan_flac(data: FileBytes, start: int) -> Part:
     place, is_last = after_tags(data, start) + 4, False
     while not is_last and len(head := data.at(place, 4)) == 4:  # metadata may hold the header of a WAV file
         is_last, place = head[0] >= 0x80, place + 4 + int.from_bytes(head[1:])
-    while (found := data.find(AFTER_FLAC, place)) is not None and not begins_recording(data, found):
+    while (found := data.find(AFTER_FLAC, place, words=AFTER_FLAC_WORDS)) is not None and not begins_recording(
+        data, found
+    ):
         place = found + 1
     return Part(start, found or data.size)
 

@@ -2,22 +2,19 @@
 
 import csv
 import json
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from linnet.artifacts import Raw
 from linnet.data.layouts.audio_folder import (
     audio_files,
     find_folder,
     folder_row,
-    is_hidden,
     read_recordings,
     visible_files,
 )
+from linnet.data.layouts.base import copy_source
 from linnet.data.layouts.file_names import FileNames, resolve
 from linnet.data.layouts.labels import join_labels, read_labels
 from linnet.data.layouts.metadata import (
@@ -65,7 +62,7 @@ def convert(source: Path, folder: Path, data: Audio) -> None:
     elif _needs_merging(source):
         _merge(source, folder, data, EVERYTHING)
     else:
-        _copy(find_folder(source), folder)
+        copy_source(find_folder(source), folder)
 
 
 def convert_published(source: Path, published: Published, chosen: Published, folder: Path, data: Audio) -> None:
@@ -76,7 +73,7 @@ def convert_published(source: Path, published: Published, chosen: Published, fol
     assert published.layout == AUDIOFOLDER
     has_splits = len(published.splits) > 1
     if not has_splits and not _needs_merging(source):
-        _copy(find_folder(source), folder)
+        copy_source(find_folder(source), folder)
         return
     splits = {name: split for split, names in chosen.splits.items() for name in names}
     others = {name for names in published.splits.values() for name in names} - splits.keys()
@@ -106,9 +103,8 @@ def _merge(source: Path, folder: Path, data: Audio, selection: Selection) -> Non
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    for name, path in visible_files(source).items():
-        if name not in excluded and path.name not in (METADATA, JSON_METADATA):
-            _copy_file(path, folder / name)
+    metadata = {path.relative_to(source).as_posix() for path in _metadata_files(source)}
+    copy_source(source, folder, leave_out=excluded | metadata)
 
 
 def _metadata_rows(source: Path, data: Audio) -> Iterator[dict[str, str]]:
@@ -188,13 +184,12 @@ def _entries(value: Any) -> list[str]:
 
 
 def _metadata_files(source: Path) -> list[Path]:
-    paths = [path for name in (METADATA, JSON_METADATA) for path in source.rglob(name)]
-    return sorted(path for path in paths if not any(map(is_hidden, path.relative_to(source).parts)))
+    return sorted(path for path in visible_files(source).values() if path.name in (METADATA, JSON_METADATA))
 
 
 def _is_parquet(source: Path) -> bool:
     """Whether there are parquet files, and no audio files that they could be the metadata of."""
-    return next(source.rglob("*.parquet"), None) is not None and not audio_files(source)
+    return any(name.endswith(".parquet") for name in visible_files(source)) and not audio_files(source)
 
 
 def _needs_merging(source: Path) -> bool:
@@ -220,19 +215,3 @@ def _needs_merging(source: Path) -> bool:
             + (f", such as {example!r}" if example else "")
         )
     return bool(names.mended)
-
-
-def _copy(source: Path, folder: Path) -> None:
-    """Copy all files but hidden ones and source.json: licences and read-me files belong to the data."""
-    top = os.path.realpath(source)
-    for path in sorted(source.rglob("*")):
-        name = path.relative_to(source)
-        if not Path(os.path.realpath(path)).is_relative_to(top):
-            log(f"{path}: a link to a file outside of {source}; left out")
-        elif path.is_file() and name.as_posix() != Raw.source and not any(map(is_hidden, name.parts)):
-            _copy_file(path, folder / name)
-
-
-def _copy_file(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)  # bytes only: a read-only source must not make a read-only copy

@@ -7,9 +7,8 @@ Without metadata.csv every file with a suffix of audio is a recording; its folde
 called `label`. Without a column `split` a folder called train, test, validation, valid or dev names the split.
 """
 
-import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from linnet.artifacts import Raw
@@ -28,6 +27,7 @@ from linnet.data.layouts.metadata import (
 )
 from linnet.data.raw import RawDataError
 from linnet.recipe import Audio, OfficialSplit
+from linnet.walk import NameFinder, broken_links, examples, is_ignored, readable, visible_entries, walk
 
 # The formats of libsndfile and their other suffixes. Not there: .raw and .sd2, which do not say how their samples are
 # stored, and .mat, which seldom is audio. Files that metadata names may have any suffix: their content decides.
@@ -77,17 +77,21 @@ def read_recordings(folder: Path, data: Audio) -> RecordingIndex:
     check_columns(columns, data, where=path)
     notes: list[tuple[str, str]] = []
     labels = _read_labels(lines, data, path)
-    recordings = tuple(
+    listed = (
         _recording(number, line, found, data, notes, path)
         for number, (line, found) in enumerate(zip(lines, labels, strict=True))
     )
+    finder = NameFinder(files)
+    recordings = tuple(replace(each, file_name=finder.find(each.file_name) or each.file_name) for each in listed)
     _check_names(recordings, lines, path)
     names = {recording.file_name for recording in recordings}
     if names.isdisjoint(files):
         raise RawDataError(
-            f"{path} lists {len(recordings)} recordings, and none of the files is there; ingest the source again"
+            f"{path} lists {len(recordings)} recordings, and none of the files is there "
+            f"({examples([recording.file_name for recording in recordings])})"
         )
-    notes += [(_in_utf_8(name), _why_left_out(name)) for name in files if name not in names and name != METADATA]
+    notes += [(readable(name), "left out: a link that leads nowhere") for name in walk(base).broken]
+    notes += [(name, _why_left_out(name)) for name in files if name not in names and name != METADATA]
     return RecordingIndex(recordings, tuple(notes))
 
 
@@ -103,7 +107,7 @@ def find_folder(folder: Path) -> Path:
         raise RawDataError(f"{folder}: no such folder; run `linnet ingest` (or `dvc pull`) first")
     base = folder
     while not (base / METADATA).is_file():
-        entries = [path for path in base.iterdir() if not is_hidden(path.name) and path.name != Raw.source]
+        entries = [path for path in visible_entries(base) if path.name != Raw.source]
         if len(entries) != 1 or not entries[0].is_dir():
             base = folder  # no metadata: the names of all folders may be labels
             break
@@ -112,36 +116,30 @@ def find_folder(folder: Path) -> Path:
         raise RawDataError(
             f"{folder}: neither {METADATA} nor audio files (.wav .flac .ogg .opus .mp3 .aiff ...) there. A --source is "
             "a folder or an archive in the layout of docs/audio-data.md; below data/ `linnet ingest` (or `dvc pull`) "
-            "brings it"
+            f"brings it{broken_links(folder)}"
         )
     return base
 
 
 def recording_path(folder: Path, recording: Recording) -> Path | None:
-    """Where the recording lies below `folder` (of `find_folder`); None if its name or a link points out of it."""
+    """Where the recording lies below `folder` (of `find_folder`); None if its name points out of it or is hidden.
+
+    Links are followed: people and their tools (DVC, the hub's cache) make them; archives bring none.
+    """
     name = PurePosixPath(recording.file_name)
-    if name.is_absolute() or ".." in name.parts:
+    if name.is_absolute() or ".." in name.parts or any(map(is_ignored, name.parts)):
         return None
-    path = folder / name
-    inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))  # resolve() fails on circular links
-    return path if inside else None
+    return folder / name
 
 
 def visible_files(folder: Path) -> dict[str, Path]:
-    """All files below `folder` by their relative names, sorted, except hidden ones and source.json."""
-    relative = {path.relative_to(folder): path for path in folder.rglob("*")}
-    named = {name.as_posix(): path for name, path in relative.items() if not any(map(is_hidden, name.parts))}
-    return {name: named[name] for name in sorted(named) if name != Raw.source and named[name].is_file()}
+    """The files below `folder` that are data, by their relative names as text, except source.json."""
+    return {name: path for name, path in walk(folder).texts().items() if name != Raw.source}
 
 
 def audio_files(folder: Path) -> dict[str, Path]:
     """The visible files with a suffix of audio."""
     return {name: path for name, path in visible_files(folder).items() if _is_audio(name)}
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is the system's, not the data's: .DS_Store, ._recording.wav, .git."""
-    return name.startswith(".") or name == "__MACOSX"
 
 
 def folder_row(name: str, data: Audio, folder: Path) -> dict[str, str]:
@@ -211,10 +209,5 @@ def _is_audio(name: str) -> bool:
 def _why_left_out(name: str) -> str:
     if _is_audio(name):
         return f"in the folder, not in {METADATA}"
-    suffix = _in_utf_8(PurePosixPath(name).suffix.lower())
+    suffix = PurePosixPath(name).suffix.lower()
     return f"left out: files {f'ending in {suffix}' if suffix else 'without a suffix'} are no recordings"
-
-
-def _in_utf_8(name: str) -> str:
-    """Names on a disk may be any bytes."""
-    return name.encode(errors="replace").decode()

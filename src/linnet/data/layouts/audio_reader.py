@@ -8,8 +8,7 @@ from pathlib import Path
 
 from linnet.data.layouts import audio_conversion
 from linnet.data.layouts.audio_folder import find_folder, read_recordings, visible_files
-from linnet.data.layouts.base import LayoutReader
-from linnet.data.raw import RawDataError
+from linnet.data.layouts.base import UNPACKED, LayoutReader, listed_but_missing
 from linnet.data.sources.archive import unpack
 from linnet.recipe import Audio
 
@@ -42,22 +41,22 @@ class AudioFolderReader(LayoutReader):
 
     def unpack(self, archive: Path, raw: Path, *, advance: Callable[[int], None]) -> None:
         """Convert what an archive holds."""
-        unpacked = raw / ".unpacked"
+        unpacked = raw / UNPACKED
         unpack(archive, unpacked, advance=advance)
-        try:
-            self.check(unpacked)
-            self.copy(unpacked, raw)
-        except RawDataError as reason:  # it names a folder that is about to go
-            raise RawDataError(str(reason).replace(str(unpacked), str(archive))) from None
+        self.check(unpacked)
+        self.copy(unpacked, raw)
         shutil.rmtree(unpacked)
 
     def describe(self, raw: Path) -> list[str]:
         """How many recordings, labels and megabytes there are, and the most frequent oddities."""
-        index = read_recordings(raw, self.data)
+        index, base = read_recordings(raw, self.data), find_folder(raw)
         labels = {label for recording in index.recordings for label in recording.labels}
-        megabytes = sum(path.stat().st_size for path in visible_files(find_folder(raw)).values()) / MEGABYTE
+        files = visible_files(base)
+        megabytes = sum(path.stat().st_size for path in files.values()) / MEGABYTE
+        missing = [each.file_name for each in index.recordings if each.file_name not in files]
         notes = collections.Counter(note for _, note in index.notes).most_common(MOST_NOTES)
         return [
-            f"{len(index.recordings)} recordings with {len(labels)} labels, {megabytes:.1f} MB",
+            f"{len(index.recordings) - len(missing)} recordings with {len(labels)} labels, {megabytes:.1f} MB",
+            *listed_but_missing(len(index.recordings), missing),
             *(f"{count} of them: {note}" for note, count in notes),
         ]

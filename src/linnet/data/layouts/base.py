@@ -1,16 +1,19 @@
 """What ingest and preprocess need to know of a layout: how the files of a raw data set lie in their folder."""
 
-import stat
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from linnet.artifacts import Raw
+from linnet.data.raw import RawDataError
 from linnet.data.sources.archive import unpack
 from linnet.files import copy_folder
+from linnet.progress import log
+from linnet.walk import examples
 
+UNPACKED = ".unpacked"  # below the raw folder, while an archive is converted
 SplitName = Literal["", "train", "test"]  # "" where the data set does not say
 
 
@@ -32,9 +35,7 @@ class LayoutReader(ABC):
 
     def copy(self, source: Path, raw: Path) -> None:
         """Write what the folder `source` holds into the empty folder `raw`, in this layout."""
-        copy_folder(source, raw, leave_out=(Raw.source,))
-        for path in raw.rglob("*"):
-            path.chmod(path.stat().st_mode | stat.S_IWUSR)  # a read-only source must not make a read-only copy
+        copy_source(source, raw)
 
     def unpack(self, archive: Path, raw: Path, *, advance: Callable[[int], None]) -> None:
         """Write what an archive holds into the empty folder `raw`, in this layout.
@@ -50,6 +51,17 @@ class LayoutReader(ABC):
     @abstractmethod
     def describe(self, raw: Path) -> list[str]:
         """Lines for people: what `raw` holds, and what is odd about it."""
+
+
+def copy_source(source: Path, raw: Path, *, leave_out: Iterable[str] = ()) -> None:
+    """Copy all files of `source` that are data, licences and read-me files too; what is not like the source is said."""
+    for note in copy_folder(source, raw, leave_out=(Raw.source, *leave_out)).notes():
+        log(f"ingest: {note}")
+
+
+def listed_but_missing(total: int, missing: Sequence[str]) -> list[str]:
+    """A line for people about files that a table lists and that are not there, where there are such."""
+    return [f"{total} listed, {len(missing)} of them not there: {examples(missing)}"] if missing else []
 
 
 @dataclass(frozen=True)
@@ -68,7 +80,7 @@ class ImageRecord:
 
     image_id: int
     name: str  # for people: in messages, the manifest and rejected.csv
-    path: Path | None  # of its file; None where its name points out of the data set's folder
+    path: Path | None  # of its file; None where its name points out of the data set's folder, or is a hidden file's
     box: Box | None  # None: the largest square in the middle of the image
     label: int  # the place of its class in the index, from 0
     official_split: SplitName
@@ -95,10 +107,22 @@ class ImageLayoutReader(LayoutReader):
         """
 
     def verify(self, raw: Path) -> None:
-        """Raise RawDataError unless the index can be read."""
-        self.read_index(raw)
+        """Raise RawDataError unless the index can be read and some image is there."""
+        records = self.read_index(raw).records
+        if not any(map(_is_there, records)):
+            names = examples([record.name for record in records])
+            raise RawDataError(f"{raw}: lists {len(records)} images, and none of the files is there ({names})")
 
     def describe(self, raw: Path) -> list[str]:
-        """How many images and classes there are."""
+        """How many images and classes there are, and which are listed only."""
         records = self.read_index(raw).records
-        return [f"{len(records)} images of {len({record.label for record in records})} classes"]
+        there = [record for record in records if _is_there(record)]
+        missing = [record.name for record in records if not _is_there(record)]
+        return [
+            f"{len(there)} images of {len({record.label for record in there})} classes",
+            *listed_but_missing(len(records), missing),
+        ]
+
+
+def _is_there(record: ImageRecord) -> bool:
+    return record.path is not None and record.path.is_file()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from linnet.data.layouts.texts import read_text
 from linnet.data.raw import RawDataError
 from linnet.recipe import Audio
 
@@ -27,10 +28,10 @@ def read_table(path: Path) -> tuple[list[str], list[Line]]:
     """Columns and rows of a CSV file.
 
     Raises:
-        RawDataError: no UTF-8, NUL bytes, quotes that do not close, a row of another width, no or twice the same
-            column, no rows; the message names the line.
+        RawDataError: neither UTF-8 nor UTF-16, NUL bytes, quotes that do not close, a row of another width, no or twice
+            the same column, no rows; the message names the line.
     """
-    reader = csv.reader(io.StringIO(_decode(path), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     columns: list[str] = []
     lines: list[Line] = []
     begin = 1
@@ -51,21 +52,6 @@ def read_table(path: Path) -> tuple[list[str], list[Line]]:
     if not lines:
         raise RawDataError(f"{path} lists no recordings")
     return columns, lines
-
-
-def _decode(path: Path) -> str:
-    content = path.read_bytes()
-
-    def refused(fault: str, offset: int) -> RawDataError:
-        line = content.count(b"\n", 0, offset) + 1
-        return RawDataError(f"{path}, line {line}: {fault}; save the file as text in UTF-8")
-
-    if (offset := content.find(b"\0")) >= 0:
-        raise refused("a NUL byte", offset)
-    try:
-        return content.decode("utf-8-sig")  # spreadsheets write a byte order mark
-    except UnicodeDecodeError as error:
-        raise refused(f"byte 0x{content[error.start]:02x} is no UTF-8", error.start) from None
 
 
 def _header(cells: Sequence[str], path: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """Archives that are unpacked without ever writing outside their folder."""
 
+import contextlib
 import lzma
 import shutil
 import tarfile
@@ -10,8 +11,12 @@ from pathlib import Path
 from typing import IO
 
 from linnet.errors import LinnetError, first_line
+from linnet.progress import log
+from linnet.walk import decoded, examples, is_ignored, readable
 
 CHUNK_BYTES = 1 << 20
+UTF_8_FLAG = 0x800  # of a zip member: its name is UTF-8
+UNIX = 3  # the system that made it
 DAMAGES = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
 
 
@@ -23,7 +28,8 @@ def unpack(archive: Path, folder: Path, *, advance: Callable[[int], None]) -> No
     """Unpack a tar (any compression) or zip archive into `folder`; no member may land outside it.
 
     A link becomes a copy of the member that it points to; links to anything else, devices and names that lead out of
-    the folder are refused. (Python's own extraction filters are missing before 3.11.4.)
+    the folder are refused. (Python's own extraction filters are missing before 3.11.4.) Hidden files and those of the
+    system are passed over and counted. Names become text: the backslashes of Windows separate folders.
 
     Args:
         advance: called with 1 after each member.
@@ -32,29 +38,35 @@ def unpack(archive: Path, folder: Path, *, advance: Callable[[int], None]) -> No
         ArchiveError: it is no archive, is truncated or damaged, or has a refused member, which the message names.
     """
     try:
-        if zipfile.is_zipfile(archive):
-            _unpack_zip(archive, folder, advance)
-        else:
-            _unpack_tar(archive, folder, advance)
+        kind = _unpack_zip if zipfile.is_zipfile(archive) else _unpack_tar
+        ignored = kind(archive, folder, advance)
     except ArchiveError as error:
         raise ArchiveError(f"{archive}: {error}; nothing is kept") from None
     except DAMAGES as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's fault, not the archive's
         raise ArchiveError(f"{archive}: not a whole archive ({first_line(error)}); fetch it again") from None
+    if ignored:
+        log(f"ingest: {len(ignored)} hidden files or files of the system are left out: {examples(ignored)}")
 
 
-def _unpack_tar(archive: Path, folder: Path, advance: Callable[[int], None]) -> None:
+def _unpack_tar(archive: Path, folder: Path, advance: Callable[[int], None]) -> list[str]:
+    ignored = []
     with tarfile.open(archive, "r:*") as tar:
         for member in tar:
-            if member.isdir():
-                _inside(folder, member.name).mkdir(parents=True, exist_ok=True)
+            name = readable(member.name)
+            target = _inside(folder, name)
+            if _is_ignored(target, folder):
+                ignored.append(name)
+            elif member.isdir():
+                target.mkdir(parents=True, exist_ok=True)
             else:
                 with _content(tar, member) as content:
-                    _write(_inside(folder, member.name), content)
+                    _write(target, content)
             advance(1)
         while tar.fileobj is not None and tar.fileobj.read(CHUNK_BYTES):
             pass  # to the end of the compressed stream, where its checksum is
+    return ignored
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
@@ -67,16 +79,39 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
     return content
 
 
-def _unpack_zip(archive: Path, folder: Path, advance: Callable[[int], None]) -> None:
+def _unpack_zip(archive: Path, folder: Path, advance: Callable[[int], None]) -> list[str]:
+    ignored = []
     with zipfile.ZipFile(archive) as file:
         for member in file.infolist():
-            target = _inside(folder, member.filename)
-            if member.is_dir():
+            name = _zip_name(member)
+            target = _inside(folder, name)
+            if _is_ignored(target, folder):
+                ignored.append(name)
+            elif name.endswith("/"):
                 target.mkdir(parents=True, exist_ok=True)
             else:
                 with file.open(member) as content:
                     _write(target, content)
             advance(1)
+    return ignored
+
+
+def _zip_name(member: zipfile.ZipInfo) -> str:
+    """Its name with / and as text.
+
+    Without the flag for UTF-8 zipfile takes code page 437, as the format says; Macs write UTF-8 all the same, and Unix
+    whatever bytes the disk has.
+    """
+    name = member.filename
+    if not member.flag_bits & UTF_8_FLAG:
+        content = name.encode("cp437")
+        with contextlib.suppress(UnicodeDecodeError):
+            name = decoded(content) if member.create_system == UNIX else content.decode("utf-8")
+    return name.replace("\\", "/")  # of Windows' own Compress-Archive
+
+
+def _is_ignored(target: Path, folder: Path) -> bool:
+    return any(map(is_ignored, target.relative_to(folder.resolve()).parts))
 
 
 def _inside(folder: Path, name: str) -> Path:

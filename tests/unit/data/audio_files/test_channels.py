@@ -12,7 +12,7 @@ A, B, C, D = RNG.normal(size=(4, 20_000))
 
 def statistics(*channels: NDArray[np.float64]) -> ChannelStatistics:
     found = ChannelStatistics()
-    for block in np.split(np.stack(channels, axis=1).astype(np.float32), 4):
+    for block in np.split(np.stack(channels), 4, axis=1):
         found.add(block)
     return found
 

@@ -61,7 +61,7 @@ def test_files_joined_end_to_end_are_read_to_the_end(tmp_path: Path, form: str, 
 
 
 def test_formats_may_be_mixed(tmp_path: Path) -> None:
-    kinds = [("WAV", "PCM_16"), ("MP3", "MPEG_LAYER_III"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("WAV", "PCM_16")]
+    kinds = [("FLAC", "PCM_16"), ("WAV", "PCM_16"), ("MP3", "MPEG_LAYER_III"), ("FLAC", "PCM_16"), ("OGG", "VORBIS")]
     samples, notes = read(tmp_path / "a", b"".join(encoded(form, 440, 1.0, subtype=sub) for form, sub in kinds))
     assert len(samples) == 5 * RATE_HZ
     assert notes == ("5 recordings joined end to end: 1.00 + 1.00 + 1.00 + ... = 5.00 s",)

@@ -1,7 +1,9 @@
 """Reading the audiofolder layout: what it says, what is odd, and what cannot be read and why."""
 
 import os
+import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -145,12 +147,45 @@ def test_a_folder_whose_name_would_become_two_labels(tmp_path: Path) -> None:
 def test_names_on_the_disk_that_are_no_utf_8(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, "file_name\na.wav\n", "a.wav", os.fsdecode(b"caf\xe9.wav"), os.fsdecode(b"x.\xe9"))
     assert read_recordings(folder, NO_LABELS).notes == (
-        ("caf?.wav", "in the folder, not in metadata.csv"),
-        ("x.?", "left out: files ending in .? are no recordings"),
+        ("caf\u00e9.wav", "in the folder, not in metadata.csv"),
+        ("x.\u00e9", "left out: files ending in .\u00e9 are no recordings"),
     )
     (folder / "metadata.csv").unlink()
-    with pytest.raises(RawDataError, match=r"'caf\\udce9\.wav' is no file name; correct the line or take it out"):
-        read_recordings(folder, NO_LABELS)
+    names = [recording.file_name for recording in read_recordings(folder, NO_LABELS).recordings]
+    assert names == ["a.wav", "caf\u00e9.wav"]  # as ingest's copy is called
+
+
+@pytest.mark.parametrize("listed", ["NFC", "NFD"])
+def test_names_match_in_either_form_of_unicode(tmp_path: Path, listed: Literal["NFC", "NFD"]) -> None:
+    """macOS writes an accent as a letter of its own, spreadsheets do not."""
+    on_disk = unicodedata.normalize("NFD" if listed == "NFC" else "NFC", "caf\u00e9/\u00fcber.wav")
+    text = "file_name\n" + unicodedata.normalize(listed, "caf\u00e9/\u00fcber.wav") + "\n"
+    index = read_recordings(folder_of(tmp_path, text, on_disk), NO_LABELS)
+    assert [recording.file_name for recording in index.recordings] == [on_disk]
+    assert index.notes == ()
+    twice = text + unicodedata.normalize("NFD" if listed == "NFC" else "NFC", "caf\u00e9/\u00fcber.wav") + "\n"
+    with pytest.raises(RawDataError, match="lines 2 and 3 both name"):
+        read_recordings(folder_of(tmp_path, twice), NO_LABELS)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_metadata_as_windows_writes_it(tmp_path: Path, encoding: str) -> None:
+    folder = folder_of(tmp_path, "file_name,labels\r\na.wav,\u00fc|x\r\n".encode(encoding), "a.wav")
+    assert read_recordings(folder, AUDIO).recordings[0].labels == ("\u00fc", "x")
+
+
+def test_recordings_behind_links_are_read_and_links_to_nothing_are_said(tmp_path: Path) -> None:
+    """As DVC lays data out with cache.type = symlink, and the hub its snapshots."""
+    cache = folder_of(tmp_path / "cache", None, "ab/12", "folder/b.wav")
+    folder = folder_of(tmp_path / "music", None)
+    folder.mkdir()
+    for name, target in (("a.wav", cache / "ab" / "12"), ("rock", cache / "folder"), ("gone.wav", cache / "gone")):
+        (folder / name).symlink_to(target)
+    index = read_recordings(folder, NO_LABELS)
+    assert [recording.file_name for recording in index.recordings] == ["a.wav", "rock/b.wav"]
+    assert index.notes == (("gone.wav", "left out: a link that leads nowhere"),)
+    for recording in index.recordings:
+        assert recording_path(folder, recording) == folder / recording.file_name
 
 
 def test_the_only_folder_is_a_label_too(tmp_path: Path) -> None:
@@ -190,7 +225,8 @@ def test_where_a_recording_lies(tmp_path: Path) -> None:
     assert place("in/a.wav") == folder / "in" / "a.wav"
     assert place("absent.wav") == folder / "absent.wav"
     assert place("inner.wav") == folder / "inner.wav"
-    for name in ("../secret.wav", str(outside), "in/../../secret.wav", "link.wav", "folder/secret.wav"):
+    assert place("link.wav") == folder / "link.wav"  # links are followed, as people and their tools make them
+    for name in ("../secret.wav", str(outside), "in/../../secret.wav", "folder/../../secret.wav", "in/.a.wav"):
         assert place(name) is None
 
 
@@ -219,7 +255,8 @@ def test_columns_that_are_not_there_are_named(tmp_path: Path) -> None:
         (b'file_name,labels\n"a\nb.wav",x\n', r"line 2: 'a\\nb\.wav' is no file name"),
         (b"file_name,labels\n" + b"a" * 256 + b",x\n", "line 2: the file name is longer than 255 bytes"),
         (b"file_name,labels\na.wav,x\nb\0.wav,x\n", "line 3: a NUL byte; save the file as text in UTF-8"),
-        ("file_name,labels\na.wav,x\n".encode("utf-16"), "line 1: a NUL byte"),
+        ("file_name,labels\na.wav,x\nb\0.wav,x\n".encode("utf-16"), "line 3: a NUL byte"),
+        ("file_name,labels\na.wav,x\n".encode("utf-16") + b"\x00", "line 3: byte 0x00 is no UTF-16"),
         ("file_name,labels\na.wav,\u00fc\n".encode("latin-1"), "line 2: byte 0xfc is no UTF-8"),
         (b'file_name,labels\na.wav,"x\n', r"line 2: unexpected end of data; correct the quotes"),
         (b'file_name,labels\na.wav,"x"y\n', r"line 2: ',' expected after '\"'"),

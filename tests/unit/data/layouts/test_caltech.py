@@ -111,7 +111,7 @@ def test_a_split_is_zero_or_one(raw: Path) -> None:
 @pytest.mark.parametrize("name", INDEX_FILES[1:])
 def test_a_missing_index_file_is_named(raw: Path, name: str) -> None:
     (raw / FOLDER / name).unlink()
-    with pytest.raises(RawDataError, match=f"{FOLDER}: {name} missing; ingest the archive again"):
+    with pytest.raises(RawDataError, match=f"{FOLDER}: {name} missing; the layout is in docs/image-data"):
         find_folder(raw)
 
 
@@ -134,6 +134,67 @@ def test_a_name_that_points_out_of_the_folder_has_no_path(raw: Path, name: str) 
     assert path_of(raw, name) is None
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "001.Linnet/a b.jpg", "..a/b..jpg"])
+@pytest.mark.parametrize("name", ["a.jpg", "001.Linnet/a b.jpg", "b..a/b..jpg"])
 def test_any_other_name_lies_below_the_images(raw: Path, name: str) -> None:
     assert path_of(raw, name) == raw / FOLDER / "images" / name
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("separator", ["\t", "   ", " \t "])
+def test_tables_as_windows_writes_them(raw: Path, encoding: str, separator: str) -> None:
+    expected = read_index(raw)
+    for name, text in TEXTS.items():
+        lines = [line.replace(" ", separator, 1 if name == "images.txt" else -1) for line in text.splitlines()]
+        (raw / FOLDER / name).write_bytes("".join(f"{line}  \r\n" for line in lines).encode(encoding))
+    assert read_index(raw) == expected
+
+
+def test_names_with_backslashes_or_in_the_other_form_of_unicode_find_their_files(raw: Path) -> None:
+    images = raw / FOLDER / "images"
+    (images / "e\u0301").mkdir()
+    for name in ("a.jpg", "e\u0301/b.jpg"):
+        (images / name).touch()
+    (raw / FOLDER / "images.txt").write_text("2 .\\a.jpg\n7 \u00e9\\b.jpg\n", encoding="utf-8")
+    records = read_index(raw).records
+    assert [record.path for record in records] == [images / "a.jpg", images / "e\u0301" / "b.jpg"]
+    assert [record.name for record in records] == ["a.jpg", "\u00e9/b.jpg"]
+
+
+@pytest.mark.parametrize("name", ["..\\secret.jpg", "a\\..\\..\\secret.jpg", "a/.hidden.jpg", "._a.jpg"])
+def test_a_name_of_windows_that_points_out_and_a_hidden_one_have_no_path(raw: Path, name: str) -> None:
+    (raw / FOLDER / "images" / "._a.jpg").touch()
+    assert path_of(raw, name) is None
+
+
+def test_the_only_folder_is_the_root(raw: Path) -> None:
+    expected = read_index(raw)
+    outer = raw / "outer"
+    (outer / "mine").mkdir(parents=True)
+    (raw / FOLDER).rename(outer / "mine" / "birds")
+    for name in ("README.txt", "__MACOSX/._x"):
+        (outer / name).parent.mkdir(exist_ok=True)
+        (outer / name).touch()
+    index = read_index(outer)
+    assert find_folder(outer) == outer / "mine" / "birds"
+    assert [record.name for record in index.records] == [record.name for record in expected.records]
+    (outer / "mine" / "more").mkdir()
+    with pytest.raises(RawDataError, match=r"outer: neither images\.txt nor"):
+        find_folder(outer)
+
+
+def test_class_folders_are_recognised_and_the_way_is_shown(tmp_path: Path) -> None:
+    for name in ("cup/a.JPG", "plate/b.tif", "notes/c.txt"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    with pytest.raises(
+        RawDataError, match=r"holds pictures \(cup/, plate/\), but not .* `linnet to-caltech FOLDER OUT`"
+    ):
+        find_folder(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "missing"), [("images", "images/"), ("classes.txt", "classes.txt")])
+def test_links_that_lead_nowhere_are_named_as_the_cause(raw: Path, name: str, missing: str) -> None:
+    (raw / FOLDER / name).rename(raw / "unmounted")
+    (raw / FOLDER / name).symlink_to("/mnt/gone")
+    with pytest.raises(RawDataError, match=rf"{missing} missing; .* 1 links there lead nowhere \({name}\): bring back"):
+        find_folder(raw)

@@ -149,3 +149,70 @@ def test_a_full_disk_is_not_the_archives_fault(folder: Path, tmp_path: Path) -> 
     folder.write_text("a file where the folder should be")
     with pytest.raises(OSError, match=r"Not a directory|File exists"):
         unpack(path, folder, advance=lambda _: None)
+
+
+def zip_of(path: Path, name: bytes, *, flags: int, system: int) -> Path:
+    """A zip with one empty member, whose name is these bytes."""
+    place = "x" * len(name)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(place, b"")
+    content = bytearray(path.read_bytes().replace(place.encode(), name))
+    local, central = content.find(name) - 30, content.rfind(name) - 46  # the headers of fixed lengths before it
+    content[local + 6 : local + 8] = content[central + 8 : central + 10] = flags.to_bytes(2, "little")
+    content[central + 5] = system
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "system", "expected"),
+    [
+        ("caf\u00e9/a.png".encode(), 0, 3, "caf\u00e9/a.png"),  # of a Mac: UTF-8 that does not say so
+        ("caf\u00e9/a.png".encode(), 0, 0, "caf\u00e9/a.png"),
+        ("caf\u00e9/a.png".encode(), 0x800, 0, "caf\u00e9/a.png"),
+        ("caf\u00e9/a.png".encode("cp437"), 0, 0, "caf\u00e9/a.png"),  # what the format says
+        ("caf\u00e9/a.png".encode("latin-1"), 0, 3, "caf\u00e9/a.png"),  # of an older Unix
+        (b"mine\\red\\a.png", 0, 0, "mine/red/a.png"),  # of Windows
+    ],
+)
+def test_names_in_a_zip_become_text(
+    folder: Path, tmp_path: Path, name: bytes, flags: int, system: int, expected: str
+) -> None:
+    unpack(zip_of(tmp_path / "a.zip", name, flags=flags, system=system), folder, advance=lambda _: None)
+    assert list(contents(folder)) == [expected]
+
+
+@pytest.mark.parametrize("name", ["..\\escaped.txt", "a\\..\\..\\escaped.txt", "\\\\server\\x", "__MACOSX\\..\\..\\x"])
+def test_a_hostile_name_of_windows_is_refused(folder: Path, tmp_path: Path, name: str) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        member = zipfile.ZipInfo("x")
+        member.filename = name
+        archive.writestr(member, b"x")
+    with pytest.raises(ArchiveError, match=r"would land outside the folder"):
+        unpack(tmp_path / "a.zip", folder, advance=lambda _: None)
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_what_a_system_added_is_left_out_and_counted(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    names = ("mine/a.png", "__MACOSX/mine/._a.png", "mine/Thumbs.db", "./mine/.ipynb_checkpoints/a.png")
+    if kind == "zip":
+        with zipfile.ZipFile(tmp_path / "a", "w") as archive:
+            for name in names:
+                archive.writestr(name, b"x")
+    else:
+        with tarfile.open(tmp_path / "a", "w") as tar:
+            for name in names:
+                add(tar, name, content=b"x")
+    unpack(tmp_path / "a", folder, advance=lambda _: None)
+    assert contents(folder) == {"mine/a.png": b"x"}
+    assert "3 hidden files or files of the system are left out: __MACOSX/mine/._a.png" in capsys.readouterr().err
+
+
+def test_a_tar_of_an_older_system_has_names_of_text(folder: Path, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.USTAR_FORMAT, encoding="latin-1") as tar:
+        add(tar, "caf\u00e9.png", content=b"x")
+    unpack(tmp_path / "a.tar", folder, advance=lambda _: None)
+    assert contents(folder) == {"caf\u00e9.png": b"x"}
