@@ -11,8 +11,10 @@ from linnet.commands import describe
 from linnet.inference.reference_sets import UNTRAINED_STEPS
 from linnet.models.build import build_network
 from linnet.models.flops import count_flops
+from linnet.models.memory import BatchMemoryError
 from linnet.recipe import Recipe
 from linnet.recipe.load import load_recipe
+from linnet.training.memory import ALL_COPIES, step_memory
 from support.tiny import tiny_audio_recipe, tiny_music_recipe, tiny_recipe
 
 RECIPES = Path(__file__).parents[3] / "recipes"
@@ -135,3 +137,21 @@ def test_a_precision_without_units_is_told_what_fp32_would_gain(
     assert found.precision == "bf16"
     assert (found.fp32_gain is not None) == says
     assert ("times as fast (--set train.precision=fp32)" in found.as_text()) == says
+
+
+def test_a_batch_that_does_not_fit_is_said_and_a_smaller_one_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tiny_recipe()
+    memory = step_memory(recipe.training(), CPU, copies=ALL_COPIES)
+    monkeypatch.setattr(describe, "available_on", lambda device: memory.of(3))
+    described = describe.run(recipe, device=CPU)
+    assert (described.largest_batch_size, described.measured_batch_size) == (3, 3)
+    assert described.projected_memory_bytes == memory.of(4)
+    assert described.steps == 24
+    assert "train.batch_size = 4 does not fit" in described.as_text()
+    assert "--set train.batch_size=3" in described.remedy
+
+
+def test_where_not_one_example_fits_that_is_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(describe, "available_on", lambda device: 1 << 16)
+    with pytest.raises(BatchMemoryError, match="not even one example fits"):
+        describe.run(tiny_recipe(), device=CPU)
