@@ -38,8 +38,8 @@ def test_the_transparent_value_of_a_wide_grey_png_is_white(tmp_path: Path, trans
 
 
 def test_the_transparent_colour_of_a_wide_png_is_white(tmp_path: Path) -> None:
-    colours = np.stack([wide(), wide(), np.full_like(wide(), 99 * 257)], axis=-1)
-    found = png16(tmp_path, colours, RGB, transparent=(34 * 257, 34 * 257, 99 * 257)).pixels
+    upper = np.stack([RAMP, RAMP, np.full_like(RAMP, 99)], axis=-1).astype(np.int64)
+    found = png16(tmp_path, upper * 256 + 200, RGB, transparent=(34 * 256 + 200, 34 * 256 + 200, 99 * 256 + 200)).pixels
     expected = np.stack([RAMP, RAMP, np.full_like(RAMP, 99)], axis=-1)
     expected[:, 2] = 255
     np.testing.assert_array_equal(found, expected)

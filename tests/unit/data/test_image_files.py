@@ -86,7 +86,10 @@ def test_exif_data_may_follow_the_pixels_of_a_png(tmp_path: Path) -> None:
     ("exif", "note"),
     [
         (b"Exif\0\0garbage, and no table", DAMAGED_EXIF),
-        (b"Exif\0\0MM\0*\0\0\0\x08\0\x09\x01\x12\0\x03\0\0", "Pillow warns: Corrupt EXIF data. Expecting to read N"),
+        (
+            b"Exif\0\0MM\0*\0\0\0\x08\0\x09\x01\x12\0\x03\0\0",
+            "Pillow warns: Corrupt EXIF data. Expecting to read N bytes but only got N.",
+        ),
     ],
 )
 @pytest.mark.parametrize("kind", ["jpg", "png", "webp"])
@@ -94,7 +97,7 @@ def test_damaged_exif_data_are_a_note(tmp_path: Path, exif: bytes, note: str, ki
     options = {"lossless": True} if kind == "webp" else {}
     Image.fromarray(STORED).save(tmp_path / f"a.{kind}", exif=exif, **options)  # type: ignore[arg-type]
     crop = read_crop(tmp_path / f"a.{kind}", None, 16)
-    assert any(found.replace("  ", " ").startswith(note) or found == DAMAGED_EXIF for found in crop.notes)
+    assert note in [found.replace("  ", " ") for found in crop.notes]
     assert (crop.image_width, crop.image_height) == (WIDTH, HEIGHT)
 
 
