@@ -92,7 +92,14 @@ RESTORE = Stage(
     computes=(
         *(*_NETWORK, "diffusion", "inference.degradations", "inference.inverse_problem", "inference.restoration"),
     ),
-    ignores=("audio.mel", "data.audio_files", *_IMAGES, *_UNUSED, *_WRITING),  # files of one's own
+    ignores=(
+        "audio.mel",
+        "data.audio_files",
+        "data.image_files",
+        "data.images",
+        *_UNUSED,
+        *_WRITING,
+    ),  # files of one's own
     libraries=_TORCH,
 )
 EVALUATE = Stage(
