@@ -64,8 +64,6 @@ def opened(path: Path, notes: list[str]) -> Iterator[Image.Image]:
             raise
         except FileNotFoundError:
             raise UnreadableFile("file is missing") from None
-        except MemoryError:
-            raise UnreadableFile("needs more memory than this process may take") from None
         except (*_BROKEN, struct.error) as reason:
             if isinstance(reason, OSError) and reason.errno is not None:
                 raise UnreadableFile(f"cannot be read ({reason.strerror})") from None
