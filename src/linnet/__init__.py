@@ -8,5 +8,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # GNU's, which torch's packages
 os.environ.setdefault("KMP_BLOCKTIME", "1")  # milliseconds; Intel's and LLVM's
 
 # Libraries that report their use to their makers do so only where somebody wants it. They read this when imported.
-for _name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY", "DVC_NO_ANALYTICS"):
-    os.environ.setdefault(_name, "true")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("DVC_NO_ANALYTICS", "true")
+os.environ.setdefault("DO_NOT_TRACK", "true")  # whatever else looks at it
