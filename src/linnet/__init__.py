@@ -12,6 +12,6 @@ complete_account(os.environ, os.getuid())
 
 # Libraries that report their use to their makers do so only where somebody wants it. They read this when imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DVC_NO_ANALYTICS", "true")
+os.environ.setdefault("DO_NOT_TRACK", "true")  # whatever else looks at it

@@ -139,7 +139,8 @@ def _check_version() -> None:
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
 
-    answer = http_request(get_default_host_creds(tracking_uri()), "/version", "GET")  # type: ignore[no-untyped-call]
+    login = get_default_host_creds(tracking_uri())  # type: ignore[no-untyped-call]
+    answer = http_request(login, "/version", "GET")  # type: ignore[no-untyped-call]
     found = re.fullmatch(r"(\d+)\.\d+\S*", answer.text.strip()) if answer.status_code == 200 else None
     if found is not None and int(found[1]) < OLDEST_SERVER:
         raise TrackingError(

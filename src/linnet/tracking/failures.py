@@ -12,6 +12,7 @@ FOREIGN = {
     *("mlflow", "sqlalchemy", "alembic", "sqlite3", "psycopg", "requests", "urllib3"),
     *("boto3", "botocore", "s3transfer", "google", "azure"),
 }
+WRONG_NAME = r"error code 40[45]\b|error code 501\b|valid JSON|database .* does not exist|[Uu]nknown database"
 UNANSWERED = r"failed with exception|error code 5\d\d\b|too many 5\d\d|OperationalError|timed? ?out|refused"
 DAMAGED = r"malformed|not a database|no such (table|column)|disk I/O"
 
@@ -59,7 +60,7 @@ def _cause(error: Exception, message: str) -> str:
             "is older than version 3: it keeps no logged models, without which nothing can be registered; install "
             "MLflow 3 there, or set MLFLOW_TRACKING_URI to a server that has it"
         )
-    if re.search(r"error code 40[45]\b|error code 501\b|valid JSON", message):
+    if re.search(WRONG_NAME, message):
         return f"does not answer as MLflow does ({message}); check MLFLOW_TRACKING_URI"
     if FULL_DATABASE in message:
         return f"cannot write ({message}), and repeat"

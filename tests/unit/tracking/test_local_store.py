@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,21 +41,33 @@ def store(tmp_path: Path, empty_mlflow_database: Path) -> Path:
     return path
 
 
-def test_two_processes_and_what_a_killed_one_left(tmp_path: Path, empty_mlflow_database: Path) -> None:
-    """Both end well, with one whole store and nothing beside it."""
+def test_two_processes_at_once(tmp_path: Path, empty_mlflow_database: Path) -> None:
+    """Both end well, with one whole store and nothing beside it, whatever a killed one has left."""
     path = tmp_path / "a [new] store" / "mlflow.db"
     path.parent.mkdir()
     path.touch()  # as SQLite leaves it where it was killed first
     for name in (".mlflow.db.0badc0de.partial", ".mlflow.db.0badc0de.partial-journal"):
         (path.parent / name).write_bytes(b"half")
-    with path_lock(path):
-        both = [process(path), process(path)]
+    both = [process(path), process(path)]
     for one in both:
         _, said = one.communicate(timeout=300)
         assert one.returncode == 0, said
         assert "Traceback" not in said
     assert tables(path) == tables(empty_mlflow_database)
     assert [file.name for file in path.parent.iterdir()] == ["mlflow.db"]
+
+
+def test_the_second_waits_and_takes_what_the_first_has_made(tmp_path: Path, empty_mlflow_database: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    second = threading.Thread(target=ensure_store, args=(path,))
+    with path_lock(path):
+        second.start()
+        second.join(1.0)
+        assert [file.name for file in tmp_path.iterdir()] == [".mlflow.db.lock"]
+        shutil.copy(empty_mlflow_database, path)
+    second.join()
+    assert path.read_bytes() == empty_mlflow_database.read_bytes()
+    assert [file.name for file in tmp_path.iterdir()] == ["mlflow.db"]
 
 
 def test_a_whole_store_is_left_as_it_is(store: Path) -> None:
