@@ -2,7 +2,10 @@
 
 import contextlib
 import errno
+import os
 import re
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 
 REMEDIES = {
@@ -25,6 +28,7 @@ MEMORY_REMEDY = (
     "give it more memory, or less to do at once: a smaller batch (train.batch_size, --batch-size, train --passes), "
     "shorter or smaller files; and look whether other programs hold much of it"
 )
+ROOM_FOR_TEMPORARY_FILES = 1_000_000  # bytes; with less, whatever failed for lack of room may have failed there
 
 
 class LinnetError(ValueError):
@@ -43,10 +47,38 @@ class Stopped(Exception):
 
 
 def first_line(reason: BaseException) -> str:
-    """What a library's error says, in a line, since some of them print a page; without credentials."""
-    if FULL_DATABASE in str(reason):  # below a line about something else
+    """What a library's error says, in a line, since some of them print a page; without credentials.
+
+    A full disk or database is named, also where it is the cause of the cause, or stands on the third line.
+    """
+    if FULL_DATABASE in str(reason):
         return f"{FULL_DATABASE}; free some space there, or give it a larger disk or volume"
+    if place := _full_disk(reason):
+        return f"{os.strerror(errno.ENOSPC)}: {place}"
     return redact_credentials((str(reason).strip().splitlines() or [type(reason).__name__])[0])[:200]
+
+
+def _full_disk(reason: BaseException | None) -> str | None:
+    """Where there was no room, if that is what `reason` or what caused it says."""
+    while reason is not None:
+        if isinstance(reason, OSError) and reason.errno in {errno.ENOSPC, errno.EDQUOT} and reason.filename:
+            return str(reason.filename)
+        if os.strerror(errno.ENOSPC) in str(reason):
+            return _unnamed_disk()
+        reason = reason.__cause__ or reason.__context__
+    return None
+
+
+def _unnamed_disk() -> str:
+    """The disk of the temporary files if that one is full: its errors seldom say where they come from."""
+    try:
+        folder = tempfile.gettempdir()
+        is_full = shutil.disk_usage(folder).free < ROOM_FOR_TEMPORARY_FILES
+    except OSError:
+        is_full = False
+    if not is_full:
+        return "the disk"
+    return f"the disk of temporary files ({folder}; TMPDIR names another folder)"
 
 
 def redact_credentials(text: str) -> str:
@@ -71,7 +103,7 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno is not None:
         remedy = REMEDIES.get(error.errno, "look at that place")
         return (
-            f"{error.filename2 or error.filename or 'the disk'}: {error.strerror}; nothing half-written was kept. "
+            f"{error.filename2 or error.filename or _unnamed_disk()}: {error.strerror}; nothing half-written was kept. "
             f"What to do: {remedy}, and repeat"
         )
     if isinstance(error, Stopped):

@@ -442,10 +442,11 @@ def test_a_machine_without_dvc(repository: Path, tmp_path: Path, monkeypatch: py
 def test_dvc_beside_python_is_found_without_activation(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    git = shutil.which("git")
-    assert git is not None
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "git").symlink_to(git)
+    for name in ("git", "realpath", "dirname"):  # the last two for the first line of a script that can be moved
+        program = shutil.which(name)
+        assert program is not None
+        (tmp_path / "bin" / name).symlink_to(program)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     run(f"dvc:{repository}@v1", tmp_path / "out")
     assert len(read_index(tmp_path / "out").records) == 2 * len(SPECIES)

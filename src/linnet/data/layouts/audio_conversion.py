@@ -33,6 +33,9 @@ from linnet.data.raw import RawDataError
 from linnet.progress import log
 from linnet.recipe import Audio
 
+MAX_LISTS_IN_LISTS = 100  # no label needs as many; how many Python itself can read depends on its version
+TOO_DEEP = "lists in lists, too deep to be read; correct the line"
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -144,7 +147,7 @@ def _json_rows(path: Path, data: Audio) -> Iterator[tuple[str, dict[str, str]]]:
         try:
             row = _json_row(line, data, where)
         except RecursionError:
-            raise RawDataError(f"{where}: lists in lists, too deep to be read; correct the line") from None
+            raise RawDataError(f"{where}: {TOO_DEEP}") from None
         yield where, row
 
 
@@ -155,6 +158,8 @@ def _json_row(line: bytes, data: Audio, where: str) -> dict[str, str]:
         raise RawDataError(f"{where}: no JSON ({error}); correct the line") from None
     if not isinstance(row, dict) or not isinstance(row.get(FILE_NAME), str):
         raise RawDataError(f"{where}: no object with a {FILE_NAME}; correct the line")
+    if _is_too_deep(row):
+        raise RawDataError(f"{where}: {TOO_DEEP}")
     texts = {one_line(column): _text_of(value, column, data, where) for column, value in row.items()}
     texts[FILE_NAME] = row[FILE_NAME]
     try:
@@ -163,6 +168,14 @@ def _json_row(line: bytes, data: Audio, where: str) -> dict[str, str]:
         half = ascii(error.object[error.start])
         raise RawDataError(f"{where}: {half} is half a character, which no text in UTF-8 holds; correct it") from None
     return texts
+
+
+def _is_too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(1 + MAX_LISTS_IN_LISTS):  # the row itself is a table
+        level = [item for each in level for item in (each.values() if isinstance(each, dict) else each)]
+        level = [item for item in level if isinstance(item, list | dict)]
+    return bool(level)
 
 
 def _text_of(value: Any, column: str, data: Audio, where: str) -> str:

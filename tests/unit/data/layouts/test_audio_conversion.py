@@ -77,6 +77,12 @@ def test_a_lone_carriage_return_in_a_cell_does_not_tear_the_line(tmp_path: Path)
     ]
 
 
+def test_lists_in_lists_are_read_to_a_depth_that_every_python_can(tmp_path: Path) -> None:
+    content = b'{"file_name": "a.wav", "labels": ' + b"[" * 100 + b'"deep"' + b"]" * 100 + b"}"
+    index = read_recordings(gathered(source_of(tmp_path / "in", "sub/a.wav", jsonl=content)), DATA)
+    assert [recording.labels for recording in index.recordings] == [("deep",)]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -88,7 +94,7 @@ def test_a_lone_carriage_return_in_a_cell_does_not_tear_the_line(tmp_path: Path)
         (b'{"file_name": "\\ud83d.wav"}', r"'\\ud83d' is half a character"),
         (b'{"file_name": "a.wav", "\\ud83d": 1}', r"'\\ud83d' is half a character"),
         (b'{"file_name": "a.wav", "x": ' + b"[" * 99_999 + b"]" * 99_999 + b"}", "lists in lists, too deep to be read"),
-        (b'{"file_name": "a.wav", "x": ' + b"[" * 700 + b"]" * 700 + b"}", "lists in lists, too deep to be read"),
+        (b'{"file_name": "a.wav", "x": ' + b"[" * 101 + b"]" * 101 + b"}", "lists in lists, too deep to be read"),
         (b'{"file_name": "a\\u0000.wav"}', r"'a\\x00\.wav' is no file name"),
         (b'{"file_name": "a\\r.wav"}', r"'a\\r\.wav' is no file name"),
         (b'{"file_name": 3}', "no object with a file_name"),
