@@ -78,7 +78,7 @@ def test_a_lone_carriage_return_in_a_cell_does_not_tear_the_line(tmp_path: Path)
 
 
 def test_lists_in_lists_are_read_to_a_depth_that_every_python_can(tmp_path: Path) -> None:
-    content = b'{"file_name": "a.wav", "labels": ' + b"[" * 100 + b'"deep"' + b"]" * 100 + b"}"
+    content = b'{"file_name": "a.wav", "caption": "", "labels": ' + b"[" * 100 + b'"deep"' + b"]" * 100 + b"}"
     index = read_recordings(gathered(source_of(tmp_path / "in", "sub/a.wav", jsonl=content)), DATA)
     assert [recording.labels for recording in index.recordings] == [("deep",)]
 
