@@ -80,7 +80,11 @@ def test_every_result_is_there(finished: Finished) -> None:
     metrics = json.loads((build / "report" / "metrics.json").read_text())
     assert set(metrics["scores"]) == {"frechet_log_mel", "kernel_log_mel"}
     assert set(metrics["restoration"]) == {known.name for known in finished.recipe.restore.degradations}
-    assert "version 1 is champion" in finished.said["register"]
+    if finished.recipe.name == "music-tiny":
+        assert "version 1 is champion" in finished.said["register"]
+    else:  # of 240 samples each, and the few that are held out are further from the others than noise is
+        assert "version 1 is challenger" in finished.said["register"]
+        assert "cannot tell pure noise" in finished.said["register"]
     assert not list(finished.folder.glob(".work/*/train-*"))
 
 
