@@ -11,7 +11,9 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from linnet.errors import LinnetError
+from linnet.progress import log
 from linnet.recipe import DegradationSection, Recipe, Section
+from linnet.recipe.earlier import bring_up_to_date
 from linnet.recipe.restore import FILE_DEFAULTS, degradation_classes
 
 EXAMPLE_DEGRADATION = "{kind='denoise', noise_std=0.01}"
@@ -76,6 +78,8 @@ def parse_recipe(text: str, *, where: str, overrides: Sequence[str] = ()) -> Rec
         values = tomllib.loads(text)
     except (ValueError, RecursionError) as reason:
         raise RecipeError(f"{where}: is not valid TOML: {reason}") from None
+    if lines := bring_up_to_date(values):
+        log(f"{where}: written for an earlier linnet, and read as that meant: {'; '.join(lines)}. Write this into it")
     for override in overrides:
         _apply_override(values, override)
     try:

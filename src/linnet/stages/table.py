@@ -9,7 +9,13 @@ from linnet.hashes import Stage, code_hash, combined
 # What stages import and what never decides a result.
 NEVER_DECIDES = (
     *("artifacts", "errors", "files", "hashes", "memory", "processes", "progress", "recipe.load"),
-    *("recipe.recipe", "inference.memory", "models.memory", "training.memory"),  # out of memory there is no result
+    *(
+        "recipe.earlier",
+        "recipe.recipe",
+        "inference.memory",
+        "models.memory",
+        "training.memory",
+    ),  # out of memory there is no result
     *("stages.table", "walk"),
     *("launch", "registry", "reports", "storage", "tracking"),
 )
