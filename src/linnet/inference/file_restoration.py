@@ -22,6 +22,8 @@ from linnet.modalities.base import Codec, Examples, check_finite
 from linnet.modalities.image_codec import ImageCodec
 from linnet.recipe import ComplexSpectrogram, MagnitudeSpectrogram, RestoreSection
 
+QUIET = 1 / 32  # peak: below it 16 bits leave fewer than ten to a recording whose file has more
+
 
 @dataclass(frozen=True)
 class RestoredFile:
@@ -66,14 +68,22 @@ def _restore_audio(
     waveform = codec.waveform(codec.unstandardize(restored) / gain, known=known)[:, : len(audio.samples)]
     waveform = process.keep_known_samples(waveform, torch.from_numpy(audio.samples))
     check_finite(waveform, "audio")
-    notes, peak = [*audio.notes, *noise_notes], max(float(waveform.abs().max()), 1.0)
+    notes, loudest = [*audio.notes, *noise_notes], float(waveform.abs().max())
+    peak = max(loudest, 1.0)
     if peak > 1:
         notes.append(f"the restoration is scaled down from a peak of {peak:.3g} to 1")
-    if audio.gain / peak != 1:
+    elif 0 < loudest < QUIET and not audio.fits_16_bits:
+        peak = 2 * loudest
+        waveform = waveform / peak
         notes.append(
-            f"FLAC holds no more than 1: the result is {audio.gain / peak:.3g} times what the file's own values say"
+            f"16 bits are coarse for so quiet a recording: it is scaled up from a peak of {loudest:.3g} to 0.5"
         )
-    return RestoredFile(to_int16(waveform)[0], tuple(notes), audio.gain / peak)
+    gain = audio.gain / peak
+    if gain != 1:
+        notes.append(
+            f"FLAC holds what is between -1 and 1: the result is {gain:.3g} times what the file's own values say"
+        )
+    return RestoredFile(to_int16(waveform)[0], tuple(notes), gain)
 
 
 def _restore_image(

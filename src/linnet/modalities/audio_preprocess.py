@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 STATISTICS_BATCH = 64  # windows
 ROUND_TRIP_WINDOWS = 32
-SIXTEEN_BITS_HOLD = ("PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW", "VORBIS", "OPUS", "MPEG_LAYER_III")
 SCHEMA = pa.schema(
     [
         ("number", pa.int64()),
@@ -196,8 +195,7 @@ def _read_recording(source: Path, recording: Recording, data: Audio) -> Recordin
         return str(reason)
     if not cut.starts:
         return f"silent: nothing in it is louder than silence_dbfs = {data.silence_dbfs:g}"
-    holds = decoded.encoding.endswith(SIXTEEN_BITS_HOLD)
-    rounded = () if holds else (f"{decoded.encoding} rounded to 16 bits",)
+    rounded = () if decoded.fits_16_bits else (f"{decoded.encoding} rounded to 16 bits",)
     return RecordingWindows(
         samples=encode_waveform(cut.samples),
         starts=np.asarray(cut.starts, dtype=np.int64),

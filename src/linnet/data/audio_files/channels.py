@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-CANCELLING = 0.1  # of the power that the mean of unrelated channels has; two equal ones have it at correlation -0.9
+CANCELLING = 0.25  # of the power that the mean of unrelated channels has; two equal ones have it at correlation -0.75
+EMPTY = 1e-6  # of the loudest channel's power: only there because a recorder writes so many channels
 PARTLY_CANCELLING = 0.05  # of a recording's duration: this much is said
 AUDIBLE_BLOCK = 1e-3  # of the recording's power: softer blocks say nothing about its channels
 
@@ -44,13 +45,18 @@ class ChannelStatistics:
 
 
 def channels_to_mix(covariance: NDArray[np.float64]) -> tuple[int, ...]:
-    """The channels whose mean stands for all: all of them, unless some cancel one another.
+    """The channels whose mean stands for all: all of them, unless some are empty or cancel one another.
 
-    Of two channels whose mean has less than a tenth of the power that it would have if they were unrelated, the louder
-    one is kept. If the rest still cancels as a whole, only the loudest is.
+    Of two channels whose mean has less than a quarter of the power that it would have if they were unrelated, the
+    louder one is kept. If the rest still cancels as a whole, only the loudest is.
     """
     kept: list[int] = []
-    for channel in np.argsort(-np.diagonal(covariance), kind="stable").tolist():
+    power = np.diagonal(covariance)
+    if not power.any():
+        return tuple(range(len(power)))
+    for channel in np.argsort(-power, kind="stable").tolist():
+        if power[channel] <= EMPTY * power.max():
+            continue
         if not any(_cancel(covariance, [channel, other]) for other in kept):
             kept.append(channel)
     return tuple(kept[:1] if _cancel(covariance, kept) else sorted(kept))
@@ -58,13 +64,17 @@ def channels_to_mix(covariance: NDArray[np.float64]) -> tuple[int, ...]:
 
 def describe_cancelling(covariance: NDArray[np.float64], kept: tuple[int, ...]) -> str:
     """For people: why only the channels `kept` are in the mix."""
-    deviations = np.sqrt(np.diagonal(covariance))
+    power = np.diagonal(covariance)
+    num_empty = int((power <= EMPTY * power.max()).sum())
+    names = ", ".join(str(channel + 1) for channel in kept)
+    if len(kept) == len(power) - num_empty:
+        return f"{num_empty} of {len(power)} channels are empty and left out; taken: {names}"
+    deviations = np.sqrt(power)
     scale = np.outer(deviations, deviations)
     least = float(np.divide(covariance, scale, out=np.zeros_like(scale), where=scale > 0).min())
     said = f"channels cancel (correlation {least:.2f})"
     if len(covariance) == 2:
         return f"{said}: the louder one is taken, channel {kept[0] + 1}"
-    names = ", ".join(str(channel + 1) for channel in kept)
     return f"{said}: of {len(covariance)} channels {len(kept)} {'is' if len(kept) == 1 else 'are'} taken ({names})"
 
 

@@ -26,6 +26,7 @@ from linnet.data.audio_files.errors import TooLongAudio, UnreadableAudio
 from linnet.data.audio_files.parts import find_parts
 
 MAX_CHANNELS = 8
+SIXTEEN_BITS_HOLD = ("PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW", "VORBIS", "OPUS", "MPEG_LAYER_III")
 MIN_RATE_HZ, MAX_RATE_HZ = 1000, 768_000
 MAX_DURATION_SECONDS = 4 * 3600
 MAX_SAMPLES = 2**28  # 1 GiB as float32: 100 minutes at 44100 Hz
@@ -59,6 +60,11 @@ class DecodedAudio:
     gain: float  # what the file's own values were multiplied by
     rates_hz: tuple[int, ...]  # the file's own; several where recordings of different rates are joined
     num_mixed: int  # channels whose mean this is; 1 also where one of several was taken
+
+    @property
+    def fits_16_bits(self) -> bool:
+        """Whether 16 bits hold what its encoding holds."""
+        return self.encoding.endswith(SIXTEEN_BITS_HOLD)
 
 
 @dataclass(frozen=True)

@@ -67,13 +67,15 @@ def audible_level(samples: NDArray[np.float32], sample_rate_hz: int, *, enough: 
 
     A slow part is a sum of the cosines of the type 2 cosine transform of the samples, whose energies add. It is found
     in the means of short stretches. Where all of the samples are below `enough`, their root mean square is returned.
+    What is left over after the last whole stretch (up to 2.5 ms) is not heard: without it both sums are of one signal.
     """
+    stretch = min(max(1, sample_rate_hz // MEANS_PER_SECOND), len(samples))
+    num_stretches = len(samples) // stretch
+    samples = samples[: num_stretches * stretch]
     power = float(np.square(samples, dtype=np.float64).mean())
     if math.sqrt(power) < enough:
         return math.sqrt(power)
-    stretch = min(max(1, sample_rate_hz // MEANS_PER_SECOND), len(samples))
-    num_stretches = len(samples) // stretch
-    means = samples[: num_stretches * stretch].reshape(num_stretches, stretch).mean(axis=1, dtype=np.float64)
+    means = samples.reshape(num_stretches, stretch).mean(axis=1, dtype=np.float64)
     num_slow = 1 + int(2 * LOWEST_AUDIBLE_HZ * len(samples) / sample_rate_hz)  # cosine k has k / 2 periods
     slow = _slow_cosines(min(num_slow, num_stretches), num_stretches) @ means
     return math.sqrt(max(power - float(np.square(slow).sum()) / num_stretches, 0.0))

@@ -181,7 +181,16 @@ def _is_too_deep(value: Any) -> bool:
 def _text_of(value: Any, column: str, data: Audio, where: str) -> str:
     if isinstance(value, str):
         return one_line(value)
+    if column == data.labels_column and _has_table(value):
+        raise RawDataError(
+            f"{where}: labels {json.dumps(value)[:80]} are a table, and no text says which of its values is the label; "
+            'write ["bell", "slow"]'
+        )
     return join_labels(_entries(value), column, data, where=where)
+
+
+def _has_table(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(map(_has_table, value)))
 
 
 def _entries(value: Any) -> list[str]:

@@ -24,6 +24,9 @@ _ITEM = rf"(?:{_TEXT}|{_BARE})"
 # Between brackets, with commas as Python and JSON write them, or without as NumPy does: Python would join those texts.
 _LIST = re.compile(rf"[\[({{]\s*(?:{_ITEM}(?:(?:\s*,\s*|\s+){_ITEM})*\s*,?)?\s*[\])}}]")
 _ARRAY = re.compile(r"(?:np\.|numpy\.)?array\((\[.*\])(?:,\s*dtype=[^()]*)?\)")
+_WRAPPED = re.compile(r"(?:frozenset|set|tuple|list)\((.*)\)")
+_BROKEN = re.compile(r"""\s*(?:\w+\(\s*)?[\[{]\s*['"\[{(]""")  # begins as a list of texts or of lists, and is none
+_EMPTY = ("[]", "()", "{}")
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
 _MISSING = ("nan", "NaN", "null", "None")
 
@@ -59,8 +62,10 @@ def read_labels(texts: Sequence[str], data: Audio, where: Callable[[int], str]) 
         RawDataError: a list that cannot be read, or labels that are separated by something else than the recipe says.
     """
     lists = [_parse_list(text) for text in texts]
-    num_filled = sum(bool(text.strip()) for text in texts)
-    are_lists = sum(each is not None for each in lists) >= MOST * num_filled
+    if any(lists):  # among lists these are what a program writes for none
+        lists = [[] if text.strip() in _MISSING else each for text, each in zip(texts, lists, strict=True)]
+    num_filled = sum(bool(text.strip()) and each != [] for text, each in zip(texts, lists, strict=True))
+    are_lists = sum(bool(each) for each in lists) >= MOST * num_filled
     lists = [
         each if are_lists or _has_quotes(text) or not each else None for text, each in zip(texts, lists, strict=True)
     ]
@@ -94,8 +99,10 @@ def _has_quotes(text: str) -> bool:
 def _parse_list(text: str) -> list[str] | None:
     """The entries of a list of texts, numbers and nothing; None where `text` is no such list."""
     text = text.strip()
-    if match := _ARRAY.fullmatch(text):
-        text = match[1]
+    if match := _ARRAY.fullmatch(text) or _WRAPPED.fullmatch(text):
+        text = match[1] or "[]"
+    if "".join(text.split()) in _EMPTY:
+        return []
     if not text or _BRACKETS.get(text[0], "") != text[-1] or not _LIST.fullmatch(text):
         return None
     if text[0] != "[" and not _has_quotes(text):  # (live) and {1} are names
@@ -122,7 +129,7 @@ def _check_brackets(plain: dict[int, str], num_filled: int, where: Callable[[int
     bracketed = [
         number for number, text in plain.items() if (text.strip()[0], text.strip()[-1]) in (("[", "]"), ("{", "}"))
     ]
-    broken = [number for number in bracketed if plain[number].strip()[1:].lstrip()[:1] in ("'", '"', "[", "{", "(")]
+    broken = [number for number, text in plain.items() if _BROKEN.match(text)]
     if len(bracketed) >= MOST * num_filled:
         broken = bracketed
     if broken:
@@ -133,24 +140,32 @@ def _check_brackets(plain: dict[int, str], num_filled: int, where: Callable[[int
 
 
 def _other_separator(plain: dict[int, str], data: Audio, where: Callable[[int], str]) -> str:
-    """What separates labels in some cells while the recipe's separator is in none; "" for nothing.
+    """What separates labels in some cells that hold the recipe's separator nowhere; "" for nothing.
 
     Raises RawDataError where there are too many of them to be names.
     """
-    if any(data.label_separator in text for text in plain.values()):
-        return ""
-    found = {each: [number for number, text in plain.items() if each in text] for each in SEPARATORS}
+    without = {number: text for number, text in plain.items() if data.label_separator not in text}
+    found = {each: [number for number, text in without.items() if each in text] for each in SEPARATORS}
     separator = max(SEPARATORS, key=lambda each: len(found[each]))
     numbers = found[separator]
     if not numbers or separator == data.label_separator:
         return ""
-    parts = collections.Counter(part.strip() for text in plain.values() for part in set(text.split(separator)))
-    comes_again = any(parts[part.strip()] > 1 for number in numbers for part in plain[number].split(separator))
-    if len(numbers) >= MANY * len(plain) and comes_again:
+    if len(numbers) >= MANY * len(plain) and _come_again(plain, numbers, separator, data.label_separator):
+        others = len(plain) - len(without)
+        cells = f"{others or 'no'} {'cell' if others <= 1 else 'cells'} of column {data.labels_column!r}"
         raise RawDataError(
-            f"{where(numbers[0])}: {plain[numbers[0]][:80]!r} would be one label: no cell of column "
-            f"{data.labels_column!r} holds data.label_separator = {data.label_separator!r}, and {len(numbers)} of "
-            f"{len(plain)} hold {separator!r}. Set data.label_separator = {json.dumps(separator)}; a label that holds "
-            'one is written as a list: ["Bach, J. S."]'
+            f"{where(numbers[0])}: {plain[numbers[0]][:80]!r} would be one label: {cells} with data.label_separator = "
+            f"{data.label_separator!r}, and {len(numbers)} of {len(plain)} with {separator!r}. "
+            + ("Write all with one of them" if others else f"Set data.label_separator = {json.dumps(separator)}")
+            + '; a label that holds one is written as a list: ["Bach, J. S."]'
         )
     return separator
+
+
+def _come_again(plain: dict[int, str], numbers: list[int], separator: str, recipes: str) -> bool:
+    """Whether what `separator` separates in the cells `numbers` are labels of other cells, too, and so no accident."""
+    if not any(recipes in text for text in plain.values()):
+        parts = collections.Counter(part.strip() for text in plain.values() for part in set(text.split(separator)))
+        return any(parts[part.strip()] > 1 for number in numbers for part in plain[number].split(separator))
+    labels = {label.strip() for text in plain.values() for label in text.split(recipes)}  # where both are in use
+    return sum(labels.issuperset(map(str.strip, plain[each].split(separator))) for each in numbers) * 2 > len(numbers)

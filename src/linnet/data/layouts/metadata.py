@@ -57,6 +57,9 @@ def read_table(path: Path) -> tuple[list[str], list[Line]]:
 def _header(cells: Sequence[str], path: Path) -> list[str]:
     columns = [cell.strip() for cell in cells]
     if FILE_NAME not in columns:
+        for separator in (";", "\t"):
+            if FILE_NAME in [cell.strip() for cell in separator.join(cells).split(separator)]:
+                raise RawDataError(f"{path}: {separator!r} separates its columns; save the table with commas")
         raise RawDataError(f"{path}: no column {FILE_NAME!r} in its first line, only: {', '.join(columns)[:200]}")
     if twice := sorted({column for column in columns if columns.count(column) > 1}):
         raise RawDataError(f"{path}: column {twice[0]!r} stands twice in its first line; rename one")

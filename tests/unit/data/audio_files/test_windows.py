@@ -106,3 +106,10 @@ def test_a_short_recording_with_an_offset_is_judged_before_it_is_padded() -> Non
     samples = np.full(100, 0.3, dtype=np.float32)
     windows = cut_windows(samples, window_samples=200, stride_samples=10, silence_dbfs=-60, sample_rate_hz=RATE_HZ)
     assert (windows.starts, windows.num_silent) == ((), 1)
+
+
+@pytest.mark.parametrize("count", [1984, 2000, 2020, 2047, 2048])
+def test_a_ramp_is_not_heard_whatever_the_length(count: int) -> None:
+    """Lengths that are no multiple of the stretches of which the means are taken (20 samples here)."""
+    ramp = 0.4 + 0.15 * np.arange(count) / RATE_HZ
+    assert audible_level(ramp.astype(np.float32), RATE_HZ) < 10 ** (-70 / 20)

@@ -46,7 +46,14 @@ def test_values_of_every_kind_become_text(tmp_path: Path) -> None:
     ] == 'sub/a.wav,slow|sad||4|true,two lines,"{""b"": ""c|d""}"'
 
 
-@pytest.mark.parametrize("labels", [["slow", "a|b"], [["a|b"]], {"name": "a|b"}])
+@pytest.mark.parametrize("labels", [{"id": 0, "name": "bell"}, ["slow", {"name": "bell"}]])
+def test_a_table_is_no_label(tmp_path: Path, labels: object) -> None:
+    source = source_of(tmp_path / "in", "sub/a.wav", jsonl=b"\n" + line(labels=labels))
+    with pytest.raises(RawDataError, match=r"sub/metadata\.jsonl, line 2: labels .*bell.* are a table"):
+        gathered(source)
+
+
+@pytest.mark.parametrize("labels", [["slow", "a|b"], [["a|b"]]])
 def test_a_label_that_would_become_two(tmp_path: Path, labels: object) -> None:
     source = source_of(tmp_path / "in", "sub/a.wav", jsonl=b"\n" + line(labels=labels))
     with pytest.raises(

@@ -72,10 +72,10 @@ def test_a_bare_number_in_brackets_is_a_name_where_others_are_no_lists() -> None
         ([r'["\ud83d"]'], "half a character"),
         (
             ["flute, fast", "bell, slow"] * 2,
-            r"line 2: 'flute, fast' would be one label: .* = '\|', and 4 of 4 hold ','",
+            r"line 2: 'flute, fast' would be one label: .* = '\|', and 4 of 4 with ','",
         ),
         (["flute", "flute;fast"], r"line 3: 'flute;fast' would be one label: .* Set data\.label_separator = \";\";"),
-        (["flute,fast", "flute,slow", "bell", "bell"], "2 of 4 hold ','"),
+        (["flute,fast", "flute,slow", "bell", "bell"], "2 of 4 with ','"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_its_line(texts: list[str], message: str) -> None:
@@ -85,7 +85,7 @@ def test_what_cannot_be_read_is_refused_with_its_line(texts: list[str], message:
 
 
 def test_other_separators_than_the_recipes() -> None:
-    with pytest.raises(RawDataError, match=r"'a\|b' would be one label: .* = ',', and 2 of 2 hold '\|'"):
+    with pytest.raises(RawDataError, match=r"'a\|b' would be one label: .* = ',', and 2 of 2 with '\|'"):
         read("a|b", "b|c", separator=",")
     assert [labels for labels, _ in read("a, b", "b", separator=",")] == [("a", "b"), ("b",)]
     assert [labels for labels, _ in read("a, b", "a, c", "d|e")] == [("a, b",), ("a, c",), ("d", "e")]  # it is used
@@ -101,3 +101,35 @@ def test_what_was_joined_is_read_again(labels: list[str]) -> None:
     cell = join_labels(labels, "labels", data, where="")
     assert list(read(cell, cell)[0][0]) == labels
     assert join_labels(["a, b", "c"], "caption", data, where="") == "a, b|c"
+
+
+def test_among_lists_nothing_is_written_in_many_ways() -> None:
+    texts = ["{'bell'}", "{'bell', 'flute'}", "set()", "()", "nan", "None", "frozenset({'bell'})", "['flute']"]
+    assert [labels for labels, _ in read(*texts)] == [
+        ("bell",),
+        ("bell", "flute"),
+        (),
+        (),
+        (),
+        (),
+        ("bell",),
+        ("flute",),
+    ]
+
+
+@pytest.mark.parametrize("broken", ["['bell', 'flute'", "frozenset({'bell', [1]})"])
+def test_a_list_that_is_none_is_called_so(broken: str) -> None:
+    with pytest.raises(RawDataError, match=r"table, line 3: labels .* look like a list"):
+        read("bell", broken, "flute")
+
+
+def test_an_empty_list_hides_no_lists_without_quotes() -> None:
+    with pytest.raises(RawDataError, match="look like a list"):
+        read("[bell]", "[flute]", "[bell, flute]", "[piano]", "[]", "[flute, piano]", "[piano]", "[bell]")
+
+
+def test_one_cell_with_the_recipes_separator_hides_no_commas() -> None:
+    with pytest.raises(RawDataError, match=r"'bell, flute' would be one label: 1 cell of column .*Write all with one"):
+        read("bell|flute", "bell, flute", "bell, piano", "piano", "bell", "flute, bell", "bell", "piano")
+    names = read("Bach, J. S.|organ", "Bach, J. S.", "Bach, J. S.|piano", "organ", "piano", "Bach, J. S.")
+    assert [labels[0] for labels, _ in names] == ["Bach, J. S."] * 3 + ["organ", "piano", "Bach, J. S."]
