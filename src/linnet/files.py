@@ -29,6 +29,10 @@ def new_folder(out: Path) -> Iterator[Path]:
         ArtifactError: another process is making the same folder right now.
     """
     out = Path(out)
+    if out.is_symlink():
+        raise ArtifactError(
+            f"{out}: is a link, in whose place a folder would come; remove it, or make a link of the folder above it"
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     partial, old = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.old")
     if partial.exists():

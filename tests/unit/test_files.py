@@ -172,3 +172,14 @@ def test_a_full_disk_names_where_the_file_would_lie_and_nothing_half_written_sta
             fill(partial)
         assert getattr(raised.value, attribute) == str(name)
         assert names(tmp_path) == []
+
+
+def test_a_link_is_not_replaced_by_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    with (
+        pytest.raises(ArtifactError, match=r"out: is a link, .* make a link of the folder above"),
+        new_folder(tmp_path / "out"),
+    ):
+        pass
+    assert (tmp_path / "out").is_symlink()

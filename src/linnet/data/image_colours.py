@@ -1,13 +1,16 @@
 """From the pixels of any kind of image file to RGB of eight bits on white."""
 
 import contextlib
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from linnet.data.colour_profiles import in_srgb
 from linnet.data.image_files import UnreadableFile, silent_libtiff
 
+NO_SPECKS = 0.995  # of the values; a few white pixels make a dark image no brighter
 WIDE_BITS = 16  # of a sample; its upper eight are kept
 BLACK_BITS = 12  # an image that uses no more of 16 would have 16 levels left, all of them nearly black
 DARK_BITS = 14  # one that uses no more has at most a quarter of the range: perhaps as meant, so it is counted
@@ -42,7 +45,7 @@ def decode(image: Image.Image, notes: list[str]) -> Image.Image:
         _mend_transparency(image, layouts[0])
     if any(";16" in layout for layout in layouts):  # Pillow has kept the upper half
         num_colours = len(image.getbands()) - image.getbands().count("A")
-        _check_bits(int(np.asarray(image)[..., :num_colours].max()), WIDE_BITS // 2, notes)
+        _check_bits(_highest(np.asarray(image)[..., :num_colours]), WIDE_BITS // 2, notes)
     if image.has_transparency_data:
         return _on_white(image, notes)
     match image.mode:
@@ -75,9 +78,9 @@ def _upper_bits(image: Image.Image, notes: list[str]) -> Image.Image:
     transparent = wide == image.info["transparency"] if "transparency" in image.info else None
     if transparent is not None:
         opaque = wide[~transparent]
-        highest = int(opaque.max()) if opaque.size else 0
+        highest = _highest(opaque) if opaque.size else 0
     else:
-        highest = int(wide.max())
+        highest = _highest(wide)
     _check_bits(highest, WIDE_BITS, notes)
     grey = (wide >> (WIDE_BITS // 2)).astype(np.uint8)
     tags = getattr(image, "tag_v2", None)
@@ -86,6 +89,11 @@ def _upper_bits(image: Image.Image, notes: list[str]) -> Image.Image:
     if transparent is not None:
         grey[transparent] = 255
     return _with_info(Image.fromarray(grey), image)
+
+
+def _highest(values: NDArray[Any]) -> int:
+    """The largest value but for specks, such as pixels that a sensor always shows white."""
+    return int(np.quantile(values, NO_SPECKS, method="higher"))
 
 
 def _check_bits(highest: int, kept: int, notes: list[str]) -> None:

@@ -50,6 +50,7 @@ def connect() -> "MlflowClient":
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints tracebacks of what it also raises
+    _refuse_unreadable_folder()
     with server_errors():
         for uri in dict.fromkeys((tracking_uri(), os.environ.get("MLFLOW_REGISTRY_URI") or tracking_uri())):
             check_database(uri)
@@ -58,6 +59,16 @@ def connect() -> "MlflowClient":
                 follow_workspace(path)
         mlflow.set_tracking_uri(tracking_uri())
         return mlflow.MlflowClient()
+
+
+def _refuse_unreadable_folder() -> None:
+    """Raise TrackingError where MLflow would take the path of the embedded default for another one."""
+    if not os.environ.get("MLFLOW_TRACKING_URI") and (found := re.search(r"[?]|%[0-9A-Fa-f]{2}", str(Path.cwd()))):
+        raise TrackingError(
+            f"MLflow reads {found[0]!r} in the address of a file as something else, so no mlflow.db can be kept in "
+            f"{Path.cwd()}; rename the folder, or set MLFLOW_TRACKING_URI to a server or to a file elsewhere "
+            "(sqlite:////path/mlflow.db)"
+        )
 
 
 def find_experiment(client: "MlflowClient") -> "Experiment | None":

@@ -127,3 +127,12 @@ def test_a_palette_with_opacities_lies_on_white(tmp_path: Path) -> None:
     found = read_crop(tmp_path / "a.png", None, SIZE).pixels
     assert (found[:, :8] == 204).all()
     assert (found[:, 8:] == (200, 100, 50)).all()
+
+
+def test_a_few_white_pixels_make_no_image_of_few_bits_brighter(tmp_path: Path) -> None:
+    values = np.full_like(wide(), 900)
+    values[0, 0] = 65_535
+    with pytest.raises(UnreadableFile, match="lowest 10 of 16 bits"):
+        png16(tmp_path, values)
+    values[:3, :3] = 65_535  # no specks any more
+    assert png16(tmp_path, values).notes == ()

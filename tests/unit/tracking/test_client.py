@@ -191,3 +191,15 @@ def test_a_server_as_new_as_version_3_or_newer_is_good(version: str, monkeypatch
     with server(NEW | {"/version": (200, version)}) as address:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
         check_server(outlives_pods=False)
+
+
+@pytest.mark.parametrize("name", ["a%20b", "q?r"])
+def test_a_folder_that_mlflow_reads_otherwise_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / name)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(TrackingError, match="rename the folder, or set MLFLOW_TRACKING_URI"):
+        connect()
+    assert [path.name for path in tmp_path.rglob("*")] == [name]

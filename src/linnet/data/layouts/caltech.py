@@ -10,6 +10,7 @@ from linnet.data.raw import RawDataError
 from linnet.walk import NameFinder, broken_links, examples, is_ignored, visible_entries, walk
 
 FOLDER = "CUB_200_2011"
+MOST_DIGITS = 100  # of a number in a table; Python itself reads some thousands
 INDEX_FILES = (
     "images.txt",
     "bounding_boxes.txt",
@@ -79,7 +80,8 @@ def find_folder(raw: Path) -> Path:
         RawDataError: it is not there, or something in it is missing; the message says what.
     """
     for folder in _candidates(raw):
-        if (folder / "images.txt").is_file():
+        present = [name for name in INDEX_FILES if (folder / name).is_file()]
+        if "images.txt" in present or len(present) > 1:  # one such as classes.txt other programs write, too
             missing = [name for name in INDEX_FILES if not (folder / name).is_file()]
             if not missing and (folder / "images").is_dir():
                 return folder
@@ -160,6 +162,8 @@ def _table(path: Path, *, columns: int) -> dict[int, list[str]]:
             continue
         head, *rest = line.split(maxsplit=1)  # at spaces and tabs
         values = [text.strip() for text in rest] if columns == 1 else " ".join(rest).split()
+        if len(head) > MOST_DIGITS:
+            raise RawDataError(f"{path}, line {number}: an id of {len(head)} digits; at most {MOST_DIGITS} are read")
         if not head.isdecimal() or len(values) != columns:
             raise RawDataError(f"{path}, line {number}: expected an id and {columns} value(s), found {line.strip()!r}")
         if int(head) in table:

@@ -2,6 +2,7 @@
 
 import contextlib
 import lzma
+import posixpath
 import shutil
 import tarfile
 import zipfile
@@ -15,6 +16,7 @@ from linnet.progress import log
 from linnet.walk import decoded, examples, is_ignored, readable
 
 CHUNK_BYTES = 1 << 20
+FORMATS = ".tar, .tar.gz, .tar.bz2, .tar.xz and .zip"
 UTF_8_FLAG = 0x800  # of a zip member: its name is UTF-8
 UNIX = 3  # the system that made it
 DAMAGES = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
@@ -45,9 +47,15 @@ def unpack(archive: Path, folder: Path, *, advance: Callable[[int], None]) -> No
     except DAMAGES as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's fault, not the archive's
-        raise ArchiveError(f"{archive}: not a whole archive ({first_line(error)}); fetch it again") from None
+        raise ArchiveError(
+            f"{archive}: not a whole archive ({_cause(error)}); fetch it again ({FORMATS} are read)"
+        ) from None
     if ignored:
         log(f"ingest: {len(ignored)} hidden files or files of the system are left out: {examples(ignored)}")
+
+
+def _cause(error: BaseException) -> str:
+    return first_line(error).rstrip(": ")  # tarfile lists below what it tried
 
 
 def _unpack_tar(archive: Path, folder: Path, advance: Callable[[int], None]) -> list[str]:
@@ -73,10 +81,21 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
     try:
         content = tar.extractfile(member)  # follows links, inside the archive only
     except KeyError:
-        raise ArchiveError(f"member {member.name!r} would land outside the folder ({member.linkname})") from None
+        content = None
     if content is None:
-        raise ArchiveError(f"member {member.name!r} is no plain file")
+        raise ArchiveError(f"member {member.name!r} {_why_not(tar, member)}")
     return content
+
+
+def _why_not(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
+    """What is wrong with a member that is no file, and no link to one in the archive."""
+    if not member.issym() and not member.islnk():
+        return "is no plain file"
+    below = posixpath.dirname(member.name) if member.issym() else ""
+    target = posixpath.normpath(posixpath.join(below, member.linkname))
+    if any(f"{name}/".startswith(f"{target}/") for name in tar.getnames()):
+        return f"is a link to a folder ({member.linkname}); pack the files themselves (tar --dereference)"
+    return f"would land outside the folder ({member.linkname})"
 
 
 def _unpack_zip(archive: Path, folder: Path, advance: Callable[[int], None]) -> list[str]:

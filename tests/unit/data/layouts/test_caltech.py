@@ -198,3 +198,14 @@ def test_links_that_lead_nowhere_are_named_as_the_cause(raw: Path, name: str, mi
     (raw / FOLDER / name).symlink_to("/mnt/gone")
     with pytest.raises(RawDataError, match=rf"{missing} missing; .* 1 links there lead nowhere \({name}\): bring back"):
         find_folder(raw)
+
+
+def test_a_number_of_thousands_of_digits_is_refused(raw: Path) -> None:
+    assert "line 1: an id of 5001 digits; at most 100 are read" in error_of(raw, "images.txt", "1" * 5001 + " a.jpg\n")
+
+
+def test_one_table_that_is_missing_is_named_whichever_it_is(raw: Path) -> None:
+    (raw / FOLDER / "images.txt").unlink()
+    (raw / FOLDER / "images.txt").symlink_to(raw / "gone")
+    with pytest.raises(RawDataError, match=r"images\.txt missing; .*links there lead nowhere \(images\.txt\)"):
+        find_folder(raw)

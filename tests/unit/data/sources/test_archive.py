@@ -216,3 +216,20 @@ def test_a_tar_of_an_older_system_has_names_of_text(folder: Path, tmp_path: Path
         add(tar, "caf\u00e9.png", content=b"x")
     unpack(tmp_path / "a.tar", folder, advance=lambda _: None)
     assert contents(folder) == {"caf\u00e9.png": b"x"}
+
+
+def test_the_formats_that_are_read_are_named(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.tar.zst").write_bytes(b"\x28\xb5\x2f\xfd" + bytes(100))
+    words = r"mine\.tar\.zst: not a whole archive \(\w[^:]*\w\); fetch it again \(\.tar, \.tar\.gz, .* are read\)"
+    with pytest.raises(ArchiveError, match=words):
+        unpack(tmp_path / "mine.tar.zst", folder, advance=lambda _: None)
+
+
+def test_a_link_to_a_folder_of_the_archive_is_called_so(folder: Path, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "links.tar", "w") as tar:
+        for name, kind, target in (("images/c", tarfile.DIRTYPE, ""), ("images/d", tarfile.SYMTYPE, "c")):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, target
+            tar.addfile(member)
+    with pytest.raises(ArchiveError, match=r"member 'images/d' is a link to a folder \(c\); pack the files themselves"):
+        unpack(tmp_path / "links.tar", folder, advance=lambda _: None)
