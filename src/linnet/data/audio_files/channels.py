@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 CANCELLING = 0.25  # of the power that the mean of unrelated channels has; two equal ones have it at correlation -0.75
 EMPTY = 1e-6  # of the loudest channel's power: only there because a recorder writes so many channels
+CANCELLING_BLOCK = 0.1  # the same of a moment; stereo of two microphones comes below 0.25 now and then
 PARTLY_CANCELLING = 0.05  # of a recording's duration: this much is said
 AUDIBLE_BLOCK = 1e-3  # of the recording's power: softer blocks say nothing about its channels
 
@@ -40,7 +41,7 @@ class ChannelStatistics:
         power = np.diagonal(scatters, axis1=1, axis2=2)  # [blocks, C]
         audible = power.sum(axis=1) > AUDIBLE_BLOCK * counts * power.sum() / counts.sum()
         sums = power[:, :, None] + power[:, None, :]
-        cancels = (sums + 2 * scatters < CANCELLING * sums).any(axis=(1, 2))
+        cancels = (sums + 2 * scatters < CANCELLING_BLOCK * sums).any(axis=(1, 2))
         return float(counts[cancels & audible].sum() / counts.sum())
 
 
