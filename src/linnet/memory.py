@@ -4,6 +4,7 @@ Linux promises more memory than there is and kills when it runs out, so that nob
 therefore limits itself to what is free when it begins: what is too large fails where it is asked for, and can be told.
 """
 
+import ctypes
 import functools
 import re
 import resource
@@ -15,6 +16,8 @@ import psutil
 STATUS, CGROUPS = Path("/proc/self/status"), Path("/proc/self/cgroup")
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 LIBRARIES_BYTES = 2 << 30  # of address space, which torch and its threads reserve and hardly use: seen 0.8 GB
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+READER_KEEPS_BYTES = 32 << 20  # as much as glibc takes for the second
 _CGROUP_FILES = (  # of version 2, and of version 1: folder, limit, usage, page cache that is given up on demand
     ("", "memory.max", "memory.current", "inactive_file"),
     ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -41,6 +44,18 @@ def limit_to_available(share: int = 1) -> None:
     if highest != resource.RLIM_INFINITY:
         limit = min(limit, highest)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, highest))
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what the images of a reader free, for the next one; other C libraries stay as they are.
+
+    It would give the end of its memory back after each image and get it again page by page, each filled with zeros.
+    (What computes does the same with larger numbers: `models/device.py`.)
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_TRIM_THRESHOLD, READER_KEEPS_BYTES)
+        mallopt(M_MMAP_THRESHOLD, READER_KEEPS_BYTES)
 
 
 def in_words(num_bytes: int) -> str:

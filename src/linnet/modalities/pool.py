@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from linnet.errors import LinnetError, is_out_of_memory
-from linnet.memory import limit_to_available
+from linnet.memory import keep_freed_memory, limit_to_available
 from linnet.processes import end_with_parent
 
 CHUNKS_IN_FLIGHT_PER_WORKER = 4  # bounds memory, whatever the size of the data
@@ -136,3 +136,4 @@ def _start(workers: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     end_with_parent()
     limit_to_available(workers)
+    keep_freed_memory()
