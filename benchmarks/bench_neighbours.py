@@ -14,14 +14,12 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
+from bench_sample import linnet_sampling
 from linnet.inference import diffusion_model
-from linnet.inference.diffusion_model import DiffusionModel
-from linnet.modalities.statistics import neutral_statistics
-from linnet.models.build import build_network
 from linnet.models.device import pick_device
 from linnet.models.row_threads import map_rows
 from linnet.processes import end_with_parent
-from linnet.recipe import DPMSolver, Recipe
+from linnet.recipe import Recipe
 from linnet.recipe.load import load_recipe
 from timing import arguments, compare, write_json
 
@@ -56,24 +54,13 @@ def main() -> None:
 
 
 def _sampling(recipe: Recipe, mapping: Map) -> Callable[[], object]:
-    training, device = recipe.training(), pick_device("cpu")
-    network = build_network(training).eval().requires_grad_(False)
-    model = DiffusionModel.of(network, training, neutral_statistics(recipe.data), device)
-    sampler = DPMSolver(kind="dpm_solver_pp_2m", num_steps=STEPS, spacing="trailing")
+    sample = linnet_sampling(recipe.training(), pick_device("cpu"), count=COUNT, steps=STEPS)
 
-    def sample() -> Tensor:
+    def mapped() -> object:
         with patch.object(diffusion_model, "map_rows", mapping):
-            return model.sample(
-                sampler,
-                seed=0,
-                indices=list(range(COUNT)),
-                conditions=None,
-                guidance_scale=1.0,
-                clip_x0=False,
-                precision="auto",
-            )
+            return sample()
 
-    return sample
+    return mapped
 
 
 def _all_rows(function: Map, *rows: Tensor | None, device: torch.device) -> Tensor:

@@ -14,7 +14,7 @@ from linnet.modalities.statistics import neutral_statistics
 from linnet.models.build import build_network
 from linnet.models.device import to_device
 from linnet.models.precision import autocast, resolve_precision
-from linnet.recipe import DPMSolver, TrainingRecipe, Unconditional
+from linnet.recipe import ClassLabel, DPMSolver, TrainingRecipe
 from networks import add_recipe_options, benchmark_recipe
 from peers import build_peer
 from timing import arguments, compare, write_json
@@ -38,7 +38,10 @@ def main() -> None:
         compare(
             f"sampling, {name}, {STEPS} steps, {count} examples of {recipe.data.shape[1]} x {recipe.data.shape[2]}, "
             f"{resolve_precision(recipe.train.precision, device)}",
-            {"diffusers": _diffusers(recipe, device, count), "linnet": _linnet(recipe, device, count)},
+            {
+                "diffusers": _diffusers(recipe, device, count),
+                "linnet": linnet_sampling(recipe, device, count=count, steps=STEPS),
+            },
             units=count,
             unit="examples",
             rounds=options.rounds,
@@ -47,11 +50,12 @@ def main() -> None:
         write_json(options.json)
 
 
-def _linnet(recipe: TrainingRecipe, device: torch.device, count: int) -> Callable[[], object]:
+def linnet_sampling(recipe: TrainingRecipe, device: torch.device, *, count: int, steps: int) -> Callable[[], object]:
+    """Makes `count` examples, of class 0 where the recipe has classes, and decodes them."""
     network = to_device(build_network(recipe), device)
     model = DiffusionModel.of(network, recipe, neutral_statistics(recipe.data), device)
-    sampler = DPMSolver(kind="dpm_solver_pp_2m", num_steps=STEPS, spacing="trailing")
-    conditions = None if isinstance(recipe.conditioning, Unconditional) else [0] * count
+    sampler = DPMSolver(kind="dpm_solver_pp_2m", num_steps=steps, spacing="trailing")
+    conditions = [0] * count if isinstance(recipe.conditioning, ClassLabel) else None
 
     def sample() -> object:
         x = model.sample(

@@ -16,8 +16,9 @@ import psutil
 STATUS, CGROUPS = Path("/proc/self/status"), Path("/proc/self/cgroup")
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 LIBRARIES_BYTES = 2 << 30  # of address space, which torch and its threads reserve and hardly use: seen 0.8 GB
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-READER_KEEPS_BYTES = 32 << 20  # as much as glibc takes for the second
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
+HIGHEST_MMAP_THRESHOLD = 32 << 20  # that glibc takes
+TOP_PAD_BYTES = 64 << 20
 _CGROUP_FILES = (  # of version 2, and of version 1: folder, limit, usage, page cache that is given up on demand
     ("", "memory.max", "memory.current", "inactive_file"),
     ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -47,15 +48,16 @@ def limit_to_available(share: int = 1) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what the images of a reader free, for the next one; other C libraries stay as they are.
+    """Let glibc keep what arrays free, for the next step or the next image; other C libraries stay as they are.
 
-    It would give the end of its memory back after each image and get it again page by page, each filled with zeros.
-    (What computes does the same with larger numbers: `models/device.py`.)
+    It would give arrays of more than 128 KiB back to the system at once and get them again page by page, each filled
+    with zeros (benchmarks/bench_processes.py).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(M_TRIM_THRESHOLD, READER_KEEPS_BYTES)
-        mallopt(M_MMAP_THRESHOLD, READER_KEEPS_BYTES)
+        mallopt(M_MMAP_THRESHOLD, HIGHEST_MMAP_THRESHOLD)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(M_TOP_PAD, TOP_PAD_BYTES)
 
 
 def in_words(num_bytes: int) -> str:

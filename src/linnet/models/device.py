@@ -1,12 +1,11 @@
 """Where a network runs."""
 
-import ctypes
 import os
 
 import torch
 
 from linnet.errors import LinnetError
-from linnet.memory import limit_to_available
+from linnet.memory import keep_freed_memory, limit_to_available
 from linnet.models.denoising_network import DenoisingNetwork
 
 
@@ -36,30 +35,12 @@ def set_up(device: torch.device) -> None:
     not change in a run, so cuDNN may try its algorithms out.
     """
     if device.type == "cpu":
-        _keep_freed_memory()
+        keep_freed_memory()
         limit_to_available()
         return
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
-
-
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
-HIGHEST_MMAP_THRESHOLD = 32 << 20  # that glibc takes
-TOP_PAD_BYTES = 64 << 20
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc keep what tensors free, for the next step; other C libraries stay as they are.
-
-    It would give arrays of more than 128 KiB back to the system at once and get them again page by page, each filled
-    with zeros: a tenth of a training step (benchmarks/bench_processes.py).
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, HIGHEST_MMAP_THRESHOLD)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-        mallopt(M_TOP_PAD, TOP_PAD_BYTES)
 
 
 def use_deterministic_kernels() -> None:

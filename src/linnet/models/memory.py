@@ -1,6 +1,7 @@
 """How much memory a batch takes on a device, found with small ones, and the sentence for one that does not fit."""
 
 import gc
+import math
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
@@ -97,8 +98,9 @@ class BatchMemory:
 
     def fewest_passes(self, size: int, free: int) -> int | None:
         """The least divisor of `size` that makes the batch fit in so many passes; None where none does."""
-        fitting = (passes for passes in range(2, size + 1) if size % passes == 0)
-        return next((passes for passes in fitting if self.of(size, passes) <= free), None)
+        small = [passes for passes in range(1, math.isqrt(size) + 1) if size % passes == 0]
+        divisors = sorted({*small, *(size // passes for passes in small)} - {1})
+        return next((passes for passes in divisors if self.of(size, passes) <= free), None)
 
 
 @contextmanager

@@ -44,6 +44,7 @@ def test_the_largest_batch_and_the_fewest_passes_solve_the_same_line() -> None:
     assert MEMORY.fewest_passes(8, 540) == 2
     assert MEMORY.fewest_passes(8, 539) == 4
     assert MEMORY.fewest_passes(8, 269) is None  # one example at a time: 100 + 80 + 90
+    assert MEMORY.fewest_passes(4_000_000_000, 10**6) is None, "in no time"
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory"), OSError(12, "Cannot allocate")])
