@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipelines.sweep import Sweep, read_sweep
+from pipelines.sweep_file import Sweep, read_sweep
 
 START = 'recipe = "birds-tiny"\nmetric = "frechet_thumbnail"\nseeds = [0, 1]\n'
 GRID = '[grid]\n"train.learning_rate" = [0.001, 0.002]\n'

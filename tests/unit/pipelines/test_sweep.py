@@ -18,18 +18,8 @@ import yaml
 from optuna.trial import TrialState
 
 from linnet.files import ArtifactError, folder_lock
-from pipelines.sweep import (
-    Params,
-    Sweep,
-    SweepError,
-    check_recipes,
-    failure_reason,
-    known_outcomes,
-    open_study,
-    overrides,
-    run_trials,
-    stage_environment,
-)
+from pipelines.sweep import failure_reason, known_outcomes, open_study, run_trials, stage_environment
+from pipelines.sweep_file import Params, Sweep, SweepError, check_recipes, overrides
 from support.sweeps import GRID, RATE, SPACE, START, sweep_of
 from support.tiny import ROOT, tiny_raw_data, write_tiny_recipe
 

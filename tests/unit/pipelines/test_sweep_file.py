@@ -7,8 +7,17 @@ from typing import Any
 import pytest
 
 from linnet.recipe.load import load_recipe
-from pipelines import sweep as command
-from pipelines.sweep import Params, SweepError, check_recipes, describe, dvc_changes, literal, overrides, read_sweep
+from pipelines import sweep_file
+from pipelines.sweep_file import (
+    Params,
+    SweepError,
+    check_recipes,
+    describe,
+    dvc_changes,
+    literal,
+    overrides,
+    read_sweep,
+)
 from support.sweeps import GRID, RATE, SPACE, START, sweep_of
 from support.tiny import ROOT, tiny_raw_data, tiny_recipe, write_tiny_recipe
 
@@ -16,7 +25,7 @@ from support.tiny import ROOT, tiny_raw_data, tiny_recipe, write_tiny_recipe
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with the tiny recipe."""
-    command.raw_hash.cache_clear()
+    sweep_file.raw_hash.cache_clear()
     (tmp_path / "recipes").mkdir()
     write_tiny_recipe(tmp_path / "recipes")
     monkeypatch.chdir(tmp_path)
@@ -143,7 +152,7 @@ def test_names_follow_all_that_decides_a_result_and_nothing_else(project: Path) 
     tiny_raw_data(project / "data" / "birds")
 
     def name(params: Params, seed: int) -> str:
-        command.raw_hash.cache_clear()
+        sweep_file.raw_hash.cache_clear()
         return sweep.run(params, seed).name
 
     before = name(first, 0)

@@ -13,17 +13,9 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from pipelines.sweep import (
-    Outcome,
-    Run,
-    Sweep,
-    for_people,
-    read_metrics,
-    summarise,
-    tabulate_runs,
-    tabulate_trials,
-    write_results,
-)
+from pipelines.sweep import read_metrics
+from pipelines.sweep_file import Run, Sweep
+from pipelines.sweep_table import Outcome, for_people, summarise, tabulate_runs, tabulate_trials, write_results
 from support.sweeps import START, sweep_of
 from support.tiny import tiny_recipe, write_tiny_recipe
 
