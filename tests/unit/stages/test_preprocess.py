@@ -185,7 +185,9 @@ def test_real_birds(tmp_path: Path) -> None:
     ingest.run(data, source=str(REAL_BIRDS), out=tmp_path / "raw", work=tmp_path / "work")
     preprocess.run(data, raw=tmp_path / "raw", out=tmp_path / "out", workers=2)
     statistics = json.loads((tmp_path / "out" / Dataset.statistics).read_text())
-    assert (statistics["train_count"], statistics["test_count"], statistics["rejected_count"]) == (64, 16, 0)
+    assert statistics["rejected_count"] == 0
+    # four fifths of 80, and one of the two of a class that the seed would have held out whole
+    assert (statistics["train_count"], statistics["test_count"]) == (65, 15)
     assert min(statistics["std"]) > 0.1
     manifest = pd.read_parquet(tmp_path / "out" / Dataset.manifest)
     differences = []
