@@ -20,7 +20,12 @@ RECIPE ?= recipes/birds-demo.toml
 ENGINE ?= docker
 ACCELERATOR ?= cuda
 PUSH ?=
+UPLOAD ?=
+CLUSTER ?= $(LINNET_CLUSTER)
 ARGS ?=
+ifneq ($(CLUSTER),)
+export LINNET_CLUSTER := $(CLUSTER)
+endif
 # A file stays in one worker: its fixtures are made once.
 IN_PARALLEL = -n logical --dist loadfile --no-loadscope-reorder
 
@@ -61,11 +66,11 @@ kfp-containers: $(READY) image ## The same DAG with every task in a container of
 	@python -m pipelines.local $(RECIPE) --runner containers --image "$$(cat build/image.id)" --source "$(SOURCE)" $(ARGS)
 
 .PHONY: pipeline
-pipeline: $(READY) ## Compile the DAG into pipelines/compiled/
-	@python -m pipelines.compile
+pipeline: $(READY) ## Compile the DAG for LINNET_IMAGE and CLUSTER into build/; UPLOAD=1: a version for Kubeflow's page
+	@python -m pipelines.package $(if $(UPLOAD),--upload) $(ARGS)
 
 .PHONY: submit
-submit: $(READY) ## Run RECIPE on a cluster: KFP_HOST, KFP_TOKEN, LINNET_IMAGE by digest, LINNET_CLUSTER; more in ARGS
+submit: $(READY) ## Run RECIPE on a cluster: KFP_HOST, KFP_TOKEN, LINNET_IMAGE by digest, CLUSTER; more in ARGS
 	@python -m pipelines.submit $(RECIPE) $(ARGS)
 
 .PHONY: schedule

@@ -20,7 +20,7 @@ def evaluate(
     weights_hash: str,
     report: Output[Artifact],
     metrics: Output[Metrics],
-    page: Output[HTML],
+    scores_page: Output[HTML],
 ) -> str:
     """Compare samples and restorations with held-out examples; the scores are on the run's page.
 
@@ -39,7 +39,7 @@ def evaluate(
     Returns:
         report: metrics.json with all scores, their intervals and protocols.
         metrics: The scores, lower is better.
-        page: The scores and what they were computed from, to look at.
+        scores_page: The scores and what they were computed from, to look at.
         Output: Content hash of the report.
     """
     from linnet import tasks
@@ -56,7 +56,7 @@ def evaluate(
         restored_hash=restored_hash,
         weights_hash=weights_hash,
         out=report.path,
-        page=page.path,
+        page=scores_page.path,
     )
     metrics.metadata.update(scores)
     report.metadata.update(facts)

@@ -1,4 +1,4 @@
-"""gate: would the registry make this model its champion?"""
+"""gate: a model and its report in, a version in the registry out, and perhaps a new champion."""
 
 from kfp import dsl
 from kfp.dsl import Artifact, Input, Markdown, Model, Output
@@ -13,9 +13,12 @@ def gate(
     model_hash: str,
     report: Input[Artifact],
     report_hash: str,
-    reason: Output[Markdown],
-) -> str:
-    """Apply the recipe's gate to the scores and show its reason; nothing is registered yet.
+    source: str,
+    fingerprint: str,
+    registration: Output[Artifact],
+    decision: Output[Markdown],
+) -> None:
+    """Make the model a version in MLflow's registry; the recipe's gate moves the aliases champion and challenger.
 
     Args:
         recipe: The text of the recipe (TOML).
@@ -23,18 +26,24 @@ def gate(
         model_hash: Content hash of the model.
         report: The model's scores.
         report_hash: Content hash of the report.
+        source: Where the raw data came from.
+        fingerprint: What the source was when the run began; a later run compares it.
 
     Returns:
-        reason: Why the gate decided so, for people.
-        Output: `promote` if the model would become the champion, `keep` if not.
+        registration: The version, its aliases and the reason.
+        decision: The same, for people.
     """
     from linnet import tasks
 
-    return tasks.gate(
+    facts = tasks.gate(
         recipe,
         model=model.path,
         model_hash=model_hash,
         report=report.path,
         report_hash=report_hash,
-        page=reason.path,
+        source=source,
+        fingerprint=fingerprint,
+        out=registration.path,
+        page=decision.path,
     )
+    registration.metadata.update(facts)

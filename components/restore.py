@@ -14,7 +14,7 @@ def restore(
     model: Input[Model],
     model_hash: str,
     restored: Output[Artifact],
-    page: Output[HTML],
+    restorations_page: Output[HTML],
 ) -> str:
     """Degrade held-out examples as the recipe says and restore them with the model as prior.
 
@@ -27,7 +27,7 @@ def restore(
 
     Returns:
         restored: For each degradation the clean, the observed and the restored examples.
-        page: The same to look at or to listen to.
+        restorations_page: The same to look at or to listen to.
         Output: Content hash of the restorations.
     """
     from linnet import tasks
@@ -39,7 +39,7 @@ def restore(
         model=model.path,
         model_hash=model_hash,
         out=restored.path,
-        page=page.path,
+        page=restorations_page.path,
     )
     restored.metadata.update(facts)
     return facts["content_hash"]

@@ -7,26 +7,14 @@ from components.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def train(
-    recipe: str,
-    dataset: Input[Dataset],
-    dataset_hash: str,
-    num_nodes: int,
-    pod_gpus: str,
-    pod_cpu: str,  # as an input of the task, KFP finds it for the pod; the code needs only the number of GPUs
-    pod_memory: str,
-    model: Output[Model],
-) -> str:
-    """Train the diffusion model, in this pod or on many nodes.
+def train(training: str, dataset: Input[Dataset], dataset_hash: str, num_nodes: int, model: Output[Model]) -> str:
+    """Train the diffusion model in a TrainJob that this task makes and follows, or in its own pod.
 
     Args:
-        recipe: The text of the recipe (TOML).
+        training: The sections of the recipe that training depends on (TOML).
         dataset: The training arrays.
         dataset_hash: Content hash of the data set.
-        num_nodes: Nodes to train on: 1 trains in this pod, more make a Kubeflow TrainJob.
-        pod_gpus: GPUs of this pod.
-        pod_cpu: CPUs of this pod.
-        pod_memory: Memory of this pod.
+        num_nodes: Nodes to train on.
 
     Returns:
         model: Weights and their exponential moving average, the recipe and the training history.
@@ -35,13 +23,12 @@ def train(
     from linnet import tasks
 
     facts = tasks.train(
-        recipe,
+        training,
         dataset=dataset.path,
         dataset_hash=dataset_hash,
         dataset_facts=dataset.metadata,
         out=model.path,
         num_nodes=num_nodes,
-        pod_gpus=pod_gpus,
     )
     model.metadata.update(facts)
     return facts["content_hash"]

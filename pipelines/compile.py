@@ -1,4 +1,4 @@
-"""Compile the DAG: `python -m pipelines.compile` renews pipelines/compiled/training.yaml."""
+"""Compile the DAG for the cluster's profile and the image of the environment: LINNET_CLUSTER, LINNET_IMAGE."""
 
 from pathlib import Path
 
@@ -6,13 +6,7 @@ from kfp.compiler import Compiler
 
 from pipelines.training import training_pipeline
 
-COMPILED = Path(__file__).parent / "compiled" / "training.yaml"
-
 
 def compile_pipeline(path: Path) -> None:
-    """Write the DAG, and what it requests from Kubernetes as a second document, for the image in LINNET_IMAGE."""
+    """Write the DAG to `path` (YAML), and what it requests from Kubernetes as a second document."""
     Compiler().compile(training_pipeline, str(path))
-
-
-if __name__ == "__main__":
-    compile_pipeline(COMPILED)

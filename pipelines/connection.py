@@ -29,6 +29,8 @@ CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 10.0
 CHANGE_SECONDS = 60.0  # a busy server may be slow to create things, and giving up leaves it unknown whether it did
 TOKEN_VARIABLE = "KFP_TOKEN"  # noqa: S105
+UI_VARIABLE = "KF_PIPELINES_UI_ENDPOINT"  # kfp's
+UI_FORWARD = "kubectl -n kubeflow port-forward svc/ml-pipeline-ui 8080:80"
 TOKEN_REMEDY = (
     f"export {TOKEN_VARIABLE}=$(kubectl create token SERVICEACCOUNT --namespace NS --audience pipelines.kubeflow.org)"
 )
@@ -48,7 +50,13 @@ Image = Annotated[
     str, typer.Option(envvar="LINNET_IMAGE", metavar="REF", help="Image of all tasks, as NAME@sha256:DIGEST.")
 ]
 ClusterProfile = Annotated[
-    str, typer.Option("--cluster", envvar="LINNET_CLUSTER", metavar="NAME", help="A profile of pipelines/clusters/.")
+    str,
+    typer.Option(
+        "--cluster",
+        envvar="LINNET_CLUSTER",
+        metavar="NAME",
+        help="A profile of pipelines/clusters/, or a file of yours.",
+    ),
 ]
 
 
@@ -226,8 +234,31 @@ def _refusal(connection: Connection, error: ApiException) -> ClusterError:
 
 
 def ui_link(connection: Connection, kind: str, identifier: str) -> str:
-    """Where a browser shows it; kfp's own variable names the UI where it is not at the API's address."""
-    return f"{os.environ.get('KF_PIPELINES_UI_ENDPOINT', connection.host)}/#/{kind}/details/{identifier}"
+    """Where a browser shows it.
+
+    That is at kfp's own variable, or at the API's address where a page is there (a gateway serves both). The API's own
+    service has none; then it is said how to get to the page.
+    """
+    path = f"#/{kind}/details/{identifier}"
+    if endpoint := os.environ.get(UI_VARIABLE):
+        return f"{endpoint.rstrip('/')}/{path}"
+    if _serves_pages(connection):
+        return f"{connection.host}/{path}"
+    return f"http://127.0.0.1:8080/{path} after `{UI_FORWARD}` (or set {UI_VARIABLE})"
+
+
+def _serves_pages(connection: Connection) -> bool:
+    try:
+        answer = urllib3.request(
+            "GET",
+            f"{connection.host}/",
+            headers={"Accept": "text/html"},
+            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS),
+            retries=False,
+        )
+    except HTTPError:
+        return False
+    return answer.status < 400 and "html" in answer.headers.get("Content-Type", "")
 
 
 @contextlib.contextmanager

@@ -1,11 +1,11 @@
 """Run the compiled DAG on this machine, by kfp.local: as processes of this environment, or as containers of the image.
 
-The DAG is the one a cluster gets. Two things that only make sense there are taken out: tasks of a loop run one after
-the other (two of them would fight for the same cores), and a task that fails is not started again.
+The DAG is the one a cluster gets. What only makes sense there is taken out: a task that fails is not started again.
 """
 
 import os
 import re
+import shlex
 import shutil
 import sys
 import uuid
@@ -62,7 +62,10 @@ def run(
     recipe: Path,
     runner: Annotated[Runner, typer.Option(help="Processes of this environment, or containers of the image.")],
     source: Annotated[str, typer.Option(help="As of `linnet ingest`; empty: the built-in set.")] = "",
-    sample_tasks: Annotated[int, typer.Option(min=1, help="Tasks that may share the sampling.")] = 2,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one recipe value; repeatable."),
+    ] = None,
     only_if_changed: Annotated[
         bool, typer.Option(help="Stop early if a registered version was made of the same.")
     ] = False,
@@ -74,7 +77,7 @@ def run(
     verbose: Annotated[bool, typer.Option("--verbose", help="Show kfp's bookkeeping too.")] = False,
 ) -> None:
     """Run the whole DAG, check to register, on RECIPE, here and now."""
-    load_recipe(recipe)  # mistakes show before anything starts
+    load_recipe(recipe, overrides or ())  # mistakes show before anything starts
     if source and Path(source).exists():
         source = str(Path(source).resolve())
     os.environ["LINNET_IMAGE"] = image  # before the components are imported
@@ -90,9 +93,8 @@ def run(
         with redirect_stdout(sys.stdout if verbose else WithoutBookkeeping(sys.stdout)):
             pipeline(
                 recipe=recipe.read_text(encoding="utf-8"),
+                overrides=shlex.join(overrides or ()),
                 source=source,
-                num_nodes=1,
-                sample_tasks=sample_tasks,
                 only_if_changed=only_if_changed,
             )
     except RuntimeError as reason:  # kfp names the task, whose own message is above
@@ -113,8 +115,6 @@ def for_one_machine(spec: dict[str, Any]) -> dict[str, Any]:
     for component in [spec["root"], *spec["components"].values()]:
         for task in component.get("dag", {}).get("tasks", {}).values():
             task.pop("retryPolicy", None)
-            if "parameterIterator" in task:
-                task["iteratorPolicy"] = {"parallelismLimit": 1}
     return spec
 
 
@@ -164,13 +164,13 @@ def _load(root: Path) -> Any:
 
 
 def _summarise(folder: Path) -> None:
-    for path in sorted(folder.glob(f"register*/registration/{Registration.result}")):
+    for path in sorted(folder.glob(f"gate/registration/{Registration.result}")):
         entry = read_json(path, made_by="register")
         title = "champion" if entry["promoted"] else "challenger"
         print(f"{entry['model_name']} version {entry['version']} is {title}: {entry['reason']}")
         print(f"  model   models:/{entry['model_name']}@{title}")
-    for task in ("preprocess", "collect", "restore", "evaluate"):
-        for path in sorted(folder.glob(f"{task}/page")):
+    for name in ("data_page", "samples_page", "restorations_page", "scores_page"):
+        for path in sorted(folder.glob(f"*/{name}")):
             page = path.with_suffix(".html")  # browsers go by the name
             shutil.copy(path, page)
             print(f"  look at {page}")

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +25,10 @@ from rich.table import Table
 from linnet.cli import run_command
 from linnet.progress import log
 from linnet.recipe import Section
-from linnet.recipe.load import RecipeError, load_recipe, read_toml
+from linnet.recipe.load import RecipeError, read_toml
 from pipelines import connection as to
-from pipelines.submit import recipe_text, run_arguments
+from pipelines.clusters.profile import DEFAULT_PROFILE
+from pipelines.submit import read_recipe, run_arguments
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
@@ -55,10 +57,10 @@ class Entry(Section):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
     recipe: str
+    overrides: str
     source: str
     cron: Annotated[str, AfterValidator(_has_six_fields)]
     num_nodes: PositiveInt
-    sample_tasks: PositiveInt
     only_if_changed: bool
     enabled: bool
 
@@ -107,9 +109,8 @@ def read_schedule(path: Path) -> list[ScheduledRun]:
 
 
 def _with_arguments(entry: Entry) -> ScheduledRun:
-    path = Path(entry.recipe)
-    text = recipe_text(path, load_recipe(path), changed=False)
-    arguments = run_arguments(text, entry.source, entry.num_nodes, entry.sample_tasks, entry.only_if_changed)
+    _, text = read_recipe(entry.recipe, shlex.split(entry.overrides))
+    arguments = run_arguments(text, entry.overrides, entry.source, entry.num_nodes, entry.only_if_changed)
     return ScheduledRun(entry, arguments)
 
 
@@ -118,7 +119,7 @@ def schedule(
     file: Annotated[Path, typer.Option(help="What should run, and when.")] = Path("pipelines/schedule.toml"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, change nothing.")] = False,
     image: to.Image = "",
-    cluster: to.ClusterProfile = "default",
+    cluster: to.ClusterProfile = DEFAULT_PROFILE,
     host: to.Host = "",
     namespace: to.Namespace = "",
     experiment: to.Experiment = "linnet",

@@ -1,20 +1,23 @@
 """`python -m pipelines.submit RECIPE`: one run of the training pipeline on a cluster."""
 
+import re
+import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import kfp.client
-import tomlkit
 import typer
+import yaml
 
 from linnet.cli import INTERRUPTED, run_command
 from linnet.progress import log
-from linnet.recipe import Recipe
-from linnet.recipe.load import RecipeError, load_recipe, parse_recipe
+from linnet.recipe.load import RecipeError, load_recipe
+from linnet.tasks.request import FOLDER, NAME
 from pipelines import connection as to
+from pipelines.clusters.profile import DEFAULT_PROFILE
 from pipelines.connection import ClusterError, Connection, NoAnswerError
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
@@ -26,7 +29,12 @@ ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")  # kfp's own wait never e
 
 @app.command()
 def submit(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, such as recipes/birds-demo.toml.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE", help="A file, whose text is sent, or the name of a recipe in the image (birds-demo)."
+        ),
+    ],
     source: Annotated[
         str,
         typer.Option(
@@ -34,12 +42,11 @@ def submit(
         ),
     ] = "",
     num_nodes: Annotated[int | None, typer.Option(min=1, help="Nodes that train together.")] = None,
-    sample_tasks: Annotated[int | None, typer.Option(min=1, help="Tasks that may share the sampling.")] = None,
     only_if_changed: Annotated[
         bool,
         typer.Option(
             "--only-if-changed",
-            help="End without training if data, recipe and code are those of a version already in the registry.",
+            help="End without training if source, recipe and code are those of a version already in the registry.",
         ),
     ] = False,
     overrides: Annotated[
@@ -47,7 +54,7 @@ def submit(
         typer.Option("--set", metavar="KEY=VALUE", help="Change one recipe value; repeatable."),
     ] = None,
     image: to.Image = "",
-    cluster: to.ClusterProfile = "default",
+    cluster: to.ClusterProfile = DEFAULT_PROFILE,
     host: to.Host = "",
     namespace: to.Namespace = "",
     experiment: to.Experiment = "linnet",
@@ -58,35 +65,38 @@ def submit(
 
     The token comes from the environment variable KFP_TOKEN, never from the command line.
     """
-    loaded = load_recipe(recipe, overrides or ())
-    text = recipe_text(recipe, loaded, changed=bool(overrides))
-    arguments = run_arguments(text, source, num_nodes, sample_tasks, only_if_changed)
+    name, text = read_recipe(recipe, overrides or ())
+    arguments = run_arguments(text, shlex.join(overrides or ()), source, num_nodes, only_if_changed)
     connection = to.read_connection(host, namespace, experiment, token_env)
     with to.compiled(image, cluster) as package, to.connected(connection) as client:
-        name = f"{loaded.name} {datetime.now().astimezone():%Y-%m-%d %H:%M:%S}"
+        title = " ".join([name, *(overrides or ()), f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}"])
         with to.without_kfps_links():
             run = client.create_run_from_pipeline_package(
                 str(package),
                 arguments=arguments,
-                run_name=name,
+                run_name=title,
                 experiment_name=connection.experiment,
             )
-        print(f"name  {name}\nid    {run.run_id}\nlink  {to.ui_link(connection, 'runs', run.run_id)}")
+        print(f"name  {title}\nid    {run.run_id}\nlink  {to.ui_link(connection, 'runs', run.run_id)}")
         if wait:
-            _wait(client, connection, run.run_id)
+            _wait(client, connection, run.run_id, task_names(package))
 
 
-def recipe_text(path: Path, recipe: Recipe, *, changed: bool) -> str:
-    """What is submitted: the file as it is, or `recipe` written anew where overrides changed it."""
-    if not changed:
-        return path.read_text(encoding="utf-8")
-    text = tomlkit.dumps(recipe.model_dump(mode="json", by_alias=True))
-    assert parse_recipe(text, where="the submitted recipe") == recipe, "the recipe does not survive being written"
-    return text
+def read_recipe(recipe: str, overrides: Sequence[str]) -> tuple[str, str]:
+    """(name, what is sent): the text of a file as it is, or the name of a recipe in the image.
+
+    Raises:
+        RecipeError: there is no such recipe, or it has a mistake, or an override has.
+    """
+    in_image = FOLDER / f"{recipe}.toml"
+    if re.fullmatch(NAME, recipe) and in_image.is_file():
+        return load_recipe(in_image, overrides).name, recipe
+    name = load_recipe(Path(recipe), overrides).name
+    return name, Path(recipe).read_text(encoding="utf-8")
 
 
 def run_arguments(
-    text: str, source: str, num_nodes: int | None, sample_tasks: int | None, only_if_changed: bool
+    recipe: str, overrides: str, source: str, num_nodes: int | None, only_if_changed: bool
 ) -> dict[str, str | int | bool]:
     """The parameters of `training_pipeline`, by name. What is None is left to the pipeline's own default.
 
@@ -98,12 +108,17 @@ def run_arguments(
             f"source {source}: no pod can see a path on this machine; give an s3:// address, hf:OWNER/NAME@REV, "
             "dvc:REPO@REV, caltech or synthetic"
         )
-    counts = {"num_nodes": num_nodes, "sample_tasks": sample_tasks}
-    given = {name: count for name, count in counts.items() if count is not None}
-    return {"recipe": text, "source": source, "only_if_changed": only_if_changed, **given}
+    given = {} if num_nodes is None else {"num_nodes": num_nodes}
+    return {"recipe": recipe, "overrides": overrides, "source": source, "only_if_changed": only_if_changed, **given}
 
 
-def _wait(client: kfp.client.Client, connection: Connection, run_id: str) -> None:
+def task_names(package: Path) -> list[str]:
+    """The names of the tasks in a compiled pipeline; a run's details list drivers and layers beside them."""
+    spec = next(iter(yaml.safe_load_all(package.read_text(encoding="utf-8"))))
+    return [name.removeprefix("exec-") for name in spec["deploymentSpec"]["executors"]]
+
+
+def _wait(client: kfp.client.Client, connection: Connection, run_id: str, names: Sequence[str]) -> None:
     link = to.ui_link(connection, "runs", run_id)
 
     def look() -> Any:
@@ -118,7 +133,10 @@ def _wait(client: kfp.client.Client, connection: Connection, run_id: str) -> Non
     except ClusterError as error:
         raise ClusterError(f"{error}\nthe run goes on without being followed: {link}") from None
     if run.state != "SUCCEEDED":
-        raise ClusterError(f"the run ended as {run.state}{_failed_tasks(run)}; its logs: {link}")
+        raise ClusterError(
+            f"the run ended as {run.state}{_failed_tasks(run, names)}; why is in the artifact `outcome` of its task "
+            f"Close: {link}"
+        )
 
 
 def follow(look: Callable[[], Any]) -> Any:
@@ -141,10 +159,11 @@ def follow(look: Callable[[], Any]) -> Any:
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
-def _failed_tasks(run: Any) -> str:
+def _failed_tasks(run: Any, names: Sequence[str]) -> str:
     tasks = (run.run_details and run.run_details.task_details) or []
-    names = [task.display_name for task in tasks if task.state == "FAILED" and task.display_name]
-    return f" in {', '.join(names)}" if names else ""
+    failed = {task.display_name for task in tasks if task.state == "FAILED"}
+    found = [name for name in names if name in failed]
+    return f" in {', '.join(found)}" if found else ""
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from linnet.recipe import Section
 from linnet.recipe.load import RecipeError, read_toml
 
 PROFILE_VARIABLE = "LINNET_CLUSTER"  # the name of a profile beside this file, or the path of one elsewhere
-PodSize = Literal["cpu-small", "cpu-large", "gpu", "train"]
+DEFAULT_PROFILE = "a100"
+PodSize = Literal["cpu-small", "cpu-large", "sample", "gpu", "train"]
 
 
 class ClusterProfileError(RecipeError):
@@ -51,6 +52,7 @@ class Cluster(Section):
     pull_policy: Literal["Always", "IfNotPresent", "Never"]
     config_map: str
     termination_grace_seconds: PositiveInt
+    trainer: bool  # whether training is a TrainJob; else it runs in the task's own pod
     gpu: Gpu
     sizes: dict[PodSize, Size]
     secrets: Annotated[tuple[SecretEnv, ...], Field(strict=False)]
@@ -79,12 +81,12 @@ class Cluster(Section):
 
 
 def load_cluster(profile: str | None = None) -> Cluster:
-    """The profile with this name or path; None means that of LINNET_CLUSTER, or else `default`.
+    """The profile with this name or path; None means that of LINNET_CLUSTER, or else `a100`.
 
     Raises:
         ClusterProfileError: it is not there, or has mistakes; the message names them.
     """
-    profile = profile or os.environ.get(PROFILE_VARIABLE) or "default"
+    profile = profile or os.environ.get(PROFILE_VARIABLE) or DEFAULT_PROFILE
     path = Path(profile) if profile.endswith(".toml") else Path(__file__).parent / f"{profile}.toml"
     names = ", ".join(sorted(path.stem for path in Path(__file__).parent.glob("*.toml")))
     hint = f"give --cluster or {PROFILE_VARIABLE} as one of {names}, or the path of a .toml file"

@@ -3,7 +3,8 @@
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
-from linnet.tasks.environment import HASH_VARIABLES, WEIGHTS_VARIABLES
+from linnet.launch.manifest import SETTINGS_VARIABLE
+from linnet.tasks.environment import HASH_VARIABLES, POD_GPUS_VARIABLE, WEIGHTS_VARIABLES
 from pipelines.clusters.profile import PodSize, load_cluster
 
 CLUSTER = load_cluster()
@@ -17,42 +18,57 @@ CONFIG_MAP_KEYS = (
 RUN_ID = "metadata.labels['pipeline/runid']"
 
 
-def pod_resources(size: PodSize) -> dict[str, str]:
-    """What a pod of this size gets, as texts for `check` to choose from."""
-    chosen = CLUSTER.sizes[size]
-    return {"gpus": str(chosen.gpus), "cpu": chosen.cpu, "memory": chosen.memory}
+BACKOFF_SECONDS, BACKOFF_FACTOR = 30, 2
 
 
-def configure_task(
-    task: PipelineTask, size: PodSize, *, retries: int, cache: bool, resources_from: PipelineTask | None = None
-) -> PipelineTask:
+def configure_task(task: PipelineTask, size: PodSize, *, retries: int, cache: bool, hours: int = 0) -> PipelineTask:
     """Set the size of the task's pod, its environment, and whether KFP may repeat or skip it.
 
     Args:
         task: A task of the DAG.
         size: The size of its pod.
-        retries: How often it may be started again; a training goes on from its checkpoint.
+        retries: How often it may be started again.
         cache: Whether its inputs (texts and content hashes) and the image's digest decide its outputs.
-        resources_from: The task whose outputs pod_gpus, pod_cpu and pod_memory replace those of `size`.
+        hours: When a pod that hangs is ended; 0: that of `size`.
     """
-    chosen, resources = CLUSTER.sizes[size], pod_resources(size)
-    if resources_from is not None:
-        resources = {name: resources_from.outputs[f"pod_{name}"] for name in resources}
+    chosen = CLUSTER.sizes[size]
+    seconds = (hours or chosen.hours) * 3600
     task.set_caching_options(cache)
-    task.set_retry(retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="900s")
-    task.set_cpu_request(resources["cpu"])
-    task.set_memory_request(resources["memory"]).set_memory_limit(resources["memory"])
+    task.set_retry(
+        retries,
+        backoff_duration=f"{BACKOFF_SECONDS}s",
+        backoff_factor=float(BACKOFF_FACTOR),
+        backoff_max_duration=f"{longest_seconds(retries, seconds)}s",
+    )
+    task.set_cpu_request(chosen.cpu)
+    task.set_memory_request(chosen.memory).set_memory_limit(chosen.memory)
     if chosen.gpus:
-        task.set_accelerator_type(CLUSTER.gpu.resource).set_accelerator_limit(resources["gpus"])
+        task.set_accelerator_type(CLUSTER.gpu.resource).set_accelerator_limit(str(chosen.gpus))
         for label, value in CLUSTER.gpu.node_selector.items():
             kubernetes.add_node_selector(task, label, value)
         for taint in CLUSTER.gpu.tolerations:
             kubernetes.add_toleration(task, taint.key, taint.operator, taint.value, taint.effect)
-    kubernetes.set_timeout(task, chosen.hours * 3600)
+    kubernetes.set_timeout(task, seconds)
     kubernetes.set_image_pull_policy(task, CLUSTER.pull_policy)
     kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", "Memory", chosen.shared_memory)  # noqa: S108
     _set_environment(task)
     return task
+
+
+def configure_training(task: PipelineTask) -> PipelineTask:
+    """Set up the task that trains: a small pod that follows a TrainJob, or a large one in which training runs."""
+    size: PodSize = "cpu-small" if CLUSTER.trainer else "train"
+    configure_task(task, size, retries=5, cache=True, hours=CLUSTER.sizes["train"].hours)
+    return set_training_env(task)
+
+
+def longest_seconds(retries: int, seconds: int) -> int:
+    """How long all tries of a task may take together, with the waits between them.
+
+    Argo counts a retry's maxDuration from the start of the first try and kills a healthy later one with it.
+    """
+    waits = sum(BACKOFF_SECONDS * int(BACKOFF_FACTOR**number) for number in range(retries))
+    return (retries + 1) * seconds + waits
 
 
 def _set_environment(task: PipelineTask) -> None:
@@ -65,6 +81,8 @@ def _set_environment(task: PipelineTask) -> None:
         kubernetes.mount_pvc(task, CLUSTER.volume.claim, CLUSTER.volume.mount_path)
 
 
-def set_trainjob_env(task: PipelineTask) -> PipelineTask:
-    """Give `task` the settings of a TrainJob, for training on many nodes."""
-    return task.set_env_variable("LINNET_TRAINJOB", CLUSTER.trainjob().model_dump_json())
+def set_training_env(task: PipelineTask) -> PipelineTask:
+    """Tell `task` how training runs here: the settings of a TrainJob, or how many GPUs the pod of `train` has."""
+    if CLUSTER.trainer:
+        return task.set_env_variable(SETTINGS_VARIABLE, CLUSTER.trainjob().model_dump_json())
+    return task.set_env_variable(POD_GPUS_VARIABLE, str(CLUSTER.sizes["train"].gpus))

@@ -21,7 +21,7 @@ NAME = "birds-tiny"
 COMPARED = {
     "preprocess/dataset": "dataset",
     "train/model": "model",
-    "collect/samples": "samples",
+    "sample/samples": "samples",
     "restore/restored": "restored",
 }  # what the DAG calls it, what plain commands call it
 
@@ -101,7 +101,7 @@ def test_a_task_that_fails_is_never_taken_for_a_success(image: str, tmp_path: Pa
     recipe = write_tiny_recipe(tmp_path)
     command = [sys.executable, "-m", "pipelines.local", recipe.name, "--runner", "containers", "--image", image]
     said = run(*command, folder=tmp_path, status=1, MLFLOW_TRACKING_URI="http://127.0.0.1:1")
-    assert "linnet check: MLflow at http://127.0.0.1:1: does not answer" in said
+    assert "linnet look: MLflow at http://127.0.0.1:1: does not answer" in said
     assert "'ingest'" not in said
 
 

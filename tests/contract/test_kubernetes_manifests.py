@@ -168,7 +168,7 @@ def test_kustomize_takes_everything_but_the_example() -> None:
 
 def test_the_namespace_is_the_pipelines() -> None:
     transformer = yaml.safe_load(KUSTOMIZED["transformers"][0])
-    cluster = tomllib.loads((ROOT / "pipelines" / "clusters" / "default.toml").read_text())
+    cluster = tomllib.loads((ROOT / "pipelines" / "clusters" / "a100.toml").read_text())
     assert transformer["metadata"]["namespace"] == cluster["namespace"]
     assert named("ConfigMap", cluster["config_map"])
 
@@ -223,7 +223,7 @@ def test_every_key_that_is_read_is_in_the_examples() -> None:
     keys["configuration"] = named("ConfigMap", "linnet")["data"].keys()
     read = [(ref["name"], ref["key"]) for ref in found(EVERYTHING, "secretKeyRef")]
     read += [("configuration", ref["key"]) for ref in found(EVERYTHING, "configMapKeyRef")]
-    for secret in tomllib.loads((ROOT / "pipelines" / "clusters" / "default.toml").read_text())["secrets"]:
+    for secret in tomllib.loads((ROOT / "pipelines" / "clusters" / "a100.toml").read_text())["secrets"]:
         read += [(secret["secret"], key) for key in secret["keys"].values()]
     assert len(read) > 10
     assert [(name, key) for name, key in read if key not in keys[name]] == []

@@ -50,11 +50,14 @@ class KfpApi:
         self.changes_until_failure = -1  # so many changes succeed, then every request is answered with 503
         self.lose_answer_of_change = -1  # this change (from 0) is made, but the connection breaks before the answer
         self.refusal: Refusal | None = None  # every request is answered so
+        self.has_pages = False  # whether a browser finds Kubeflow's page there, as at a gateway
         self.login_page = ""  # as gateways do: "redirect" to it, or the page itself as "html"
         self.run_states = ["SUCCEEDED"]  # what looking at a run finds, one after the other; the last one stays
         self.experiments: list[Json] = []
         self.runs: list[Json] = []
         self.recurring_runs: list[Json] = []
+        self.pipelines: list[Json] = []
+        self.versions: list[Json] = []  # of pipelines
         self.requests: list[str] = []
         self.most_enabled = 0  # recurring runs of one name that were switched on at the same time, at worst
         self._numbers = iter(range(1, 10_000))
@@ -100,12 +103,29 @@ class KfpApi:
                 return self.runs[-1]
             case "GET", ["runs", identifier]:
                 state = self.run_states.pop(0) if len(self.run_states) > 1 else self.run_states[0]
-                tasks = [{"display_name": "train", "state": state}, {"display_name": "ingest", "state": "SUCCEEDED"}]
+                names = ("train", "root", "executor", "linnet-training-tndsz(0)", "exit-handler-1", "train-driver")
+                tasks = [{"display_name": name, "state": state} for name in names]
+                tasks.append({"display_name": "ingest", "state": "SUCCEEDED"})
                 return {
                     **_found(self.runs, "run_id", identifier),
                     "state": state,
                     "run_details": {"task_details": tasks},
                 }
+            case "GET", ["pipelines"]:
+                name = json.loads(query["filter"])["predicates"][0]["stringValue"]
+                found = [each for each in self.pipelines if each["display_name"] == name]
+                return {"pipelines": found} if found else {}
+            case "POST", ["pipelines", "upload"]:
+                pipeline = {"pipeline_id": self.identifier("pipeline"), "display_name": query["name"]}
+                self.pipelines.append(pipeline)
+                self.versions.append({**pipeline, "pipeline_version_id": self.identifier("version")})
+                return pipeline
+            case "POST", ["pipelines", "upload_version"]:
+                named = {"pipeline_id": query["pipelineid"], "display_name": query["name"]}
+                self.versions.append({**named, "pipeline_version_id": self.identifier("version")})
+                return self.versions[-1]
+            case "GET", ["pipelines", identifier, "versions"]:
+                return {"pipeline_versions": [each for each in self.versions if each["pipeline_id"] == identifier]}
             case _, ["recurringruns", *rest]:
                 return self._recurring(method, rest, query, body)
         raise Refusal(404, f"no such path: {path}")
@@ -169,16 +189,19 @@ class _Handler(BaseHTTPRequestHandler):
         number = len(self.api.changes)
         self.api.requests.append(f"{self.command} {parts.path}")
         status = 200
+        is_json = "json" in self.headers.get("Content-Type", "json")  # an upload is a form
+        body = json.loads(content or "{}") if is_json else {}
         try:
-            answer = self.api.answer(
-                self.command, parts.path, query, json.loads(content or "{}"), self.headers.get("Authorization", "")
-            )
+            answer = self.api.answer(self.command, parts.path, query, body, self.headers.get("Authorization", ""))
         except Refusal as refusal:
             status, answer = refusal.status, {"code": 16, "message": str(refusal)}
         if self.command != "GET" and number == self.api.lose_answer_of_change:
             return
         if self.api.login_page:
             self._show_login_page()
+            return
+        if self.api.has_pages and parts.path == "/":
+            self._show_page(b"<html>Kubeflow</html>")
             return
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -193,6 +216,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/html")
         self.end_headers()
         self.wfile.write(b"<html>Log in</html>")
+
+    def _show_page(self, page: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(page)
 
     do_GET = do_POST = do_DELETE = _handle  # noqa: N815
 
@@ -253,16 +282,12 @@ def compile_pipeline(path: Path) -> None:
     """A pipeline with the parameters of the real one, and a platform part; stands in for `pipelines.compile`."""
     from kfp import compiler, dsl, kubernetes
 
-    def train(recipe: str, source: str, num_nodes: int, sample_tasks: int, only_if_changed: bool) -> None:
+    def train(recipe: str, overrides: str, source: str, num_nodes: int, only_if_changed: bool) -> None:
         pass
 
-    def training_pipeline(recipe: str, source: str, num_nodes: int, sample_tasks: int, only_if_changed: bool) -> None:
+    def training_pipeline(recipe: str, overrides: str, source: str, num_nodes: int, only_if_changed: bool) -> None:
         task = component(
-            recipe=recipe,
-            source=source,
-            num_nodes=num_nodes,
-            sample_tasks=sample_tasks,
-            only_if_changed=only_if_changed,
+            recipe=recipe, overrides=overrides, source=source, num_nodes=num_nodes, only_if_changed=only_if_changed
         )
         kubernetes.add_node_selector(task, label_key="kind", label_value="gpu")
 

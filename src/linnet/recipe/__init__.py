@@ -40,7 +40,7 @@ from linnet.recipe.evaluate import (
     metric_names,
 )
 from linnet.recipe.model import TDF, CompactUNet, DiffusionTransformer, ModelSection, NoFrequencyLayer, UNet
-from linnet.recipe.recipe import Recipe, TrainingRecipe
+from linnet.recipe.recipe import NamedTrainingRecipe, Recipe, TrainingRecipe
 from linnet.recipe.register import GateSection, RegisterSection
 from linnet.recipe.restore import Degradation, DegradationSection, RestoreSection
 from linnet.recipe.sample import DDIM, DDPM, AsTrained, DPMSolver, Longer, SamplerSection, SampleSection, StepSpacing
@@ -80,6 +80,7 @@ __all__ = [
     "ModelSection",
     "MultiLabel",
     "NoFrequencyLayer",
+    "NamedTrainingRecipe",
     "NoiseLevel",
     "OfficialSplit",
     "ImageFeatures",

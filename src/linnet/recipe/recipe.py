@@ -28,10 +28,19 @@ class TrainingRecipe(Section):
     train: TrainSection
 
 
-class Recipe(TrainingRecipe):
-    """All sections."""
+class NamedTrainingRecipe(TrainingRecipe):
+    """What a training needs to know: the sections that decide its result, and a name for its files and its run."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+
+    def training(self) -> TrainingRecipe:
+        """The sections that decide what the model is."""
+        return TrainingRecipe(**{name: getattr(self, name) for name in TrainingRecipe.model_fields})
+
+
+class Recipe(NamedTrainingRecipe):
+    """All sections."""
+
     sample: SampleSection
     restore: RestoreSection
     evaluate: EvaluateSection
@@ -142,7 +151,3 @@ class Recipe(TrainingRecipe):
                 f"Use one of {', '.join(known)}."
             )
         return self
-
-    def training(self) -> TrainingRecipe:
-        """The sections that decide what the model is."""
-        return TrainingRecipe(**{name: getattr(self, name) for name in TrainingRecipe.model_fields})

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,7 +18,7 @@ from linnet.data.sources.download import download
 from linnet.data.synthetic import builtin
 from linnet.data.synthetic.builtin import SYNTHETIC
 from linnet.errors import LinnetError, redact_credentials
-from linnet.files import folder_lock, new_folder, write_json
+from linnet.files import folder_lock, new_folder, read_json, write_json
 from linnet.hashes import file_hash
 from linnet.progress import ProgressBar, log
 from linnet.recipe import Audio, CaltechLayout, DataSection, Images
@@ -81,32 +81,66 @@ def _log_summary(data: DataSection, out: Path, source: str) -> None:
         log(f"  {note}")
 
 
-def check_source(source: str) -> None:
-    """Whether `source` is one, and is there, before anything is spent.
+def fingerprint(data: DataSection, source: str) -> str:
+    """The sha256 of what `source` is now, without bringing it: equal ones mean equal raw data.
+
+    It comes from the hub's or DVC's commit, S3's names, sizes and ETags, the archive's published md5 or the file's own
+    sha256, the version of the built-in set, and the settings that change how raw data is written.
 
     Raises:
-        LinnetError: it is not; the message says why and what to do.
+        LinnetError: `source` is none, or is not there.
     """
+    return _hash(find_origin(data, source))
+
+
+def fingerprint_of(raw: Path) -> str:
+    """The fingerprint of the source that the folder `raw` was made from."""
+    origin = read_json(raw / Raw.source, made_by="ingest")
+    return _hash({key: fact for key, fact in origin.items() if key != "content_hash"})
+
+
+def _hash(origin: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
+
+
+def find_origin(data: DataSection, source: str) -> dict[str, Any]:
+    """What source.json is going to say of `source`. Raises as `fingerprint` does."""
     match source:
-        case "synthetic" | "caltech":
-            pass
+        case "synthetic":
+            return builtin.origin_of(data)
+        case "caltech":
+            _check_caltech(data)
+            return {"kind": "archive", "md5": caltech.MD5}
         case _ if source.startswith(hub.SCHEME):
-            hub.commit_of(hub.parse(source))
+            _check_hub(source, data)
+            address = hub.parse(source)
+            commit, chosen = hub.commit_of(address), {"config": address.config, "split": address.split}
+            return _origin(data, kind="huggingface", repository=address.repository, revision=commit, **chosen)
         case _ if storage.is_s3_url(source):
-            storage.version(source)
+            kind = "s3 folder" if source.endswith("/") else "s3 archive"
+            return _origin(data, kind=kind, url=source, version=storage.version(source))
         case _ if source.startswith(dvc.SCHEME):
-            dvc.commit_of(dvc.parse(source))
-        case _ if not Path(source).exists():
+            at = dvc.parse(source)
+            repository = redact_credentials(at.repository)
+            return _origin(data, kind="dvc", repository=repository, revision=dvc.commit_of(at))
+        case _ if Path(source).is_dir():
+            return _origin(data, kind="folder", sha256=Raw.content_hash(Path(source)))
+        case _ if Path(source).is_file():
+            return _origin(data, kind="archive", sha256=file_hash(Path(source)))
+        case _:
             raise _no_source(source)
 
 
-def _ingest_caltech(data: DataSection, out: Path, work: Path) -> None:
+def _check_caltech(data: DataSection) -> None:
     if not isinstance(data, Images) or not isinstance(data.layout, CaltechLayout):
         other, advice = f"kind is {data.kind!r}", f"give '{SYNTHETIC}', {hub.GRAMMAR}, a folder or an archive"
         if isinstance(data, Images):
             other, advice = f"layout is {data.layout.kind!r}", "give a folder or an archive, or change data.layout"
         raise RawDataError(f"--source {caltech.NAME} brings images of birds, and the recipe's data.{other}; {advice}")
-    origin = {"kind": "archive", "md5": caltech.MD5}
+
+
+def _ingest_caltech(data: DataSection, out: Path, work: Path) -> None:
+    origin = find_origin(data, caltech.NAME)
     if _is_there(out, origin):
         return
     downloads = work / caltech.NAME
@@ -121,11 +155,11 @@ def _ingest_caltech(data: DataSection, out: Path, work: Path) -> None:
 def _ingest_local(source: Path, data: DataSection, out: Path) -> None:
     if source.is_dir():
         layout_reader(data).check(source)  # before the copy, so that a wrong folder costs nothing
-        origin = _origin(data, kind="folder", sha256=Raw.content_hash(source))
+        origin = find_origin(data, str(source))
         if not _is_there(out, origin):
             _copy(data, source, out, origin, place=f"{source}/")
     elif source.is_file():
-        origin = _origin(data, kind="archive", sha256=file_hash(source))
+        origin = find_origin(data, str(source))
         if not _is_there(out, origin):
             _unpack(data, source, out, origin, place=f"{source}/")
     else:
@@ -143,18 +177,20 @@ def _no_source(source: str) -> RawDataError:
 # --- the Hugging Face hub, S3 and DVC ---------------------------------------------------------------------------------
 
 
-def _ingest_hub(source: str, data: DataSection, out: Path, work: Path) -> None:
+def _check_hub(source: str, data: DataSection) -> None:
     if not isinstance(data, Audio):
         raise RawDataError(
             f"--source {source} brings audio, and the recipe's data.kind is {data.kind!r}; give '{SYNTHETIC}', "
             f"'{caltech.NAME}', a folder or an archive"
         )
-    address = hub.parse(source)
-    commit = hub.commit_of(address)
-    facts = {"repository": address.repository, "revision": commit, "config": address.config, "split": address.split}
-    origin = _origin(data, kind="huggingface", **facts)
+
+
+def _ingest_hub(source: str, data: DataSection, out: Path, work: Path) -> None:
+    origin = find_origin(data, source)
     if _is_there(out, origin):
         return
+    assert isinstance(data, Audio), "checked with the origin"
+    address, commit = hub.parse(source), origin["revision"]
     downloads = work / hashlib.sha256(address.repository.encode()).hexdigest()[:16]
     cache = downloads / commit
     cache.mkdir(parents=True, exist_ok=True)
@@ -167,14 +203,12 @@ def _ingest_hub(source: str, data: DataSection, out: Path, work: Path) -> None:
 
 
 def _ingest_s3(source: str, data: DataSection, out: Path, work: Path) -> None:
-    is_folder = source.endswith("/")
-    kind = "s3 folder" if is_folder else "s3 archive"
-    origin = _origin(data, kind=kind, url=source, version=storage.version(source))
+    origin = find_origin(data, source)
     if _is_there(out, origin):
         return
     place = f"{redact_credentials(source).rstrip('/')}/"
     with _scratch(source, out, work) as scratch:
-        if is_folder:
+        if source.endswith("/"):
             storage.download_folder(source, scratch / "folder")
             _copy(data, scratch / "folder", out, origin, place=place)
         else:
@@ -184,11 +218,10 @@ def _ingest_s3(source: str, data: DataSection, out: Path, work: Path) -> None:
 
 
 def _ingest_dvc(source: str, data: DataSection, out: Path, work: Path) -> None:
-    address = dvc.parse(source)
-    commit = dvc.commit_of(address)
-    origin = _origin(data, kind="dvc", repository=redact_credentials(address.repository), revision=commit)
+    origin = find_origin(data, source)
     if _is_there(out, origin):
         return
+    address, commit = dvc.parse(source), origin["revision"]
     with _scratch(source, out, work) as scratch:
         snapshot = scratch / data.folder
         dvc.download(address, commit, f"data/{data.folder}", snapshot)

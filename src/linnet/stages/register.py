@@ -3,22 +3,28 @@
 from pathlib import Path
 
 from linnet.artifacts import Model, Registration, check_settings, input_hash, write_provenance
+from linnet.errors import redact_credentials
 from linnet.files import ArtifactError, new_folder, write_json
 from linnet.hashes import folder_hash
 from linnet.metrics.results import Metrics
 from linnet.progress import log
 from linnet.recipe import Recipe
 from linnet.registry import versions
-from linnet.registry.gate import Candidate, Decision, decide
+from linnet.registry.lineage import source_tag
 from linnet.registry.versions import CHALLENGER, CHAMPION, open_registry
 from linnet.stages.table import REGISTER
-from linnet.tracking.client import RUN_KEY
 
 
-def run(recipe: Recipe, *, model: Path, report: Path, out: Path) -> None:
+def run(
+    recipe: Recipe, *, model: Path, report: Path, out: Path, source: str = "", fingerprint: str | None = None
+) -> None:
     """Make `model` a version of `register.model_name`; move `champion` to it if the gate says so.
 
     Repeating it finds the version again instead of making a second one.
+
+    Args:
+        source: where the data came from, as it was given; "" for the built-in set.
+        fingerprint: of that source; the version is known by it to `lineage.compare_source`.
 
     Raises:
         ArtifactError: model and report are missing or do not belong together.
@@ -28,6 +34,9 @@ def run(recipe: Recipe, *, model: Path, report: Path, out: Path) -> None:
     section = recipe.register_
     with open_registry(section.model_name) as client:
         entry = versions.find_or_create(client, recipe, key, model=model, report=report, metrics=metrics)
+        if fingerprint is not None:
+            tag, where = source_tag(fingerprint), redact_credentials(source) or "built-in"
+            client.set_model_version_tag(section.model_name, entry.version, tag, where)
         decision = versions.decide_once(client, section.model_name, entry, section.gate)
     with new_folder(out) as folder:
         write_json(
@@ -42,19 +51,6 @@ def run(recipe: Recipe, *, model: Path, report: Path, out: Path) -> None:
         write_provenance(folder, REGISTER, [section], inputs)
     alias = CHAMPION if decision.promote else CHALLENGER
     log(f"{section.model_name} version {entry.version} is {alias}: {decision.reason}")
-
-
-def preview(recipe: Recipe, *, model: Path, report: Path) -> Decision:
-    """What `run` is going to decide, without changing anything. Raises as `run` does."""
-    key, metrics, _ = _check_inputs(recipe, model, report)
-    name, gate = recipe.register_.model_name, recipe.register_.gate
-    with open_registry(name) as client:
-        champion = versions.version_with_alias(client, name, CHAMPION)
-        for entry in versions.all_versions(client, name):
-            if entry.tags.get(RUN_KEY) == key and (decision := versions.earlier_decision(entry, champion)):
-                return decision
-        candidate = Candidate.of_metrics(metrics, gate.metric)
-        return decide(gate, candidate, versions.candidate_of(champion, gate) if champion else None)
 
 
 def _check_inputs(recipe: Recipe, model: Path, report: Path) -> tuple[str, Metrics, dict[str, str]]:

@@ -33,8 +33,8 @@ from linnet.recipe import (
     Conditioning,
     DPMSolver,
     MultiLabel,
+    NamedTrainingRecipe,
     Precision,
-    Recipe,
     Text,
     TrainingRecipe,
     TrainSection,
@@ -58,7 +58,7 @@ from linnet.training.throughput import Cost, Interval, Meter
 
 
 def run(
-    recipe: Recipe,
+    recipe: NamedTrainingRecipe,
     *,
     dataset: Path,
     out: Path,
@@ -138,7 +138,7 @@ def run(
         _log(distributed, f"{out}: {recipe.train.num_steps} steps, last loss {state.history[-1].loss:.4f}")
 
 
-def training_key(recipe: Recipe, dataset_hash: str, precision: Precision) -> str:
+def training_key(recipe: NamedTrainingRecipe, dataset_hash: str, precision: Precision) -> str:
     """The hash that names a training: of its recipe sections, its dataset, its code and the resolved precision."""
     return input_hash(TRAIN, [recipe.training()], {"dataset": dataset_hash, "precision": precision})
 
@@ -156,7 +156,7 @@ def _log(distributed: DistributedContext, message: str) -> None:
         log(message)
 
 
-def _tracker(recipe: Recipe, key: str, dataset_hash: str, *, track: bool) -> Tracker:
+def _tracker(recipe: NamedTrainingRecipe, key: str, dataset_hash: str, *, track: bool) -> Tracker:
     if not track:
         return NoTracker()
     return RunTracker(

@@ -2,17 +2,19 @@
 
 import functools
 import os
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from linnet.artifacts import read_provenance
 from linnet.errors import error_boundary
-from linnet.files import ArtifactError, write_text
+from linnet.files import ArtifactError
 from linnet.progress import log
 from linnet.recipe import Recipe
 from linnet.recipe.load import parse_recipe
 from linnet.tasks.environment import in_cluster
+from linnet.tasks.notes import forget_failure, note_failure
 
 if TYPE_CHECKING:
     import torch
@@ -22,28 +24,31 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 TERMINATION_LOG = Path("/dev/termination-log")  # what Kubernetes shows as the reason of a pod's end
+LOG_VIEW_COLUMNS = 100  # Kubeflow's page cuts longer lines, and shows in red only those with "error" or "fail" in them
 SAMPLE_BATCH = 64
 RESTORE_BATCH = 64
-
-
-class Artifact(Protocol):
-    """What an engine hands over: something that lies at a path."""
-
-    path: str
 
 
 def task(function: Callable[P, R]) -> Callable[P, R]:
     """Expected errors become one sentence, in a pod also as its termination message; bugs keep their traceback."""
 
     def tell(message: str) -> None:
-        log(f"linnet {function.__name__}: {message}")
-        if in_cluster() and TERMINATION_LOG.exists():
-            TERMINATION_LOG.write_text(f"linnet {function.__name__}: {message}", encoding="utf-8")
+        sentence = f"linnet {function.__name__}: {message}"
+        if in_cluster():
+            for line in textwrap.wrap(sentence, LOG_VIEW_COLUMNS):
+                log(f"error: {line}")
+            if TERMINATION_LOG.exists():
+                TERMINATION_LOG.write_text(sentence, encoding="utf-8")
+        else:
+            log(sentence)
+        note_failure(function.__name__, message)
 
     @functools.wraps(function)
     def run(*arguments: P.args, **keywords: P.kwargs) -> R:
         with error_boundary(tell):
-            return function(*arguments, **keywords)
+            result = function(*arguments, **keywords)
+        forget_failure(function.__name__)
+        return result
 
     return run
 
@@ -73,8 +78,3 @@ def made_by(folder: str, stage: str) -> dict[str, str]:
     """The hashes that say how a folder was made."""
     provenance = read_provenance(Path(folder), made_by=stage)
     return {name: provenance[name] for name in ("input_hash", "recipe_hash", "code_hash")}
-
-
-def write_reason(page: str, title: str, reason: str) -> None:
-    """A page of Markdown with one sentence."""
-    write_text(Path(page), f"# {title}\n\n{reason}\n")

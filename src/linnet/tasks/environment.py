@@ -5,11 +5,13 @@ from pathlib import Path
 
 from linnet import storage
 from linnet.errors import LinnetError
+from linnet.launch.manifest import SETTINGS_VARIABLE
 from linnet.launch.trainjob import TrainJobSettings
 from linnet.recipe import Recipe
 
 WEIGHTS_VARIABLES = ("LINNET_INCEPTION_WEIGHTS", "LINNET_EMBEDDING_WEIGHTS")  # files of feature extractors
 HASH_VARIABLES = ("LINNET_INCEPTION_SHA256", "LINNET_EMBEDDING_SHA256")  # the sha256 of those files
+POD_GPUS_VARIABLE = "LINNET_POD_GPUS"  # how many GPUs the pod of `train` asked for, where training runs in it
 
 
 class WorkLocationError(LinnetError):
@@ -21,22 +23,41 @@ def in_cluster() -> bool:
     return "KUBERNETES_SERVICE_HOST" in os.environ
 
 
+def trains_in_a_job() -> bool:
+    """Whether training is a TrainJob here: the cluster's profile says so, by LINNET_TRAINJOB."""
+    return in_cluster() and SETTINGS_VARIABLE in os.environ
+
+
+def pod_gpus() -> int:
+    """How many GPUs the pod that trains asked for."""
+    return int(os.environ.get(POD_GPUS_VARIABLE) or 0)
+
+
 def work_location() -> str:
     """LINNET_WORK, the s3:// address or folder of unfinished work."""
     return os.environ.get("LINNET_WORK") or ".work"
 
 
-def require_shared(work: str, settings: TrainJobSettings) -> None:
-    """Raises WorkLocationError unless `work` outlives this pod and is visible to every node of a training."""
-    mount = settings.volume_mount_path
-    if storage.is_s3_url(work) or (mount is not None and Path(work).is_relative_to(mount)):
+def require_shared(work: str, settings: TrainJobSettings | None) -> None:
+    """Raises WorkLocationError unless `work` outlives this pod and is visible to every node of a training.
+
+    Args:
+        work: a folder or an s3:// address.
+        settings: of the TrainJob; None where training runs in this pod, which knows its own mounts.
+    """
+    if storage.is_s3_url(work):
+        return
+    if settings is None:
+        if any(path.is_mount() for path in (Path(work), *Path(work).absolute().parents[:-1])):
+            return
+    elif settings.volume_mount_path is not None and Path(work).is_relative_to(settings.volume_mount_path):
         return
     given = (
         f"LINNET_WORK = {work} is on this pod's own disk" if "LINNET_WORK" in os.environ else "LINNET_WORK is missing"
     )
     raise WorkLocationError(
         f"{given}: set it in the ConfigMap linnet (deploy/kubernetes/config.yaml) to an s3:// address, or to a folder "
-        "of the volume that [volume] in pipelines/clusters/default.toml mounts"
+        "of the volume that [volume] in the cluster's profile mounts"
     )
 
 

@@ -2,107 +2,98 @@
 
 Each task is one stage call. It checks what it was handed against the hash that the task before it gave, so that a
 cached or half-copied artifact is never built upon, and it fails with one sentence. Where it runs comes from the
-environment: LINNET_DEVICE, LINNET_WORK (a folder or an s3:// address), LINNET_PIPELINE_RUN, LINNET_TRAINJOB, and what
-MLflow and boto3 read themselves.
+environment: LINNET_DEVICE, LINNET_WORK (a folder or an s3:// address), LINNET_PIPELINE_RUN, LINNET_TRAINJOB or
+LINNET_POD_GPUS, and what MLflow and boto3 read themselves.
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from linnet.artifacts import Dataset, Model, Raw, Registration, git_commit, read_provenance
-from linnet.files import read_json, write_text
+from linnet.files import ArtifactError, read_json, write_text
 from linnet.hashes import folder_hash
 from linnet.modalities.statistics import read_statistics
 from linnet.progress import log
-from linnet.stages.table import result_code_hash
+from linnet.recipe.texts import parse_data, parse_training
 from linnet.tasks.boundary import (
     RESTORE_BATCH,
     SAMPLE_BATCH,
-    Artifact,
     Facts,
     device,
     made_by,
     parse,
     task,
     verify,
-    write_reason,
 )
-from linnet.tasks.environment import feature_weights, in_cluster, work_location
-
-CHANGED, UNCHANGED = "changed", "unchanged"
-PROMOTE, KEEP = "promote", "keep"
+from linnet.tasks.environment import feature_weights, in_cluster, pod_gpus, trains_in_a_job, work_location
+from linnet.tasks.notes import forget_all, note_result, read_notes
+from linnet.tasks.outcome import outcome_page
+from linnet.tasks.packing import pack, unpacked
 
 
 @task
-def ingest(recipe: str, *, source: str, out: str) -> Facts:
-    """Bring the raw data; an empty `source` means the built-in default."""
+def ingest(data: str, *, source: str, fingerprint: str, out: str) -> Facts:
+    """Bring the raw data into the archive `out`; an empty `source` means the built-in set.
+
+    Raises:
+        ArtifactError: the source is no longer what `look` saw, so an engine's cache would lie.
+    """
     from linnet.stages import ingest as stage
 
-    work = Path(out).with_name(f".{Path(out).name}.work")
+    scratch = Path(out).with_name(f".{Path(out).name}.work")
     try:
-        stage.run(parse(recipe).data, source=source or None, out=Path(out), work=work)
+        raw = scratch / "raw"
+        stage.run(parse_data(data), source=source or None, out=raw, work=scratch / "downloads")
+        if stage.fingerprint_of(raw) != fingerprint:
+            raise ArtifactError(f"{source} has changed since this run began; start the run again")
+        pack(raw, Path(out))
+        return {"content_hash": Raw.content_hash(raw), **_origin(raw)}
     finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return {"content_hash": Raw.content_hash(Path(out)), **_origin(Path(out))}
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 @task
-def compare(recipe: str, *, raw: str, raw_hash: str, only_if_changed: bool, page: str) -> str:
-    """`changed` if training may end in something new, or is asked for anyway; the reason goes to the page."""
-    from linnet.registry import lineage
-
-    verify(raw, Raw.content_hash(Path(raw)), raw_hash)
-    comparison = lineage.compare(parse(recipe), raw=Path(raw), code_hash=result_code_hash())
-    go_on = comparison.changed or not only_if_changed
-    tail = "" if comparison.changed else ("; training anyway, as asked" if go_on else "; stopping early")
-    write_reason(page, "Go on" if go_on else "Stop early: nothing changed", comparison.reason + tail)
-    log(comparison.reason + tail)
-    return CHANGED if go_on else UNCHANGED
-
-
-@task
-def preprocess(recipe: str, *, raw: str, raw_hash: str, out: str, page: str) -> Facts:
-    """Make training arrays, and a page about the data."""
+def preprocess(data: str, *, raw: str, raw_hash: str, out: str, page: str) -> Facts:
+    """Make training arrays from the archive `raw`, and a page about the data."""
     from linnet.reports.dataset import dataset_page
     from linnet.stages import preprocess as stage
 
-    data = parse(recipe).data
-    verify(raw, Raw.content_hash(Path(raw)), raw_hash)
-    stage.run(data, raw=Path(raw), out=Path(out), workers=stage.usable_cores())
-    write_text(Path(page), dataset_page(data, Path(out)))
+    section = parse_data(data)
+    with unpacked(raw) as folder:
+        verify(raw, Raw.content_hash(folder), raw_hash)
+        stage.run(section, raw=folder, out=Path(out), workers=stage.usable_cores())
+        origin = _origin(folder)
+    write_text(Path(page), dataset_page(section, Path(out)))
     statistics = read_statistics(Path(out) / Dataset.statistics, made_by="preprocess")
     counts = statistics.model_dump(include={"train_count", "test_count", "rejected_count"})
-    facts = {"content_hash": Dataset.content_hash(Path(out)), **counts, **made_by(out, "preprocess")}
-    return facts | _origin(Path(raw))
+    return {"content_hash": Dataset.content_hash(Path(out)), **counts, **made_by(out, "preprocess")} | origin
 
 
 @task
 def train(
-    recipe: str,
+    training: str,
     *,
     dataset: str,
     dataset_hash: str,
     dataset_facts: Mapping[str, Any],
     out: str,
     num_nodes: int,
-    pod_gpus: str,
 ) -> Facts:
-    """Train here, on all GPUs of this machine, or on `num_nodes` nodes as a TrainJob."""
-    from linnet.tasks import training
+    """Train as a TrainJob on `num_nodes` nodes, or here, on all GPUs of this machine."""
+    from linnet.tasks import training as place
     from linnet.tracking.client import known_run
 
     verify(dataset, Dataset.content_hash(Path(dataset)), dataset_hash)
-    parsed, work = parse(recipe), work_location()
-    if num_nodes == 1:
-        if in_cluster():
-            training.check_gpus(int(pod_gpus))
-        training.on_this_machine(
-            parsed, dataset=Path(dataset), out=Path(out), work=work, device=device(), keep_checkpoint=in_cluster()
-        )
+    recipe, work = parse_training(training), work_location()
+    if trains_in_a_job():
+        place.on_many_nodes(recipe, dataset=Path(dataset), out=Path(out), work=work, num_nodes=num_nodes)
     else:
-        training.on_many_nodes(parsed, dataset=Path(dataset), out=Path(out), work=work, num_nodes=num_nodes)
+        place.check_gpus(pod_gpus())
+        place.on_this_machine(
+            recipe, dataset=Path(dataset), out=Path(out), work=work, device=device(), keep_checkpoint=in_cluster()
+        )
     facts = {name: fact for name, fact in dataset_facts.items() if name.startswith("source_")}
     facts |= {"dataset_hash": dataset_hash, "content_hash": Model.content_hash(Path(out)), "git_commit": git_commit()}
     facts |= made_by(out, "train") | _last_row(Path(out))
@@ -111,32 +102,14 @@ def train(
 
 
 @task
-def sample(recipe: str, *, model: str, model_hash: str, out: str, shard_index: int, num_shards: int) -> Facts:
-    """Generate one shard of the samples."""
-    from linnet.stages import sample as stage
-
-    verify(model, Model.content_hash(Path(model)), model_hash)
-    stage.sample_shard(
-        parse(recipe),
-        model=Path(model),
-        out=Path(out),
-        device=device(),
-        batch_size=SAMPLE_BATCH,
-        shard=int(shard_index),
-        num_shards=int(num_shards),
-    )
-    return {"shard_index": int(shard_index), "num_shards": int(num_shards), **made_by(out, "sample")}
-
-
-@task
-def collect(recipe: str, *, model: str, model_hash: str, shards: Sequence[Artifact], out: str, page: str) -> Facts:
-    """Join the shards into one samples folder and make a page about it."""
+def sample(recipe: str, *, model: str, model_hash: str, out: str, page: str) -> Facts:
+    """Generate all samples on all GPUs of this machine, and make a page about them."""
     from linnet.reports.samples import samples_page
-    from linnet.stages import sample as stage
+    from linnet.tasks import sampling
 
     verify(model, Model.content_hash(Path(model)), model_hash)
     parsed = parse(recipe)
-    stage.collect(parsed, model=Path(model), shards=[Path(shard.path) for shard in shards], out=Path(out))
+    sampling.run(parsed, model=Path(model), out=Path(out), devices=sampling.devices_here(device()))
     write_text(Path(page), samples_page(parsed, Path(out)))
     content = read_provenance(Path(out), made_by="sample")["content_hash"]
     counts = {"num_samples": parsed.sample.num_samples, "seed": parsed.sample.seed}
@@ -212,42 +185,49 @@ def evaluate(
 
 
 @task
-def gate(recipe: str, *, model: str, model_hash: str, report: str, report_hash: str, page: str) -> str:
-    """What the gate is going to say, `promote` or `keep`; its reason goes to the page."""
+def gate(
+    recipe: str,
+    *,
+    model: str,
+    model_hash: str,
+    report: str,
+    report_hash: str,
+    source: str,
+    fingerprint: str,
+    out: str,
+    page: str,
+) -> Facts:
+    """Make the model a version of the registered model, and the champion if the gate says so; why goes to the page."""
+    from linnet.metrics.results import Metrics
     from linnet.stages import register as stage
 
     verify(model, Model.content_hash(Path(model)), model_hash)
     verify(report, folder_hash(Path(report)), report_hash)
-    decision = stage.preview(parse(recipe), model=Path(model), report=Path(report))
-    title = "Promote" if decision.promote else "Keep the champion"
-    write_reason(page, title, decision.reason)
-    log(f"{title}: {decision.reason}")
-    return PROMOTE if decision.promote else KEEP
-
-
-@task
-def register(recipe: str, *, model: str, model_hash: str, report: str, report_hash: str, out: str, page: str) -> Facts:
-    """Make the model a version of the registered model; the same gate moves the aliases."""
-    from linnet.stages import register as stage
-
-    verify(model, Model.content_hash(Path(model)), model_hash)
-    verify(report, folder_hash(Path(report)), report_hash)
-    stage.run(parse(recipe), model=Path(model), report=Path(report), out=Path(out))
+    stage.run(
+        parse(recipe), model=Path(model), report=Path(report), out=Path(out), source=source, fingerprint=fingerprint
+    )
     result: Facts = read_json(Path(out) / Registration.result, made_by="register")
     title = "champion" if result["promoted"] else "challenger"
-    write_reason(page, f"{result['model_name']} version {result['version']} is {title}", result["reason"])
+    text = f"# {result['model_name']} version {result['version']} is {title}\n\n{result['reason']}\n"
+    write_text(Path(page), text)
+    scores = "\n".join(f"| {name} | {score:.4g} |" for name, score in Metrics.load(Path(report)).scores.items())
+    note_result("gate", f"{text}\n| score (lower is better) | |\n|---|---|\n{scores}")
     return result
 
 
 @task
-def close(state: str, error: str) -> None:
-    """Give the MLflow runs of this pipeline run their final state, whatever happened to the tasks before."""
+def close(state: str, error: str, *, page: str) -> None:
+    """Give the MLflow runs of this pipeline run their final state, and say on `page` what became of it."""
     from linnet.tracking.client import close_pipeline_runs, pipeline_run
 
     if pipeline_run() is None:
         log("LINNET_PIPELINE_RUN is not set: no MLflow run to close")
         return
-    closed = close_pipeline_runs(state, error)
+    failures, results = read_notes()
+    closed = close_pipeline_runs(state, error or "; ".join(f"{name}: {why}" for name, why in failures.items()))
+    write_text(Path(page), outcome_page(state, error, failures, results, closed))
+    if not failures:
+        forget_all()
     log(f"pipeline run {pipeline_run()}: {state}; {len(closed)} MLflow run(s) closed")
 
 

@@ -16,7 +16,7 @@ from linnet.launch.trainjob import TrainJobSettings
 from linnet.models.device import DeviceError, pick_device
 from linnet.models.memory import available_on
 from linnet.progress import log
-from linnet.recipe import CompactUNet, Recipe
+from linnet.recipe import CompactUNet, NamedTrainingRecipe
 from linnet.stages import train as stage
 from linnet.stages.preprocess import usable_cores
 from linnet.tasks.environment import require_shared
@@ -38,7 +38,7 @@ class SharedLocationError(LinnetError):
     """The shared location of a training lacks what it needs, or is of another version of linnet."""
 
 
-def default_processes(recipe: Recipe, device: torch.device) -> int:
+def default_processes(recipe: NamedTrainingRecipe, device: torch.device) -> int:
     """One process for each GPU; on a CPU as many as leave four examples of a batch or more to each.
 
     Processes of one thread lose little to busy neighbours, where threads wait for each other many times a step
@@ -63,7 +63,7 @@ def check_gpus(requested: int) -> None:
 
 
 def on_this_machine(
-    recipe: Recipe,
+    recipe: NamedTrainingRecipe,
     *,
     dataset: Path,
     out: Path,
@@ -105,7 +105,7 @@ def on_this_machine(
         ) from None
 
 
-def on_many_nodes(recipe: Recipe, *, dataset: Path, out: Path, work: str, num_nodes: int) -> None:
+def on_many_nodes(recipe: NamedTrainingRecipe, *, dataset: Path, out: Path, work: str, num_nodes: int) -> None:
     """Publish recipe and dataset to a location that all nodes share, train in a TrainJob, and fetch the model.
 
     Raises:
@@ -169,16 +169,16 @@ def in_shared_location(location: str) -> None:
         storage.remove(storage.join(location, WORK))
 
 
-def _read_recipe(path: Path) -> Recipe:
+def _read_recipe(path: Path) -> NamedTrainingRecipe:
     try:
-        return Recipe.model_validate_json(path.read_bytes())
+        return NamedTrainingRecipe.model_validate_json(path.read_bytes())
     except ValidationError as reason:
         raise SharedLocationError(
             f"{path}: is no recipe of this version of linnet ({first_line(reason)}); start the training again"
         ) from None
 
 
-def publish(recipe: Recipe, dataset: Path, location: str) -> None:
+def publish(recipe: NamedTrainingRecipe, dataset: Path, location: str) -> None:
     """Copy the recipe and the dataset to `location`, where the nodes read them."""
     text = recipe.model_dump_json(indent=2, by_alias=True) + "\n"
     if not storage.is_s3_url(location):

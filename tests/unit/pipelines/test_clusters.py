@@ -1,15 +1,12 @@
 """Profiles of clusters: their mistakes, how one is chosen, and what becomes of it in the compiled DAG."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from pipelines.clusters import PROFILE_VARIABLE, ClusterProfileError, load_cluster
+from support.dag import compiled
 from support.tiny import ROOT
 
 
@@ -25,7 +22,7 @@ from support.tiny import ROOT
     ],
 )
 def test_mistakes_in_a_profile_are_named(tmp_path: Path, change: tuple[str, str], words: str) -> None:
-    text = (ROOT / "pipelines/clusters/default.toml").read_text()
+    text = (ROOT / "pipelines/clusters/a100.toml").read_text()
     path = tmp_path / "cluster.toml"
     path.write_text(text.replace(*change))
     with pytest.raises(ClusterProfileError, match=re.escape(words)):
@@ -37,7 +34,7 @@ def test_mistakes_in_a_profile_are_named(tmp_path: Path, change: tuple[str, str]
 
 def test_a_volume_in_place_of_s3_reaches_tasks_and_nodes(tmp_path: Path) -> None:
     path = tmp_path / "cluster.toml"
-    text = (ROOT / "pipelines/clusters/default.toml").read_text()
+    text = (ROOT / "pipelines/clusters/a100.toml").read_text()
     path.write_text(text + '\n[volume]\nclaim = "linnet-work"\nmount_path = "/mnt/linnet"\n')
     settings = load_cluster(str(path)).trainjob()
     assert (settings.volume_claim, settings.volume_mount_path) == ("linnet-work", "/mnt/linnet")
@@ -47,26 +44,29 @@ def test_a_volume_in_place_of_s3_reaches_tasks_and_nodes(tmp_path: Path) -> None
 
 def test_a_profile_is_chosen_by_name_or_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(PROFILE_VARIABLE, raising=False)
-    assert load_cluster() == load_cluster("default")
-    monkeypatch.setenv(PROFILE_VARIABLE, "small")
-    assert load_cluster() == load_cluster("small") != load_cluster("default")
+    assert load_cluster() == load_cluster("a100")
+    monkeypatch.setenv(PROFILE_VARIABLE, "cpu-small")
+    assert load_cluster() == load_cluster("cpu-small") != load_cluster("a100")
     copy = tmp_path / "ours.toml"
-    copy.write_text((ROOT / "pipelines/clusters/small.toml").read_text())
+    copy.write_text((ROOT / "pipelines/clusters/cpu-small.toml").read_text())
     assert load_cluster(str(copy)) == load_cluster()
-    with pytest.raises(ClusterProfileError, match=r"LINNET_CLUSTER as one of default, small"):
+    with pytest.raises(ClusterProfileError, match=r"LINNET_CLUSTER as one of a100, cpu-small, gpu"):
         load_cluster("none")
 
 
-def test_another_profile_compiles_to_the_same_tasks_with_other_pods(tmp_path: Path) -> None:
-    code = "import pathlib, sys, pipelines.compile; pipelines.compile.compile_pipeline(pathlib.Path(sys.argv[1]))"
-    command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "small.yaml")]
-    environment = {name: value for name, value in os.environ.items() if name != "LINNET_IMAGE"}
-    subprocess.run(command, cwd=ROOT, env=environment | {PROFILE_VARIABLE: "small"}, check=True, capture_output=True)
-    small, default = (
-        list(yaml.safe_load_all(path.read_text()))
-        for path in (tmp_path / "small.yaml", ROOT / "pipelines/compiled/training.yaml")
-    )
+def test_another_profile_compiles_to_the_same_tasks_with_other_pods() -> None:
+    small, large = compiled("cpu-small"), compiled("a100")
     assert "accelerator" not in str(small[0]["deploymentSpec"])
     assert "nodeSelector" not in str(small[1])
-    assert small[0]["root"]["dag"] == default[0]["root"]["dag"]
-    assert small[0]["components"].keys() == default[0]["components"].keys()
+    assert small[0]["root"]["dag"]["tasks"].keys() == large[0]["root"]["dag"]["tasks"].keys()
+    assert small[0]["components"].keys() == large[0]["components"].keys()
+
+
+def test_without_trainer_the_pod_that_trains_is_as_large_as_a_node(tmp_path: Path) -> None:
+    text = (ROOT / "pipelines/clusters/a100.toml").read_text()
+    path = tmp_path / "ours.toml"
+    path.write_text(text.replace("trainer = true", "trainer = false"))
+    train = compiled(str(path))[0]["deploymentSpec"]["executors"]["exec-train"]["container"]
+    assert train["env"] == [{"name": "LINNET_POD_GPUS", "value": "8"}]
+    assert train["resources"]["accelerator"]["resourceCount"] == "8"
+    assert train["resources"]["resourceCpuRequest"] == "88"

@@ -15,7 +15,7 @@ ENTRY: dict[str, Any] = {
     "source": "s3://birds/raw",
     "cron": "0 0 3 * * 0",
     "num_nodes": 2,
-    "sample_tasks": 3,
+    "overrides": "train.seed=1",
     "only_if_changed": True,
     "enabled": True,
 }
@@ -72,7 +72,7 @@ def test_creates_what_the_file_says(cluster: Cluster, capsys: pytest.CaptureFixt
         "recipe": (ROOT / "recipes" / "birds-demo.toml").read_text(),
         "source": "s3://birds/raw",
         "num_nodes": 2,
-        "sample_tasks": 3,
+        "overrides": "train.seed=1",
         "only_if_changed": True,
     }
     container = run["pipeline_spec"]["pipeline_spec"]["deploymentSpec"]["executors"]["exec-train"]["container"]
@@ -91,7 +91,7 @@ def test_repeated_it_changes_nothing(cluster: Cluster, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize(
     "change",
-    [{"cron": "0 30 4 * * sun"}, {"source": ""}, {"num_nodes": 1}, {"sample_tasks": 1}, {"only_if_changed": False}],
+    [{"cron": "0 30 4 * * sun"}, {"source": ""}, {"num_nodes": 1}, {"overrides": ""}, {"only_if_changed": False}],
 )
 def test_a_changed_entry_replaces(cluster: Cluster, change: Json, capsys: pytest.CaptureFixture[str]) -> None:
     cluster.schedules(ENTRY)

@@ -7,7 +7,7 @@ import pytest
 
 from linnet.artifacts import Raw
 from linnet.recipe import Recipe, section_hash
-from linnet.registry.lineage import Comparison, compare
+from linnet.registry.lineage import Comparison, compare, compare_source, source_tag
 from linnet.registry.versions import CHALLENGER, CHAMPION, RegistryError
 from linnet.tracking.client import connect
 from support.registry import NAME, add_version
@@ -77,3 +77,15 @@ def test_a_registry_that_does_not_answer_is_one_sentence(raw: Path, monkeypatch:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     with pytest.raises(RegistryError, match=r"http://127.0.0.1:1: .*check MLFLOW_TRACKING_URI"):
         compare(tiny_recipe(), raw=raw, code_hash=CODE)
+
+
+def test_a_source_is_known_by_its_fingerprint_before_it_is_brought(client: "MlflowClient", raw: Path) -> None:
+    """A version that was made from several places, with the same content, is known by each of them."""
+    of_sources = {source_tag("a" * 64): "s3://one/", source_tag("b" * 64): "s3://two/"}
+    add_version(client, hashes(tiny_recipe(), raw) | of_sources, CHAMPION)
+    for known in ("a", "b"):
+        found = compare_source(tiny_recipe(), fingerprint=known * 64, code_hash=CODE)
+        assert found.reason == f"source, recipe and code are those of {NAME} version 1 (champion): nothing to do"
+        assert not found.changed
+    other = compare_source(tiny_recipe("train.seed=6"), fingerprint="c" * 64, code_hash=CODE)
+    assert other == Comparison(True, f"source and recipe changed since {NAME} version 1 (champion)")

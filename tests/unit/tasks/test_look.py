@@ -6,17 +6,21 @@ from pathlib import Path
 import pytest
 
 from linnet.files import ArtifactError
-from linnet.tasks.check import check_training
+from linnet.tasks.look import check_training
 from support.tiny import tiny_recipe
 
 
 @pytest.fixture
 def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """This process, as a pod that sees a volume."""
+    trains_on(8, tmp_path, monkeypatch)
+
+
+def trains_on(gpus: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {
         "namespace": "linnet",
         "image": "linnet:dev",
-        "gpus_per_node": 8,
+        "gpus_per_node": gpus,
         "cpu": "8",
         "memory": "1Gi",
         "shared_memory": "64Mi",
@@ -34,20 +38,23 @@ def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("batch_size", "nodes", "gpus", "remedy"),
     [
-        (6, 1, 8, r"train\.batch_size=8 or gpus = 6 in \[sizes\.train\] of pipelines/clusters/default\.toml$"),
-        (12, 2, 8, r"train\.batch_size=16 or gpus = 6 in"),
-        (20, 1, 8, r"train\.batch_size=24 or gpus = 5 in"),
-        (3, 2, 8, r"train\.batch_size=16 or fewer nodes$"),
+        (6, 1, 8, r"train\.batch_size=8, or take gpus = 6 in \[sizes\.train\] of the cluster's profile$"),
+        (12, 2, 8, r"train\.batch_size=16, or take gpus = 6 in"),
+        (20, 1, 8, r"train\.batch_size=24, or take gpus = 5 in"),
+        (3, 2, 8, r"train\.batch_size=16, or take fewer nodes$"),
     ],
 )
 def test_a_batch_that_cannot_be_shared_out_names_numbers_that_can(
     batch_size: int, nodes: int, gpus: int, remedy: str
 ) -> None:
     with pytest.raises(ArtifactError, match=rf"batch_size = {batch_size} .* to {nodes * gpus} processes .*{remedy}"):
-        check_training(tiny_recipe(f"train.batch_size={batch_size}"), nodes, gpus)
+        check_training(tiny_recipe(f"train.batch_size={batch_size}"), nodes)
 
 
 @pytest.mark.usefixtures("pod")
 @pytest.mark.parametrize(("batch_size", "nodes", "gpus"), [(8, 1, 8), (6, 1, 6), (16, 2, 8), (5, 1, 0)])
-def test_a_batch_that_can_be_shared_out_is_accepted(batch_size: int, nodes: int, gpus: int) -> None:
-    check_training(tiny_recipe(f"train.batch_size={batch_size}"), nodes, gpus)
+def test_a_batch_that_can_be_shared_out_is_accepted(
+    batch_size: int, nodes: int, gpus: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trains_on(gpus, tmp_path, monkeypatch)
+    check_training(tiny_recipe(f"train.batch_size={batch_size}"), nodes)
