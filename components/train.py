@@ -13,17 +13,17 @@ def train(
     dataset_hash: str,
     num_nodes: int,
     pod_gpus: str,
-    pod_cpu: str,  # as an input of the task, KFP finds it for the pod; the code needs only the number of GPUs
+    pod_cpu: str,  # as inputs of the task, KFP finds these three for the pod; the code needs none of them
     pod_memory: str,
     model: Output[Model],
 ) -> str:
-    """Train the diffusion model, in this pod or on many nodes.
+    """Train the diffusion model: as a Kubeflow TrainJob where the cluster has Trainer, or else in this pod.
 
     Args:
         recipe: The text of the recipe (TOML).
         dataset: The training arrays.
         dataset_hash: Content hash of the data set.
-        num_nodes: Nodes to train on: 1 trains in this pod, more make a Kubeflow TrainJob.
+        num_nodes: Nodes to train on.
         pod_gpus: GPUs of this pod.
         pod_cpu: CPUs of this pod.
         pod_memory: Memory of this pod.
@@ -41,7 +41,6 @@ def train(
         dataset_facts=dataset.metadata,
         out=model.path,
         num_nodes=num_nodes,
-        pod_gpus=pod_gpus,
     )
     model.metadata.update(facts)
     return facts["content_hash"]

@@ -1,4 +1,4 @@
-"""Two nodes on this machine: torchrun as the pods of a TrainJob start it, with a folder that both share."""
+"""Two nodes on this machine, started as the pods of a TrainJob are, with a folder that both share."""
 
 import os
 import socket
@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from linnet.artifacts import read_provenance
 from linnet.hashes import folder_hash
 from linnet.stages import preprocess
-from linnet.tasks import training
+from linnet.tasks import nodes
 from support.commands import linnet
 from support.tiny import tiny_raw_data, tiny_recipe, write_tiny_recipe
 
@@ -26,26 +26,43 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start_nodes(location: str, folder: Path, *, count: int, **environment: str) -> None:
-    """Run every node with the variables that Kubeflow Trainer gives its pods; raises if one fails."""
+def node_environment(folder: Path, *, rank: int, count: int, port: int, attempt: int = 0) -> dict[str, str]:
+    """What Kubeflow Trainer, JobSet and the manifest give the pod of a node."""
+    scratch = folder / f"node{rank}-{attempt}"  # nodes share no disk
+    scratch.mkdir(parents=True)
+    return {
+        "PET_NNODES": str(count),
+        "PET_NPROC_PER_NODE": "1",
+        "PET_NODE_RANK": str(rank),
+        "PET_MASTER_ADDR": "127.0.0.1",
+        "PET_MASTER_PORT": str(port),
+        "LINNET_RENDEZVOUS": f"uid-of-attempt-{attempt}",
+        "LINNET_ATTEMPT": str(attempt),
+        "OMP_NUM_THREADS": "1",
+        "TMPDIR": str(scratch),
+        "MLFLOW_TRACKING_URI": "http://127.0.0.1:1",
+    }
+
+
+def command_of(location: str) -> list[str]:
+    """As the manifest has it, with this environment's Python."""
+    from linnet.tasks.nodes import node_arguments
+
+    return [sys.executable, "-m", "linnet", *node_arguments(location, gpus=0, stop_seconds=60)]
+
+
+def start_node(location: str, folder: Path, **where: int) -> subprocess.Popen[str]:
+    own = node_environment(folder, **where)
+    return subprocess.Popen(command_of(location), env=os.environ | own, stderr=subprocess.PIPE, text=True)
+
+
+def start_nodes(location: str, folder: Path, *, count: int) -> list[str]:
+    """Run every node with the variables that the pods of a TrainJob have; raises if one fails. What they said."""
     port = free_port()
-    nodes = []
-    for rank in range(count):
-        own = {
-            "PET_NNODES": str(count),
-            "PET_NPROC_PER_NODE": "1",
-            "PET_NODE_RANK": str(rank),
-            "PET_MASTER_ADDR": "127.0.0.1",
-            "PET_MASTER_PORT": str(port),
-            "OMP_NUM_THREADS": "1",
-            "TMPDIR": str(folder / f"node{rank}"),  # nodes share no disk
-            "MLFLOW_TRACKING_URI": "http://127.0.0.1:1",
-        }
-        Path(own["TMPDIR"]).mkdir()
-        command = [TORCHRUN, "-m", "linnet", "train-shared", location]
-        nodes.append(subprocess.Popen(command, env=os.environ | own | environment, stderr=subprocess.PIPE, text=True))
+    nodes = [start_node(location, folder, rank=rank, count=count, port=port) for rank in reversed(range(count))]
     ends = [(node.communicate(timeout=120)[1], node.returncode) for node in nodes]
     assert [status for _, status in ends] == [0] * count, "\n".join(stderr for stderr, _ in ends)
+    return [stderr for stderr, _ in reversed(ends)]
 
 
 def test_two_nodes_train_what_one_process_trains(tmp_path: Path) -> None:
@@ -57,8 +74,10 @@ def test_two_nodes_train_what_one_process_trains(tmp_path: Path) -> None:
     alone = tmp_path / "build" / "birds-tiny" / "model"
 
     location = tmp_path / "shared" / "nodes-0"
-    training.publish(recipe, tmp_path / "build" / "birds-tiny" / "dataset", str(location))
-    start_nodes(str(location), tmp_path, count=2)
+    nodes.publish(recipe, tmp_path / "build" / "birds-tiny" / "dataset", str(location))
+    said = start_nodes(str(location), tmp_path, count=2)
+    assert "steps, last loss" in said[0]  # Trainer's node 0 is rank 0, though the other one came first
+    assert "steps, last loss" not in said[1]
     together = location / "model"
     one, two = (load_file(folder / "ema.safetensors") for folder in (alone, together))
     assert max(float((one[key] - two[key]).abs().max()) for key in one) < 1e-4
@@ -66,7 +85,7 @@ def test_two_nodes_train_what_one_process_trains(tmp_path: Path) -> None:
     first, second = (read_provenance(folder, made_by="train") for folder in (alone, together))
     assert [first[name] for name in names] == [second[name] for name in names]
 
-    training.fetch(str(location), tmp_path / "fetched", job="linnet-train-0")
+    nodes.fetch(str(location), tmp_path / "fetched", job="linnet-train-0")
     assert folder_hash(tmp_path / "fetched") == folder_hash(together)
 
 

@@ -1,13 +1,14 @@
 """Settings of a cluster and what is trained on it, for tests."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
-from linnet.launch.trainjob import TrainJobSettings
+from linnet.launch.trainjob import SharedFiles, TrainJobSettings, manifest
 
 KEY = "0123456789abcdef" * 4
 NAME = "linnet-train-0123456789abcdef"
-ARGUMENTS = ["train-shared", "s3://lab/work/nodes-0123456789abcdef"]
+ARGUMENTS = ["train-node", "s3://lab/work/nodes-0123456789abcdef", "--gpus", "8", "--stop-seconds", "120"]
 IMAGE = "registry.example.org/linnet@sha256:" + "a" * 64
 PLAIN: dict[str, Any] = {
     "namespace": "lab",
@@ -34,7 +35,6 @@ S3 = PLAIN | {
     ],
 }
 VOLUME = PLAIN | {
-    "runtime": "our-torch",
     "gpus_per_node": 0,
     "volume_claim": "linnet-work",
     "volume_mount_path": "/mnt/linnet",
@@ -44,3 +44,28 @@ VOLUME = PLAIN | {
 
 def settings_of(values: dict[str, Any]) -> TrainJobSettings:
     return TrainJobSettings.model_validate_json(json.dumps(values))
+
+
+def manifest_of(
+    values: dict[str, Any], *, num_nodes: int = 2, arguments: Sequence[str] = tuple(ARGUMENTS)
+) -> dict[str, Any]:
+    settings = settings_of(values)
+    return manifest(
+        settings,
+        key=KEY,
+        num_nodes=num_nodes,
+        processes_per_node=max(1, settings.gpus_per_node),
+        arguments=arguments,
+    )
+
+
+class Files:
+    """The files that nodes share, as names: what was done with them, in order."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.shared = SharedFiles(
+            publish=lambda: self.done.append("publish"),
+            fetch=lambda: self.done.append("fetch"),
+            remove=lambda: self.done.append("remove"),
+        )

@@ -13,7 +13,7 @@ from linnet.progress import log
 from linnet.recipe import Recipe
 from linnet.recipe.evaluate import LearnedFeatures
 from linnet.tasks.boundary import SAMPLE_BATCH, parse, task
-from linnet.tasks.environment import feature_weights, in_cluster, require_shared, work_location
+from linnet.tasks.environment import feature_weights, in_cluster, require_shared, uses_trainjob, work_location
 
 
 class Plan(NamedTuple):
@@ -64,14 +64,14 @@ def check(
     ]
     write_text(Path(page), "\n".join(plan) + "\n")
     log(f"{parsed.name}: good")
-    pod = training_pod if num_nodes == 1 else waiting_pod
+    pod = waiting_pod if uses_trainjob(num_nodes) else training_pod
     return Plan(list(range(num_shards)), num_shards, pod["gpus"], pod["cpu"], pod["memory"], weights_hash)
 
 
 def check_training(recipe: Recipe, num_nodes: int, gpus: int) -> None:
     """Raises LinnetError unless checkpoints outlive the pod, and the batch can be shared out."""
     storage.check_access(work_location(), write=True)
-    if num_nodes > 1 or in_cluster():
+    if uses_trainjob(num_nodes):
         require_shared(work_location(), TrainJobSettings.from_environment())
     per_node = max(1, gpus) if in_cluster() else 1
     batch_size, processes = recipe.train.batch_size, num_nodes * per_node

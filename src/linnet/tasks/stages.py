@@ -29,7 +29,7 @@ from linnet.tasks.boundary import (
     verify,
     write_reason,
 )
-from linnet.tasks.environment import feature_weights, in_cluster, work_location
+from linnet.tasks.environment import feature_weights, in_cluster, pod_gpus, uses_trainjob, work_location
 
 CHANGED, UNCHANGED = "changed", "unchanged"
 PROMOTE, KEEP = "promote", "keep"
@@ -87,22 +87,20 @@ def train(
     dataset_facts: Mapping[str, Any],
     out: str,
     num_nodes: int,
-    pod_gpus: str,
 ) -> Facts:
-    """Train here, on all GPUs of this machine, or on `num_nodes` nodes as a TrainJob."""
-    from linnet.tasks import training
+    """Train as a TrainJob on `num_nodes` nodes where LINNET_TRAINJOB says how, or here, on all GPUs of this machine."""
+    from linnet.tasks import nodes, training
     from linnet.tracking.client import known_run
 
     verify(dataset, Dataset.content_hash(Path(dataset)), dataset_hash)
     parsed, work = parse(recipe), work_location()
-    if num_nodes == 1:
-        if in_cluster():
-            training.check_gpus(int(pod_gpus))
+    if uses_trainjob(num_nodes):
+        nodes.as_trainjob(parsed, dataset=Path(dataset), out=Path(out), work=work, num_nodes=num_nodes)
+    else:
+        training.check_gpus(pod_gpus())
         training.on_this_machine(
             parsed, dataset=Path(dataset), out=Path(out), work=work, device=device(), keep_checkpoint=in_cluster()
         )
-    else:
-        training.on_many_nodes(parsed, dataset=Path(dataset), out=Path(out), work=work, num_nodes=num_nodes)
     facts = {name: fact for name, fact in dataset_facts.items() if name.startswith("source_")}
     facts |= {"dataset_hash": dataset_hash, "content_hash": Model.content_hash(Path(out)), "git_commit": git_commit()}
     facts |= made_by(out, "train") | _last_row(Path(out))
