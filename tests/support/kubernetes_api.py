@@ -85,6 +85,7 @@ class KubernetesApi:
         self.forbidden: set[str] = set()  # "create trainjobs"
         self.denial = ""  # of the admission webhook
         self.rival: dict[str, Any] | None = None  # what somebody else creates just before the next POST
+        self.before: dict[str, Callable[[], object]] = {}  # once, just before such a call, by somebody else
         self.trainer_installed = self.namespace_exists = True
         self.looks_until_gone = 2
         self._going: dict[str, int] = {}
@@ -159,6 +160,8 @@ class KubernetesApi:
 
     def _refusal(self, call: str) -> tuple[int, Any] | None:
         self.calls.append(call)
+        if interference := self.before.pop(call, None):
+            interference()
         if self.blips:
             return self.blips.pop(0), "upstream connect error"
         method, resource = call.split()

@@ -1,10 +1,12 @@
 """Settings of a cluster and what is trained on it, for tests."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from linnet.launch import trainjob
 from linnet.launch.trainjob import SharedFiles, TrainJobSettings, manifest
+from support.kubernetes_api import KubernetesApi
 
 KEY = "0123456789abcdef" * 4
 NAME = "linnet-train-0123456789abcdef"
@@ -62,10 +64,32 @@ def manifest_of(
 class Files:
     """The files that nodes share, as names: what was done with them, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, fetch: Callable[[], object] = lambda: None) -> None:
         self.done: list[str] = []
         self.shared = SharedFiles(
             publish=lambda: self.done.append("publish"),
-            fetch=lambda: self.done.append("fetch"),
+            fetch=lambda: (fetch(), self.done.append("fetch"))[1],
             remove=lambda: self.done.append("remove"),
         )
+
+
+def run(
+    values: dict[str, Any] = S3, *, num_nodes: int = 2, outage_seconds: float = 5.0, files: Files | None = None
+) -> None:
+    """The whole life of a job, against the API server that KUBECONFIG names."""
+    settings = settings_of(values)
+    trainjob.run(
+        settings,
+        key=KEY,
+        num_nodes=num_nodes,
+        processes_per_node=max(1, settings.gpus_per_node),
+        arguments=ARGUMENTS,
+        files=(files or Files()).shared,
+        poll_seconds=0.01,
+        outage_seconds=outage_seconds,
+    )
+
+
+def completes(api: KubernetesApi, *, after: int = 0) -> None:
+    """Let the job run and end well, when so many looks at it have passed."""
+    api.steps[after:] = [lambda: api.start_pod().write("step 1", "step 2"), lambda: api.end_job("Complete")]

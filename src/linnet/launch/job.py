@@ -105,7 +105,7 @@ class Job:
         try:
             while (job := self._cluster.get(self.name)) is not None and state_of(job) == "Complete":
                 others = fresh_holders(job) - {self._holder}
-                change = {self._lease: None} if others else {self._lease: None, REMOVING: now_text()}
+                change = {self._lease: None} if others else {REMOVING: now_text()}
                 if changed := self._cluster.annotate(job, change, if_unchanged=True):
                     if others:
                         log(f"{self._title}: stays for {_runs(others)}")
@@ -129,8 +129,8 @@ class Job:
             others = fresh_holders(existing) - {self._holder}
             if state == "deleting":
                 self._wait_until_gone(existing)
-            elif removing_since := annotations(existing).get(REMOVING):
-                self._wait_for_removal(existing, age_seconds(removing_since))
+            elif REMOVING in annotations(existing):
+                self._wait_for_removal(existing)
             elif state == "Failed":
                 log(f"{self._title}: failed earlier ({failure(existing)}); a new one goes on from its checkpoint")
                 self._replace(existing)
@@ -202,13 +202,14 @@ class Job:
         self._cluster.delete(existing)
         self._wait_until_gone(existing)
 
-    def _wait_for_removal(self, existing: dict[str, Any], seconds: float) -> None:
-        """Another run is removing the job and its files; where it was killed at that, go on in its place."""
-        if seconds < FRESH_SECONDS:
+    def _wait_for_removal(self, existing: dict[str, Any]) -> None:
+        """Another run is removing the job and its files; where it was killed at that, or was ours, go on in its place."""
+        marks = annotations(existing)
+        if self._lease not in marks and age_seconds(marks[REMOVING]) < FRESH_SECONDS:
             time.sleep(self._poll_seconds)
-        else:
-            self._remove(existing)
-            self._wait_until_gone(existing)
+            return
+        self._remove(existing)
+        self._wait_until_gone(existing)
 
     def _remove(self, job: dict[str, Any]) -> None:
         """Files first: while the job is there, nobody publishes new ones."""

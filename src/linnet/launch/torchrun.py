@@ -98,7 +98,9 @@ def start(
     logging.getLogger("torch.distributed.elastic.multiprocessing.api").addFilter(_is_bug)
     try:
         with _patient_agent(stop_seconds):
-            elastic_launch(_config(processes, rendezvous or Rendezvous.on_this_machine()), _call)(function, arguments, keywords)
+            elastic_launch(_config(processes, rendezvous or Rendezvous.on_this_machine()), _call)(
+                function, arguments, keywords
+            )
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode == KILLED:
