@@ -51,7 +51,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
             dataset_facts={},
             out=model,
             num_nodes=1,
-            pod_gpus="0",
         )
         tasks.sample(
             recipe, model=model, model_hash=Model.content_hash(Path(model)), out=shard, shard_index=0, num_shards=1
@@ -99,8 +98,7 @@ if __name__ == "__main__":
 
 
 TRAIN = (
-    "tasks.train(recipe, dataset=at('dataset'), dataset_hash=hash_of(Dataset), dataset_facts={}, out=out, "
-    "num_nodes=1, pod_gpus='0')"
+    "tasks.train(recipe, dataset=at('dataset'), dataset_hash=hash_of(Dataset), dataset_facts={}, out=out, num_nodes=1)"
 )
 RESTORE = (
     "tasks.restore(recipe, dataset=at('dataset'), dataset_hash=hash_of(Dataset), model=at('model'), "
@@ -141,7 +139,7 @@ CHECK = (
             {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_ENDPOINT_URL_S3": NOWHERE},
             f"no connection to {NOWHERE}.*AWS_ENDPOINT_URL",
         ),
-        ("", 2, {}, "LINNET_TRAINJOB.*pipelines/clusters/default.toml"),
+        ("", 2, {}, "num_nodes = 2 needs Kubeflow Trainer, and LINNET_TRAINJOB is not set: train on one node, or"),
         ("", 0, {}, "num_nodes = 0"),
         ("", 3, TRAINJOB | {"LINNET_WORK": "s3://bucket/work"} | KEYS, "no connection to"),
         ("caltec", 1, {}, "--source caltec: no such file or folder; give 'synthetic', 'caltech'"),

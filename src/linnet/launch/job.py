@@ -203,7 +203,7 @@ class Job:
         self._wait_until_gone(existing)
 
     def _wait_for_removal(self, existing: dict[str, Any]) -> None:
-        """Another run is removing the job and its files; where it was killed at that, or was ours, go on in its place."""
+        """Another run is removing job and files; where it was killed at that, or was this one, go on in its place."""
         marks = annotations(existing)
         if self._lease not in marks and age_seconds(marks[REMOVING]) < FRESH_SECONDS:
             time.sleep(self._poll_seconds)

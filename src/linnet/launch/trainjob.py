@@ -22,6 +22,7 @@ __all__ = [
     "JOB_PREFIX", "SharedFiles", "Toleration", "TrainJobError", "TrainJobSettings", "job_name", "manifest", "run",
 ]  # fmt: skip
 
+POLL_SECONDS = 5.0
 CLEANUP_SECONDS = 120.0  # beyond the grace period of the pods
 
 
@@ -33,7 +34,7 @@ def run(
     processes_per_node: int,
     arguments: Sequence[str],
     files: SharedFiles,
-    poll_seconds: float = 5.0,
+    poll_seconds: float | None = None,
     outage_seconds: float | None = None,
 ) -> None:
     """Train the result `key` with `linnet <arguments>` on `num_nodes` nodes; returns when it is complete and fetched.
@@ -42,6 +43,7 @@ def run(
     other pipeline run needs it, except a failure of the job itself and SIGKILL.
 
     Args:
+        poll_seconds: between two looks at the job; None: POLL_SECONDS.
         outage_seconds: how long to wait for a Kubernetes API that does not answer; None: `patience_seconds()`.
 
     Raises:
@@ -50,6 +52,7 @@ def run(
         LinnetError: of `files.publish` and `files.fetch`.
         Stopped: SIGINT or SIGTERM.
     """
+    poll_seconds = POLL_SECONDS if poll_seconds is None else poll_seconds
     job = Job(
         Cluster(
             settings.namespace,

@@ -317,13 +317,17 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def ended_by(api: KubernetesApi, number: signal.Signals) -> str:
+def ended_by(api: KubernetesApi, number: signal.Signals, *, within_seconds: float | None = None) -> str:
     """Start a task, send it a signal while it follows its job, return its standard error."""
     environment = os.environ | {"LINNET_TRAINJOB": json.dumps(S3)}
     command = [sys.executable, "-c", PROGRAM]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         wait_for(lambda: api.count("LIST pods") >= 2)
         process.send_signal(number)
+        if within_seconds is not None:
+            asked = time.monotonic()
+            wait_for(lambda: api.count("DELETE trainjobs") > 0)
+            assert time.monotonic() - asked < within_seconds
         _, stderr = process.communicate(timeout=30)
     assert process.returncode != 0
     return stderr
@@ -331,7 +335,8 @@ def ended_by(api: KubernetesApi, number: signal.Signals) -> str:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_task_deletes_its_job(api: KubernetesApi, number: signal.Signals) -> None:
-    stderr = ended_by(api, number)
+    """In less than the second that KFP gives it."""
+    stderr = ended_by(api, number, within_seconds=1.0)
     assert [options["propagationPolicy"] for options in api.deletions] == ["Foreground"]
     assert f"TrainJob lab/{NAME}: deleted, because this task ends" in stderr
     assert f"Stopped: {number.name}" in stderr
