@@ -35,6 +35,7 @@ class LinnetError(ValueError):
     """The base class of errors for people, which are printed as one message without a traceback."""
 
     exit_status = 1
+    may_pass = False  # whether the same command may succeed later, though nobody has changed anything
 
 
 class Stopped(Exception):

@@ -12,10 +12,13 @@ import kubernetes.client
 import pytest
 import yaml
 
-from linnet.launch import trainjob
+from linnet.launch.cluster import Cluster
+from linnet.launch.leftovers import remove_ended
+from linnet.launch.manifest import NODE, TrainJobSettings
+from linnet.launch.node import FINAL_STATUS
 from linnet.launch.trainjob import TrainJobError
 from support.kubernetes_api import KubernetesApi
-from support.trainjobs import ARGUMENTS, KEY, S3, settings_of
+from support.trainjobs import PLAIN, S3, VOLUME, completes, manifest_of, run, settings_of
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"
@@ -44,6 +47,7 @@ def documents(path: Path) -> list[dict[str, Any]]:
 
 DOCUMENTS = [pytest.param(item, id=f"{path.stem}-{item['kind']}") for path in FILES for item in documents(path)]
 EVERYTHING = [item for path in FILES for item in documents(path)]
+WITH_PODS = [item for item in EVERYTHING if item["kind"] in ("Deployment", "StatefulSet")]
 KUSTOMIZED = yaml.safe_load(KUSTOMIZATION.read_text())
 
 
@@ -94,7 +98,29 @@ def check_model(value: Any, model: Any, where: str) -> None:
         raise AssertionError(f"{where}: {reason}") from None
 
 
+def check_strictly(model: Any, value: Any, where: str) -> None:
+    """Against a pydantic model of Kubeflow Trainer, which would drop what it does not know, and so would Trainer."""
+    read = model.from_dict(value)
+    assert read is not None, where
+    known = read.to_dict()
+    unknown = [path for path in paths_of(value) if path not in paths_of(known)]
+    assert unknown == [], f"{where}: unknown {unknown}"
+
+
+def paths_of(value: Any, path: str = "") -> set[str]:
+    if isinstance(value, dict):
+        return {path}.union(*(paths_of(inner, f"{path}.{name}") for name, inner in value.items()))
+    if isinstance(value, list):
+        return {path}.union(*(paths_of(inner, f"{path}[{index}]") for index, inner in enumerate(value)))
+    return {path}
+
+
 def check_document(item: dict[str, Any]) -> None:
+    if item["kind"] == "TrainingRuntime":
+        from kubeflow_trainer_api.models import TrainerV1alpha1TrainingRuntime
+
+        check_strictly(TrainerV1alpha1TrainingRuntime, item, item["kind"])
+        return
     model = MODELS[item["apiVersion"], item["kind"]]
     check_model(item, getattr(kubernetes.client, model), item["kind"])
 
@@ -144,7 +170,7 @@ def test_names_are_distinct_and_the_namespace_is_kustomizes() -> None:
 
 
 def test_selectors_find_their_pods() -> None:
-    pods = [item["spec"]["template"]["metadata"]["labels"] for item in EVERYTHING if "template" in item.get("spec", {})]
+    pods = [item["spec"]["template"]["metadata"]["labels"] for item in WITH_PODS]
     for item in EVERYTHING:
         spec = item.get("spec", {})
         match item["kind"]:
@@ -193,7 +219,7 @@ def test_one_edit_moves_everything_to_another_namespace_and_registry(tmp_path: P
 
 
 def pod_specs() -> list[dict[str, Any]]:
-    return [item["spec"]["template"]["spec"] for item in EVERYTHING if "template" in item.get("spec", {})]
+    return [item["spec"]["template"]["spec"] for item in WITH_PODS]
 
 
 def test_nobody_is_root_or_can_become_it() -> None:
@@ -211,7 +237,7 @@ def test_nobody_is_root_or_can_become_it() -> None:
 
 def test_images_are_fixed() -> None:
     images = list(found(EVERYTHING, "image"))
-    assert len(images) == 2
+    assert len(images) == 3
     for image in images:
         tag = image.rpartition("/")[2].partition(":")[2]
         assert tag not in ("", "latest"), image
@@ -244,6 +270,51 @@ def test_the_server_is_where_clients_look_for_it() -> None:
     assert address.removeprefix("http://") in hosts
 
 
+# --- the training runtime --------------------------------------------------------------------------------------------
+
+RUNTIME = named("TrainingRuntime", TrainJobSettings.model_fields["runtime"].default)
+JOB_SET = RUNTIME["spec"]["template"]["spec"]
+
+
+@pytest.mark.parametrize("values", [PLAIN, S3, VOLUME], ids=["plain", "s3", "volume"])
+def test_the_trainjob_has_only_fields_that_trainer_knows(values: dict[str, Any]) -> None:
+    from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
+
+    made = manifest_of(values)
+    check_strictly(TrainerV1alpha1TrainJob, made, "TrainJob")
+    reference = made["spec"]["runtimeRef"]
+    assert (reference["kind"], reference["name"]) == (RUNTIME["kind"], RUNTIME["metadata"]["name"])
+    made["spec"]["trainer"]["numNode"] = made["spec"]["trainer"].pop("numNodes")
+    with pytest.raises(AssertionError, match=r"unknown .*\.spec\.trainer\.numNode"):
+        check_strictly(TrainerV1alpha1TrainJob, made, "TrainJob")
+
+
+def test_the_template_is_a_job_set_that_starts_all_nodes_again() -> None:
+    from kubeflow_trainer_api.models import JobsetV1alpha2JobSet
+
+    check_strictly(JobsetV1alpha2JobSet, {"spec": JOB_SET}, "JobSet")
+    assert JOB_SET["failurePolicy"]["maxRestarts"] == 5
+    assert JOB_SET["failurePolicy"]["restartStrategy"] == "BlockingRecreate"
+    (job,) = JOB_SET["replicatedJobs"]
+    assert (job["name"], job["replicas"]) == (NODE, 1)
+    assert job["template"]["metadata"]["labels"] == {"trainer.kubeflow.org/trainjob-ancestor-step": "trainer"}
+    assert job["template"]["spec"]["backoffLimit"] == 0
+    pod = job["template"]["spec"]["template"]["spec"]
+    assert pod["restartPolicy"] == "Never"  # Kubernetes takes no podFailurePolicy otherwise
+    assert [container["name"] for container in pod["containers"]] == [NODE]
+    assert "resources" not in pod["containers"][0]  # Trainer would add them to the TrainJob's
+
+
+def test_an_error_for_people_ends_the_job_and_nothing_else_does() -> None:
+    (job,) = JOB_SET["replicatedJobs"]
+    (rule,) = job["template"]["spec"]["podFailurePolicy"]["rules"]
+    assert rule["action"] == "FailJob"
+    assert rule["onExitCodes"] == {"containerName": NODE, "operator": "In", "values": [FINAL_STATUS]}
+    (rule,) = JOB_SET["failurePolicy"]["rules"]
+    assert (rule["action"], rule["onJobFailureReasons"]) == ("FailJobSet", ["PodFailurePolicy"])
+    assert re.fullmatch(r"[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?", rule["name"])  # as JobSet's webhook wants it
+
+
 # --- rights -----------------------------------------------------------------------------------------------------------
 
 GIVEN = {
@@ -256,18 +327,19 @@ VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update
 EVERY_RIGHT = {f"{verb} {resource}" for verb in VERBS for resource in ("trainjobs", "pods", "pods/log")}
 
 
-def a_failed_training_and_its_repetition(api: KubernetesApi) -> None:
-    """Uses every call there is."""
-
-    def run() -> None:
-        settings = settings_of(S3)
-        trainjob.run(settings, key=KEY, num_nodes=2, arguments=ARGUMENTS, poll_seconds=0.01, outage_seconds=1)
-
+def every_call(api: KubernetesApi) -> None:
+    """A failed training, its repetition, a task that follows a running job, and the removal of old jobs."""
     api.steps = [lambda: api.start_pod().write("step 1"), lambda: api.end_job("Failed")]
     with pytest.raises(TrainJobError, match="failed: JobsCompleted"):
-        run()
-    api.steps = [lambda: None, lambda: api.end_job("Complete")]
-    run()
+        run(outage_seconds=1)
+    completes(api)
+    run(outage_seconds=1)
+    api.looks_until_gone = 0
+    api.jobs.clear()
+    api.create(manifest_of(S3))
+    completes(api)
+    run(outage_seconds=1)
+    remove_ended(Cluster(settings_of(S3).namespace, outage_seconds=1), older_than_seconds=0)
 
 
 @pytest.fixture
@@ -280,14 +352,14 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesA
 
 def test_the_role_suffices(api: KubernetesApi) -> None:
     api.forbidden = EVERY_RIGHT - GIVEN
-    a_failed_training_and_its_repetition(api)
+    every_call(api)
 
 
 @pytest.mark.parametrize("right", sorted(GIVEN))
 def test_the_role_gives_nothing_that_is_not_used(api: KubernetesApi, right: str) -> None:
     api.forbidden = (EVERY_RIGHT - GIVEN) | {right}
     with pytest.raises((TrainJobError, AssertionError), match="rbac"):
-        a_failed_training_and_its_repetition(api)
+        every_call(api)
 
 
 def test_the_roles_are_of_the_right_groups_and_bound() -> None:

@@ -146,7 +146,7 @@ LOOK = "tasks.look(recipe, overrides='', source={source!r}, num_nodes={nodes}, o
             {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_ENDPOINT_URL_S3": NOWHERE},
             f"no connection to {NOWHERE}.*AWS_ENDPOINT_URL",
         ),
-        ("", 2, {}, "training runs in the task's own pod here.*trainer = true"),
+        ("", 2, {}, "num_nodes = 2 needs Kubeflow Trainer, and LINNET_TRAINJOB is not set: train on one node, or"),
         ("", 0, {}, "num_nodes = 0"),
         ("", 1, {"LINNET_WORK": "s3://bucket/work"} | KEYS, "no connection to"),
         ("caltec", 1, {}, "--source caltec: no such file or folder; give 'synthetic', 'caltech'"),

@@ -340,6 +340,17 @@ def test_a_bucket_that_may_only_be_read(client: Any, bucket: str, made: Path, tm
             use()
 
 
+def test_idle_folders_by_the_newest_of_their_objects(bucket: str, made: Path) -> None:
+    storage.upload_file(made / "empty", f"s3://{bucket}/work/nodes-a/dataset/one")
+    time.sleep(2)
+    for key in ("work/nodes-a/model/two", "work/nodes-file", "work/birds/three", "nodes-b/four"):
+        storage.upload_file(made / "empty", f"s3://{bucket}/{key}")
+    idle = storage.idle_seconds(f"s3://{bucket}/work", prefix="nodes-")
+    assert idle.keys() == {"nodes-a"}
+    assert idle["nodes-a"] < 2
+    assert storage.idle_seconds(f"s3://{bucket}/nothing", prefix="nodes-") == {}
+
+
 def test_remove_takes_a_folder_an_object_and_nothing_else(bucket: str, client: Any, tmp_path: Path) -> None:
     for key in ("a/b/1", "a/b/2/3", "a/b", "a/bc", "a/c"):
         client.put_object(Bucket=bucket, Key=key, Body=b"x")

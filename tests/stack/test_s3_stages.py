@@ -117,15 +117,15 @@ def test_two_nodes_train_through_s3_and_leave_no_checkpoint(bucket: str, client:
     """What the pods of a TrainJob do when they share nothing but a bucket."""
     from e2e.test_many_nodes import start_nodes
     from linnet.stages import preprocess
-    from linnet.tasks import training
+    from linnet.tasks import nodes
     from support.tiny import tiny_raw_data, tiny_recipe
 
     recipe = tiny_recipe()
     preprocess.run(recipe.data, raw=tiny_raw_data(tmp_path / "raw"), out=tmp_path / "dataset", workers=1)
     url = f"s3://{bucket}/work/nodes-0"
-    training.publish(recipe, tmp_path / "dataset", url)
+    nodes.publish(recipe, tmp_path / "dataset", url)
     start_nodes(url, tmp_path, count=2)
-    training.fetch(url, tmp_path / "model", job="linnet-train-0")
+    nodes.fetch(url, tmp_path / "model", job="linnet-train-0")
     left = keys(client, bucket)
     assert f"work/nodes-0/model/{PROVENANCE}" in left
     assert not [key for key in left if "checkpoint" in key]

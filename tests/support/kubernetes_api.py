@@ -24,10 +24,11 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 @dataclass
 class Pod:
-    """A pod of a job's first node."""
+    """A pod of a job's node."""
 
     job: str
     index: int = 0
+    attempt: int = 0
     phase: str = "Running"
     status: dict[str, Any] = field(default_factory=dict)
     number: int = field(default_factory=lambda: next(COUNTER))
@@ -52,10 +53,23 @@ class Pod:
                     "jobset.sigs.k8s.io/jobset-name": self.job,
                     "jobset.sigs.k8s.io/replicatedjob-name": "node",
                     "batch.kubernetes.io/job-completion-index": str(self.index),
+                    "jobset.sigs.k8s.io/restart-attempt": str(self.attempt),
                 },
             },
             "status": {"phase": self.phase, **self.status},
         }
+
+    def wait_for(self, reason: str, message: str = "") -> None:
+        """Its container waits, for its image say."""
+        self.phase = "Pending"
+        waiting = {"reason": reason} | ({"message": message} if message else {})
+        self.status = {"containerStatuses": [{"name": "node", "state": {"waiting": waiting}}]}
+
+    def end(self, status: int, *, reason: str = "Error", said: str = "") -> None:
+        """Its process ended; what it wrote as its termination message is `said`."""
+        self.phase = "Failed" if status else "Succeeded"
+        ended = {"exitCode": status, "reason": reason} | ({"message": said} if said else {})
+        self.status = {"containerStatuses": [{"name": "node", "state": {"terminated": ended}}]}
 
 
 class KubernetesApi:
@@ -71,6 +85,7 @@ class KubernetesApi:
         self.forbidden: set[str] = set()  # "create trainjobs"
         self.denial = ""  # of the admission webhook
         self.rival: dict[str, Any] | None = None  # what somebody else creates just before the next POST
+        self.before: dict[str, Callable[[], object]] = {}  # once, just before such a call, by somebody else
         self.trainer_installed = self.namespace_exists = True
         self.looks_until_gone = 2
         self._going: dict[str, int] = {}
@@ -113,12 +128,21 @@ class KubernetesApi:
         self.pods.append(pod)
         return pod
 
-    def end_job(self, kind: str, *, reason: str = "JobsCompleted", message: str = "all done") -> None:
-        """Set the condition that ends the only job."""
+    def end_job(
+        self, kind: str, *, reason: str = "JobsCompleted", message: str = "all done", at: str | None = None
+    ) -> None:
+        """Set the condition that ends all jobs."""
         for job in self.jobs.values():
+            when = at or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             condition = {"type": kind, "status": "True", "reason": reason, "message": message}
             suspended = {"type": "Suspended", "status": "False", "reason": "Resumed", "message": ""}
-            job["status"] = {"conditions": [suspended, condition]}
+            job["status"] = {"conditions": [{**suspended, "lastTransitionTime": when}]}
+            job["status"]["conditions"].append({**condition, "lastTransitionTime": when})
+            self.changed(job)
+
+    def changed(self, job: dict[str, Any]) -> None:
+        """Every write gives an object another version."""
+        job["metadata"]["resourceVersion"] = str(next(COUNTER))
 
     # --- the requests -------------------------------------------------------------------------------------------------
 
@@ -126,7 +150,7 @@ class KubernetesApi:
         with self._lock:
             match path.strip("/").split("/"):
                 case ["apis", "trainer.kubeflow.org", "v1alpha1", "namespaces", "lab", "trainjobs", *name]:
-                    return self._jobs(method, name[0] if name else None, body)
+                    return self._jobs(method, name[0] if name else None, query, body)
                 case ["api", "v1", "namespaces", "lab", "pods"] if method == "GET":
                     return self._list_pods(query)
                 case ["api", "v1", "namespaces", "lab", "pods", name, "log"] if method == "GET":
@@ -136,17 +160,19 @@ class KubernetesApi:
 
     def _refusal(self, call: str) -> tuple[int, Any] | None:
         self.calls.append(call)
+        if interference := self.before.pop(call, None):
+            interference()
         if self.blips:
             return self.blips.pop(0), "upstream connect error"
         method, resource = call.split()
-        verb = {"GET": "get", "POST": "create", "DELETE": "delete", "LIST": "list"}[method]
+        verb = {"GET": "get", "POST": "create", "PATCH": "patch", "DELETE": "delete", "LIST": "list"}[method]
         if f"{verb} {resource}" in self.forbidden:
             who = 'User "system:serviceaccount:lab:default-editor"'
             return 403, _status("Forbidden", f'{who} cannot {verb} resource "{resource}" in the namespace "lab"')
         return None
 
-    def _jobs(self, method: str, name: str | None, body: dict[str, Any]) -> tuple[int, Any]:
-        if refusal := self._refusal(f"{method} trainjobs"):
+    def _jobs(self, method: str, name: str | None, query: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+        if refusal := self._refusal(f"{'LIST' if method == 'GET' and name is None else method} trainjobs"):
             return refusal
         if not self.trainer_installed:
             return 404, "404 page not found\n"
@@ -155,8 +181,13 @@ class KubernetesApi:
                 if self.rival is not None:
                     self.create(self.rival)
                 return self.create(body)
+            case "GET" if name is None:
+                found = [job for job in self.jobs.values() if _selects(query, job["metadata"].get("labels", {}))]
+                return 200, {"kind": "TrainJobList", "apiVersion": "trainer.kubeflow.org/v1alpha1", "items": found}
             case "GET" if name in self.jobs:
                 return self._look(name)
+            case "PATCH" if name in self.jobs:
+                return self.patch(name, body)
             case "DELETE" if name in self.jobs:
                 return self.delete(name, body)
             case _:
@@ -175,8 +206,22 @@ class KubernetesApi:
         job["spec"] |= {"suspend": False, "managedBy": "trainer.kubeflow.org/trainjob-controller"}
         for patch in job["spec"].get("runtimePatches", ()):
             patch["time"] = "2026-01-01T00:00:00Z"
+        self.changed(job)
         self.jobs[name] = job
         return 201, job
+
+    def patch(self, name: str, body: dict[str, Any]) -> tuple[int, Any]:
+        """A merge patch of the metadata; with a uid or a version in it, only of that object."""
+        metadata, given = self.jobs[name]["metadata"], dict(body["metadata"])
+        for precondition in ("uid", "resourceVersion"):
+            if given.pop(precondition, metadata[precondition]) != metadata[precondition]:
+                return 409, _status("Conflict", "the object has been modified; please apply your changes", name=name)
+        assert set(body) == {"metadata"}, "the spec of a job that runs is immutable"
+        assert set(given) == {"annotations"}
+        merged = metadata.get("annotations", {}) | given["annotations"]
+        metadata["annotations"] = {key: value for key, value in merged.items() if value is not None}
+        self.changed(self.jobs[name])
+        return 200, self.jobs[name]
 
     def _look(self, name: str) -> tuple[int, Any]:
         if name in self._going:
@@ -191,22 +236,23 @@ class KubernetesApi:
 
     def delete(self, name: str, options: dict[str, Any] | None = None) -> tuple[int, Any]:
         job, options = self.jobs[name], options or {}
-        if options.get("preconditions", {}).get("uid", job["metadata"]["uid"]) != job["metadata"]["uid"]:
-            return 409, _status("Conflict", "the UID in the precondition does not match", name=name)
+        for kind, value in options.get("preconditions", {}).items():
+            if job["metadata"][kind] != value:
+                return 409, _status("Conflict", f"the {kind} in the precondition does not match", name=name)
         self.deletions.append(options)
         job["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+        self.changed(job)
         self._going.setdefault(name, self.looks_until_gone)
         return 200, job
 
     def _list_pods(self, query: dict[str, str]) -> tuple[int, Any]:
         if refusal := self._refusal("LIST pods"):
             return refusal
-        selector = dict(pair.split("=") for pair in query["labelSelector"].split(","))
         pods = [pod.as_json() for pod in self.pods]
         return 200, {
             "kind": "PodList",
             "apiVersion": "v1",
-            "items": [pod for pod in reversed(pods) if selector.items() <= pod["metadata"]["labels"].items()],
+            "items": [pod for pod in reversed(pods) if _selects(query, pod["metadata"]["labels"])],
         }
 
     def _log(self, name: str, query: dict[str, str]) -> tuple[int, Any]:
@@ -231,6 +277,8 @@ class _Handler(BaseHTTPRequestHandler):
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         length = int(self.headers.get("Content-Length") or 0)
         body = json.loads(self.rfile.read(length) or "{}")
+        if self.command == "PATCH":  # custom resources know no strategic merge
+            assert self.headers["Content-Type"] == "application/merge-patch+json", self.headers["Content-Type"]
         status, answer = self.api.answer(self.command, url.path, query, body or {})
         text = answer if isinstance(answer, str) else json.dumps(answer)
         self.send_response(status)
@@ -239,10 +287,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text.encode())
 
-    do_GET = do_POST = do_DELETE = _serve  # noqa: N815 - http.server's names
+    do_GET = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815 - http.server's names
 
     def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - http.server's name
         pass
+
+
+def _selects(query: dict[str, str], labels: dict[str, str]) -> bool:
+    return dict(pair.split("=") for pair in query["labelSelector"].split(",")).items() <= labels.items()
 
 
 def _status(reason: str, message: str, **details: Any) -> dict[str, Any]:

@@ -1,13 +1,16 @@
 """Settings of a cluster and what is trained on it, for tests."""
 
 import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from linnet.launch.trainjob import TrainJobSettings
+from linnet.launch import trainjob
+from linnet.launch.trainjob import SharedFiles, TrainJobSettings, manifest
+from support.kubernetes_api import KubernetesApi
 
 KEY = "0123456789abcdef" * 4
 NAME = "linnet-train-0123456789abcdef"
-ARGUMENTS = ["train-shared", "s3://lab/work/nodes-0123456789abcdef"]
+ARGUMENTS = ["train-node", "s3://lab/work/nodes-0123456789abcdef", "--gpus", "8", "--stop-seconds", "120"]
 IMAGE = "registry.example.org/linnet@sha256:" + "a" * 64
 PLAIN: dict[str, Any] = {
     "namespace": "lab",
@@ -34,7 +37,6 @@ S3 = PLAIN | {
     ],
 }
 VOLUME = PLAIN | {
-    "runtime": "our-torch",
     "gpus_per_node": 0,
     "volume_claim": "linnet-work",
     "volume_mount_path": "/mnt/linnet",
@@ -44,3 +46,57 @@ VOLUME = PLAIN | {
 
 def settings_of(values: dict[str, Any]) -> TrainJobSettings:
     return TrainJobSettings.model_validate_json(json.dumps(values))
+
+
+def manifest_of(
+    values: dict[str, Any], *, num_nodes: int = 2, arguments: Sequence[str] = tuple(ARGUMENTS)
+) -> dict[str, Any]:
+    settings = settings_of(values)
+    return manifest(
+        settings,
+        key=KEY,
+        num_nodes=num_nodes,
+        processes_per_node=max(1, settings.gpus_per_node),
+        arguments=arguments,
+    )
+
+
+class Files:
+    """The files that nodes share, as names: what was done with them, in order."""
+
+    def __init__(self, *, fetch: Callable[[], object] = lambda: None) -> None:
+        self.done: list[str] = []
+        self.shared = SharedFiles(
+            publish=lambda: self._note("publish"),
+            fetch=lambda: self._fetched(fetch),
+            remove=lambda: self._note("remove"),
+        )
+
+    def _fetched(self, fetch: Callable[[], object]) -> None:
+        fetch()
+        self._note("fetch")
+
+    def _note(self, what: str) -> None:
+        self.done.append(what)
+
+
+def run(
+    values: dict[str, Any] = S3, *, num_nodes: int = 2, outage_seconds: float = 5.0, files: Files | None = None
+) -> None:
+    """The whole life of a job, against the API server that KUBECONFIG names."""
+    settings = settings_of(values)
+    trainjob.run(
+        settings,
+        key=KEY,
+        num_nodes=num_nodes,
+        processes_per_node=max(1, settings.gpus_per_node),
+        arguments=ARGUMENTS,
+        files=(files or Files()).shared,
+        poll_seconds=0.01,
+        outage_seconds=outage_seconds,
+    )
+
+
+def completes(api: KubernetesApi, *, after: int = 0) -> None:
+    """Let the job run and end well, when so many looks at it have passed."""
+    api.steps[after:] = [lambda: api.start_pod().write("step 1", "step 2"), lambda: api.end_job("Complete")]

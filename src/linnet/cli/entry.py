@@ -13,7 +13,7 @@ PIPELINE, BESIDE = "The pipeline, in its order", "Beside the pipeline"
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     PIPELINE: (
         *(stages.ingest, stages.preprocess, stages.train, stages.sample, stages.restore, stages.evaluate),
-        *(stages.register, stages.retrain, stages.train_shared),
+        *(stages.register, stages.retrain, stages.train_shared, stages.train_node),
     ),
     BESIDE: (
         *(commands.check, commands.describe, commands.generate, commands.repair, commands.report, commands.results),

@@ -107,11 +107,27 @@ def train_shared(
 ) -> None:
     """Train the recipe.json and dataset/ in LOCATION and leave model/ there; torchrun runs this on every node.
 
-    A Kubeflow TrainJob runs it, and `srun torchrun --nnodes=4 ... -m linnet train-shared LOCATION` does on Slurm.
+    On Slurm `srun torchrun --nnodes=4 ... -m linnet train-shared LOCATION` does; a TrainJob runs `train-node`.
     """
-    from linnet.tasks import training
+    from linnet.tasks import nodes
 
-    training.in_shared_location(location)
+    nodes.in_shared_location(location)
+
+
+def train_node(
+    location: Annotated[
+        str, typer.Argument(metavar="LOCATION", help="An s3:// address or a folder that all nodes share.")
+    ],
+    gpus: Annotated[int, typer.Option(help="GPUs that this node must have.")] = 0,
+    stop_seconds: Annotated[float, typer.Option(help="Time for the last checkpoint after SIGTERM.")] = 30.0,
+) -> None:
+    """The same as the first process of a pod of a Kubeflow TrainJob, which starts the training processes of its node.
+
+    Its exit status is 64 for an error that another attempt would meet again.
+    """
+    from linnet.tasks import nodes
+
+    nodes.train_node(location, gpus=gpus, stop_seconds=stop_seconds)
 
 
 def sample(

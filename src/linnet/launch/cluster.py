@@ -5,16 +5,14 @@ Objects stay the API's own JSON, because the client's models would drop fields t
 
 import json
 import os
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 from linnet.errors import LinnetError, first_line
-from linnet.progress import log
+from linnet.patience import FIRST_WAIT_SECONDS, patience_seconds, wait_out
 
 GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
 CALL_TIMEOUT_SECONDS = (5, 30)  # to connect, to read
-MAX_BACKOFF_SECONDS = 30.0
 RETRIED_STATUSES = frozenset({0, 401, 408, 429, 500, 502, 503, 504})  # 401: a token that is being renewed
 
 Response = TypeVar("Response")
@@ -27,17 +25,22 @@ class TrainJobError(LinnetError):
 class Cluster:
     """One namespace of the cluster: that of the pod this process runs in, or else that of the kubeconfig.
 
+    Args:
+        outage_seconds: how long to wait for an API that does not answer; None: `patience_seconds()`.
+
     Raises:
         TrainJobError: there is no cluster; or, in any call, it refuses, or does not answer for `outage_seconds`.
     """
 
-    def __init__(self, namespace: str, *, backoff_seconds: float, outage_seconds: float) -> None:
+    def __init__(
+        self, namespace: str, *, outage_seconds: float | None = None, first_wait_seconds: float = FIRST_WAIT_SECONDS
+    ) -> None:
         from kubernetes import client
         from urllib3.exceptions import HTTPError
 
         self.namespace = namespace
-        self.outage_seconds = outage_seconds
-        self._backoff_seconds = backoff_seconds
+        self.outage_seconds = patience_seconds() if outage_seconds is None else outage_seconds
+        self._first_wait_seconds = first_wait_seconds
         self._api_error, self._connection_error = client.ApiException, HTTPError
         api = client.ApiClient(_configuration())
         self._objects, self._core = client.CustomObjectsApi(api), client.CoreV1Api(api)
@@ -49,39 +52,62 @@ class Cluster:
             lambda: self._objects.get_namespaced_custom_object(
                 *self._location, name, _request_timeout=CALL_TIMEOUT_SECONDS
             ),
-            may_be_absent=True,
+            accept=(404,),
         )
 
-    def create(self, body: dict[str, Any]) -> bool:
-        """Create a TrainJob; False if one of that name exists."""
+    def jobs(self, labels: str) -> list[dict[str, Any]]:
+        """All TrainJobs with these labels."""
+        found = self._retried(
+            lambda: self._objects.list_namespaced_custom_object(
+                *self._location, label_selector=labels, _request_timeout=CALL_TIMEOUT_SECONDS
+            )
+        )
+        assert found is not None
+        return list(found["items"])
 
-        def call() -> bool:
-            try:
-                self._objects.create_namespaced_custom_object(
-                    *self._location, body, _request_timeout=CALL_TIMEOUT_SECONDS
-                )
-            except self._api_error as error:
-                if error.status == 409:
-                    return False
-                raise
-            return True
+    def create(self, body: dict[str, Any]) -> dict[str, Any] | None:
+        """Create a TrainJob; None if one of that name exists."""
+        return self._retried(
+            lambda: self._objects.create_namespaced_custom_object(
+                *self._location, body, _request_timeout=CALL_TIMEOUT_SECONDS
+            ),
+            accept=(409,),
+        )
 
-        return bool(self._retried(call))
+    def annotate(
+        self, job: Mapping[str, Any], annotations: Mapping[str, str | None], *, if_unchanged: bool
+    ) -> dict[str, Any] | None:
+        """Set annotations of this TrainJob, or remove those that are None; the others stay as they are.
 
-    def delete(self, name: str, *, uid: str) -> None:
-        """Delete the TrainJob with this uid; it stays visible until its pods are gone."""
-        options = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
+        Args:
+            if_unchanged: only if nobody has changed anything of the job since `job` was read.
 
-        def call() -> None:
-            try:
-                self._objects.delete_namespaced_custom_object(
-                    *self._location, name, body=options, _request_timeout=CALL_TIMEOUT_SECONDS
-                )
-            except self._api_error as error:
-                if error.status != 409:  # 409: another job has the name by now, so this one is gone
-                    raise
+        Returns:
+            The job as it is now; None if it is gone, or was changed.
+        """
+        known = ("uid", "resourceVersion") if if_unchanged else ("uid",)
+        metadata = {name: job["metadata"][name] for name in known} | {"annotations": dict(annotations)}
+        return self._retried(
+            lambda: self._objects.patch_namespaced_custom_object(
+                *self._location, job["metadata"]["name"], {"metadata": metadata}, _request_timeout=CALL_TIMEOUT_SECONDS
+            ),
+            accept=(404, 409),
+        )
 
-        self._retried(call, may_be_absent=True)
+    def delete(self, job: Mapping[str, Any], *, if_unchanged: bool = False) -> bool:
+        """Delete this TrainJob, which stays visible until its pods are gone; False if it is gone, or was changed."""
+        known = ("uid", "resourceVersion") if if_unchanged else ("uid",)
+        options = {
+            "propagationPolicy": "Foreground",
+            "preconditions": {name: job["metadata"][name] for name in known},
+        }
+        deleted = self._retried(
+            lambda: self._objects.delete_namespaced_custom_object(
+                *self._location, job["metadata"]["name"], body=options, _request_timeout=CALL_TIMEOUT_SECONDS
+            ),
+            accept=(404, 409),
+        )
+        return deleted is not None
 
     def pods(self, labels: str) -> list[dict[str, Any]]:
         """Pods with these labels, oldest first."""
@@ -119,28 +145,35 @@ class Cluster:
             return None
         return bytes(response.data).decode("utf-8", errors="replace")
 
-    def _retried(self, call: Callable[[], Response], *, may_be_absent: bool = False) -> Response | None:
-        """Repeat a call while the API does not answer; None where the object is absent and may be."""
-        first_failure, backoff = 0.0, self._backoff_seconds
-        while True:
-            try:
-                return call()
-            except self._api_error as error:
-                if error.status == 404 and may_be_absent:
-                    return None
-                if error.status not in RETRIED_STATUSES:
-                    raise self._explained(error) from None
-                reason = f"{error.status} {first_line(ValueError(error.reason))}"
-            except self._connection_error as error:
-                reason = first_line(error)
-            first_failure = first_failure or time.monotonic()
-            if time.monotonic() - first_failure + backoff > self.outage_seconds:
-                raise TrainJobError(
-                    f"the Kubernetes API has not answered for {self.outage_seconds:.0f} s ({reason}); repeat the task"
-                )
-            log(f"the Kubernetes API does not answer ({reason}); trying again in {backoff:.0f} s")
-            time.sleep(backoff)
-            backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
+    def _retried(self, call: Callable[[], Response], *, accept: Collection[int] = ()) -> Response | None:
+        """Repeat a call while the API does not answer; None where it answers with a status in `accept`."""
+        try:
+            return wait_out(
+                call,
+                outage=self._outage,
+                seconds=self.outage_seconds,
+                first_wait_seconds=self._first_wait_seconds,
+            )
+        except self._connection_error as error:
+            raise self._unanswered(first_line(error)) from None
+        except self._api_error as error:
+            if error.status in accept:
+                return None
+            if error.status in RETRIED_STATUSES:
+                raise self._unanswered(_status_line(error)) from None
+            raise self._explained(error) from None
+
+    def _outage(self, error: Exception) -> str | None:
+        if isinstance(error, self._connection_error):
+            return f"the Kubernetes API does not answer ({first_line(error)})"
+        if isinstance(error, self._api_error) and error.status in RETRIED_STATUSES:
+            return f"the Kubernetes API does not answer ({_status_line(error)})"
+        return None
+
+    def _unanswered(self, reason: str) -> TrainJobError:
+        return TrainJobError(
+            f"the Kubernetes API has not answered for {self.outage_seconds:.0f} s ({reason}); repeat the task"
+        )
 
     def _explained(self, error: Any) -> TrainJobError:
         """The error for people: why the API refused and what to do about it."""
@@ -157,10 +190,14 @@ class Cluster:
             case 404:
                 return TrainJobError(
                     f"this cluster has no {PLURAL}.{GROUP}/{VERSION}: Kubeflow Trainer v2 is not installed; install "
-                    "it, or train on one node"
+                    "it, or set trainer = false in the cluster's profile (pipelines/clusters/)"
                 )
             case _:
                 return TrainJobError(f"the cluster refused the TrainJob ({error.status}): {message}")
+
+
+def _status_line(error: Any) -> str:
+    return f"{error.status} {first_line(ValueError(error.reason))}"
 
 
 def _status(error: Any) -> dict[str, Any]:

@@ -15,16 +15,22 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, NonNegativeInt, PositiveInt, StringConstraints, ValidationError, model_validator
 
 from linnet.launch.cluster import GROUP, VERSION, TrainJobError
+from linnet.launch.leases import PIPELINE_RUN_VARIABLE
+from linnet.launch.node import ATTEMPT_VARIABLE, RENDEZVOUS_VARIABLE
 from linnet.recipe import Section
 
 SETTINGS_VARIABLE = "LINNET_TRAINJOB"
 NAME_LABEL, KEY, SPEC_HASH = "app.kubernetes.io/name", "linnet/training-key", "linnet/spec-sha256"
 NODE = "node"  # the replicated job, and its container, in Trainer's runtimes
 MAX_LABEL_LENGTH = 63
-PIPELINE_RUN_VARIABLE = "LINNET_PIPELINE_RUN"
+JOB_PREFIX = "linnet-train-"
+ATTEMPT_LABEL = "jobset.sigs.k8s.io/restart-attempt"  # on every pod; JobSet counts from 0
+JOB_UID_LABEL = "batch.kubernetes.io/controller-uid"  # a new one at every attempt, the same on all nodes
+DOWNWARD = {ATTEMPT_VARIABLE: ATTEMPT_LABEL, RENDEZVOUS_VARIABLE: JOB_UID_LABEL}
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
 Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=MAX_LABEL_LENGTH)]
+Cpus = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?m?$")]
 Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$")]
 Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Folder = Annotated[str, StringConstraints(pattern=r"^/[^:]+$")]
@@ -54,12 +60,12 @@ class TrainJobSettings(Section):
     """
 
     namespace: Label
-    runtime: Name = "torch-distributed"  # a ClusterTrainingRuntime with a torch policy
+    runtime: Name = "linnet"  # the TrainingRuntime of deploy/kubernetes/training-runtime.yaml
     image: Annotated[str, StringConstraints(pattern=r"^\S+$")]
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     gpu_resource: str = "nvidia.com/gpu"
     gpus_per_node: NonNegativeInt
-    cpu: Quantity
+    cpu: Cpus  # requested, without a limit
     memory: Quantity  # includes the shared memory
     shared_memory: Quantity
     node_selector: dict[str, str] = Field(default_factory=dict)
@@ -71,6 +77,11 @@ class TrainJobSettings(Section):
     service_account: Name | None = None
     termination_grace_seconds: PositiveInt  # for the last checkpoint
     active_deadline_seconds: PositiveInt
+
+    @property
+    def whole_cpus(self) -> int:
+        """The CPUs of a node, without the fraction."""
+        return int(float(self.cpu.removesuffix("m")) / (1000 if self.cpu.endswith("m") else 1))
 
     @model_validator(mode="after")
     def _variables_are_set_once(self) -> Self:
@@ -105,8 +116,8 @@ class TrainJobSettings(Section):
         text = os.environ.get(SETTINGS_VARIABLE)
         if not text:
             raise TrainJobError(
-                f"training on several nodes needs {SETTINGS_VARIABLE}, which pipelines/clusters/default.toml sets; or "
-                "train on one node"
+                f"training on several nodes needs {SETTINGS_VARIABLE}, which the cluster's profile sets for "
+                "clusters with Kubeflow Trainer; or train on one node"
             )
         try:
             return cls.model_validate_json(text)
@@ -114,36 +125,37 @@ class TrainJobSettings(Section):
             mistake = reason.errors()[0]
             key = ".".join(str(name) for name in mistake["loc"])
             message = f"{key + ': ' if key else ''}{mistake['msg'].removeprefix('Value error, ')}"
-            raise TrainJobError(
-                f"{SETTINGS_VARIABLE}: {message}; correct it in pipelines/clusters/default.toml"
-            ) from None
+            raise TrainJobError(f"{SETTINGS_VARIABLE}: {message}; correct it in the cluster's profile") from None
 
 
 def job_name(key: str) -> str:
     """The name of the one TrainJob that makes the result with hash `key`."""
     assert re.fullmatch(r"[0-9a-f]{16,}", key), key
-    return f"linnet-train-{key[:16]}"
+    return f"{JOB_PREFIX}{key[:16]}"
 
 
-def manifest(settings: TrainJobSettings, *, key: str, num_nodes: int, arguments: Sequence[str]) -> dict[str, Any]:
-    """The TrainJob that runs `torchrun -m linnet <arguments>` on `num_nodes` nodes, one process for each GPU."""
+def manifest(
+    settings: TrainJobSettings, *, key: str, num_nodes: int, processes_per_node: int, arguments: Sequence[str]
+) -> dict[str, Any]:
+    """The TrainJob that runs `linnet <arguments>` as the first process of `num_nodes` pods.
+
+    A request without a limit for the CPU: a limit would throttle. GPUs are named also where there are none, because
+    Trainer adds the resources of the runtime that the job does not name.
+    """
     assert num_nodes >= 1, num_nodes
     assert arguments
-    resources = {"cpu": settings.cpu, "memory": settings.memory}
-    if settings.gpus_per_node:
-        resources[settings.gpu_resource] = str(settings.gpus_per_node)
+    limits = {"memory": settings.memory, settings.gpu_resource: str(settings.gpus_per_node)}
     spec = {
-        "runtimeRef": {"apiGroup": GROUP, "kind": "ClusterTrainingRuntime", "name": settings.runtime},
+        "runtimeRef": {"apiGroup": GROUP, "kind": "TrainingRuntime", "name": settings.runtime},
         "activeDeadlineSeconds": settings.active_deadline_seconds,
         "trainer": {
             "image": settings.image,
-            "command": ["torchrun", "-m", "linnet"],
+            "command": ["python", "-m", "linnet"],
             "args": list(arguments),
             "env": _environment(settings),
             "numNodes": num_nodes,
-            "numProcPerNode": max(settings.gpus_per_node, 1),
-            # both, because from limits alone Trainer's torch plugin derives one process a node
-            "resourcesPerNode": {"requests": resources, "limits": dict(resources)},
+            "numProcPerNode": processes_per_node,
+            "resourcesPerNode": {"requests": {"cpu": settings.cpu, **limits}, "limits": limits},
         },
         "runtimePatches": [_patch(settings, labels=_labels(key))],
     }
@@ -181,6 +193,8 @@ def _environment(settings: TrainJobSettings) -> list[dict[str, Any]]:
             # optional, so that a pod without its secret starts and names what is missing instead of waiting for ever
             reference = {"name": secret.secret, "key": key, "optional": True}
             variables.append({"name": name, "valueFrom": {"secretKeyRef": reference}})
+    for name, label in DOWNWARD.items():
+        variables.append({"name": name, "valueFrom": {"fieldRef": {"fieldPath": f"metadata.labels['{label}']"}}})
     return sorted(variables, key=lambda variable: str(variable["name"]))
 
 

@@ -16,6 +16,8 @@ CREDENTIALS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (on a cluster: the se
 class StorageError(LinnetError):
     """Something in S3 cannot be reached, read or written, or is not what it should be."""
 
+    may_pass = True
+
 
 @contextlib.contextmanager
 def new_client(url: str, *, attempts: int = ATTEMPTS, read_seconds: int = READ_SECONDS) -> Iterator[Any]:

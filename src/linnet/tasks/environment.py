@@ -5,8 +5,8 @@ from pathlib import Path
 
 from linnet import storage
 from linnet.errors import LinnetError
-from linnet.launch.manifest import SETTINGS_VARIABLE
-from linnet.launch.trainjob import TrainJobSettings
+from linnet.launch.cluster import TrainJobError
+from linnet.launch.manifest import SETTINGS_VARIABLE, TrainJobSettings
 from linnet.recipe import Recipe
 
 WEIGHTS_VARIABLES = ("LINNET_INCEPTION_WEIGHTS", "LINNET_EMBEDDING_WEIGHTS")  # files of feature extractors
@@ -23,13 +23,24 @@ def in_cluster() -> bool:
     return "KUBERNETES_SERVICE_HOST" in os.environ
 
 
-def trains_in_a_job() -> bool:
-    """Whether training is a TrainJob here: the cluster's profile says so, by LINNET_TRAINJOB."""
-    return in_cluster() and SETTINGS_VARIABLE in os.environ
+def uses_trainjob(num_nodes: int) -> bool:
+    """Whether a training becomes a TrainJob: in a pod of a cluster with Trainer always, elsewhere for several nodes.
+
+    Raises:
+        TrainJobError: it must, and this cluster has no Trainer, as far as its profile says.
+    """
+    if SETTINGS_VARIABLE in os.environ:
+        return in_cluster() or num_nodes > 1
+    if num_nodes > 1:
+        raise TrainJobError(
+            f"num_nodes = {num_nodes} needs Kubeflow Trainer, and {SETTINGS_VARIABLE} is not set: train on one node, "
+            "or submit with a cluster profile (pipelines/clusters/) that has trainer = true"
+        )
+    return False
 
 
 def pod_gpus() -> int:
-    """How many GPUs the pod that trains asked for."""
+    """LINNET_POD_GPUS, the GPUs that this pod requested; 0 where nobody says it."""
     return int(os.environ.get(POD_GPUS_VARIABLE) or 0)
 
 

@@ -25,7 +25,7 @@ from linnet.tasks.environment import (
     in_cluster,
     pod_gpus,
     require_shared,
-    trains_in_a_job,
+    uses_trainjob,
     work_location,
 )
 from linnet.tasks.notes import note_result
@@ -91,15 +91,10 @@ def check_training(recipe: Recipe, num_nodes: int) -> None:
         raise ArtifactError(f"num_nodes = {num_nodes}: give 1 or more")
     storage.check_access(work_location(), write=True)
     gpus = pod_gpus()
-    if trains_in_a_job():
+    if uses_trainjob(num_nodes):
         settings = TrainJobSettings.from_environment()
         require_shared(work_location(), settings)
         gpus = settings.gpus_per_node
-    elif num_nodes > 1:
-        raise ArtifactError(
-            f"num_nodes = {num_nodes}, but training runs in the task's own pod here; give 1, or set trainer = true in "
-            "the cluster's profile (Kubeflow Trainer must be installed)"
-        )
     elif in_cluster():
         require_shared(work_location(), None)
     per_node = max(1, gpus)

@@ -12,7 +12,7 @@ from pathlib import Path
 from linnet import storage
 from linnet.errors import LinnetError
 from linnet.files import write_text
-from linnet.launch.manifest import PIPELINE_RUN_VARIABLE
+from linnet.launch.leases import PIPELINE_RUN_VARIABLE
 from linnet.storage import StorageError
 from linnet.tasks.environment import work_location
 

@@ -27,7 +27,7 @@ from linnet.tasks.boundary import (
     task,
     verify,
 )
-from linnet.tasks.environment import feature_weights, in_cluster, pod_gpus, trains_in_a_job, work_location
+from linnet.tasks.environment import feature_weights, in_cluster, pod_gpus, uses_trainjob, work_location
 from linnet.tasks.notes import forget_all, note_result, read_notes
 from linnet.tasks.outcome import outcome_page
 from linnet.tasks.packing import pack, unpacked
@@ -81,17 +81,18 @@ def train(
     out: str,
     num_nodes: int,
 ) -> Facts:
-    """Train as a TrainJob on `num_nodes` nodes, or here, on all GPUs of this machine."""
-    from linnet.tasks import training as place
+    """Train as a TrainJob on `num_nodes` nodes where LINNET_TRAINJOB says how, or here, on all GPUs of this machine."""
+    from linnet.tasks import nodes
+    from linnet.tasks import training as here
     from linnet.tracking.client import known_run
 
     verify(dataset, Dataset.content_hash(Path(dataset)), dataset_hash)
     recipe, work = parse_training(training), work_location()
-    if trains_in_a_job():
-        place.on_many_nodes(recipe, dataset=Path(dataset), out=Path(out), work=work, num_nodes=num_nodes)
+    if uses_trainjob(num_nodes):
+        nodes.as_trainjob(recipe, dataset=Path(dataset), out=Path(out), work=work, num_nodes=num_nodes)
     else:
-        place.check_gpus(pod_gpus())
-        place.on_this_machine(
+        here.check_gpus(pod_gpus())
+        here.on_this_machine(
             recipe, dataset=Path(dataset), out=Path(out), work=work, device=device(), keep_checkpoint=in_cluster()
         )
     facts = {name: fact for name, fact in dataset_facts.items() if name.startswith("source_")}

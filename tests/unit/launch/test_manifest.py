@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from linnet.launch.trainjob import Toleration, TrainJobError, TrainJobSettings, job_name, manifest
-from support.trainjobs import ARGUMENTS, IMAGE, KEY, NAME, PLAIN, S3, VOLUME, settings_of
+from linnet.launch.manifest import DOWNWARD
+from linnet.launch.trainjob import Toleration, TrainJobError, TrainJobSettings, job_name
+from support.trainjobs import ARGUMENTS, IMAGE, KEY, NAME, PLAIN, S3, VOLUME, manifest_of, settings_of
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -21,7 +22,7 @@ VARIANTS = {
     "volume": (
         VOLUME,
         2,
-        ["train", "/mnt/linnet/birds/birds.toml", "--build", "/mnt/linnet/birds", "--work", "/mnt/linnet/birds/work"],
+        ["train-node", "/mnt/linnet/work/nodes-0123456789abcdef", "--gpus", "0", "--stop-seconds", "120"],
     ),
 }
 
@@ -29,7 +30,7 @@ VARIANTS = {
 @pytest.mark.parametrize("name", sorted(VARIANTS))
 def test_the_manifest_is_the_golden_one(name: str) -> None:
     values, num_nodes, arguments = VARIANTS[name]
-    made = manifest(settings_of(values), key=KEY, num_nodes=num_nodes, arguments=arguments)
+    made = manifest_of(values, num_nodes=num_nodes, arguments=arguments)
     assert made == yaml.safe_load((GOLDEN / f"{name}.yaml").read_text())
 
 
@@ -38,7 +39,7 @@ def test_trainers_own_model_knows_every_field(name: str) -> None:
     from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
 
     values, num_nodes, arguments = VARIANTS[name]
-    made = manifest(settings_of(values), key=KEY, num_nodes=num_nodes, arguments=arguments)
+    made = manifest_of(values, num_nodes=num_nodes, arguments=arguments)
     read = TrainerV1alpha1TrainJob.from_dict(made)
     assert read is not None
     assert read.to_dict() == made  # a field it does not know would be missing here
@@ -47,14 +48,37 @@ def test_trainers_own_model_knows_every_field(name: str) -> None:
 
 
 def test_no_environment_where_the_webhook_refuses_it() -> None:
-    made = manifest(settings_of(S3), key=KEY, num_nodes=2, arguments=ARGUMENTS)
+    made = manifest_of(S3)
     assert "env" not in json.dumps(made["spec"]["runtimePatches"])
-    assert len(made["spec"]["trainer"]["env"]) == 4
+    assert len(made["spec"]["trainer"]["env"]) == 6
+
+
+@pytest.mark.parametrize(("values", "gpus"), [(S3, "8"), (VOLUME, "0")])
+def test_the_cpu_has_no_limit_and_gpus_are_named_also_where_there_are_none(values: dict[str, Any], gpus: str) -> None:
+    """Trainer adds what the runtime has and the job does not name; a limit of the CPU throttles."""
+    resources = manifest_of(values)["spec"]["trainer"]["resourcesPerNode"]
+    assert resources["requests"] == {"cpu": "64", "memory": "512Gi", "nvidia.com/gpu": gpus}
+    assert resources["limits"] == {"memory": "512Gi", "nvidia.com/gpu": gpus}
+
+
+def test_every_attempt_has_a_rendezvous_of_its_own() -> None:
+    """The Job that JobSet makes anew for an attempt gives its uid to all its pods."""
+    variables = {variable["name"]: variable for variable in manifest_of(S3)["spec"]["trainer"]["env"]}
+    paths = {name: variables[name]["valueFrom"]["fieldRef"]["fieldPath"] for name in DOWNWARD}
+    assert paths == {
+        "LINNET_ATTEMPT": "metadata.labels['jobset.sigs.k8s.io/restart-attempt']",
+        "LINNET_RENDEZVOUS": "metadata.labels['batch.kubernetes.io/controller-uid']",
+    }
+
+
+@pytest.mark.parametrize(("cpu", "whole"), [("64", 64), ("1500m", 1), ("500m", 0), ("2.5", 2)])
+def test_whole_cpus(cpu: str, whole: int) -> None:
+    assert settings_of(PLAIN | {"cpu": cpu}).whole_cpus == whole
 
 
 def test_the_spec_hash_follows_the_spec_and_nothing_else() -> None:
     def hash_of(values: dict[str, Any], num_nodes: int = 2) -> str:
-        made = manifest(settings_of(values), key=KEY, num_nodes=num_nodes, arguments=ARGUMENTS)
+        made = manifest_of(values, num_nodes=num_nodes)
         return str(made["metadata"]["annotations"]["linnet/spec-sha256"])
 
     reordered = S3 | {"environment": dict(reversed(S3["environment"].items()))}
@@ -68,7 +92,7 @@ def test_names_and_labels_are_valid() -> None:
     assert job_name(KEY) == NAME
     with pytest.raises(AssertionError):
         job_name("Not a hash")
-    made = manifest(settings_of(S3), key=KEY, num_nodes=2, arguments=ARGUMENTS)
+    made = manifest_of(S3)
     assert made["metadata"]["labels"]["linnet/training-key"] == KEY[:63]  # a label holds no more
     assert made["metadata"]["annotations"]["linnet/training-key"] == KEY
 
@@ -90,6 +114,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         ({"gpus_per_node": "8"}, "gpus_per_node"),
         ({"gpus_per_nod": 8}, "gpus_per_nod"),
         ({"memory": "512 GB"}, "memory"),
+        ({"cpu": "2Gi"}, "cpu"),
         ({"namespace": "Lab"}, "namespace"),
         ({"tolerations": [{"operator": "Is"}]}, "tolerations.0.operator"),
         ({"volume_claim": "linnet-work"}, "volume_mount_path"),
@@ -102,7 +127,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 )
 def test_wrong_settings_are_named(monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], named: str) -> None:
     monkeypatch.setenv("LINNET_TRAINJOB", json.dumps(PLAIN | change))
-    with pytest.raises(TrainJobError, match=r"^LINNET_TRAINJOB: .*pipelines/clusters/default\.toml$") as caught:
+    with pytest.raises(TrainJobError, match=r"^LINNET_TRAINJOB: .*the cluster's profile$") as caught:
         TrainJobSettings.from_environment()
     assert named in str(caught.value)
 
@@ -112,7 +137,7 @@ def test_missing_settings_say_what_to_set(monkeypatch: pytest.MonkeyPatch, text:
     monkeypatch.delenv("LINNET_TRAINJOB", raising=False)
     if text is not None:
         monkeypatch.setenv("LINNET_TRAINJOB", text)
-    with pytest.raises(TrainJobError, match=r"LINNET_TRAINJOB.*pipelines/clusters/default\.toml"):
+    with pytest.raises(TrainJobError, match=r"LINNET_TRAINJOB.*the cluster's profile"):
         TrainJobSettings.from_environment()
 
 
