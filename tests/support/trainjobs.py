@@ -66,9 +66,14 @@ class Files:
 
     def __init__(self, *, fetch: Callable[[], object] = lambda: None) -> None:
         self.done: list[str] = []
+
+        def fetched() -> None:
+            fetch()
+            self.done.append("fetch")
+
         self.shared = SharedFiles(
             publish=lambda: self.done.append("publish"),
-            fetch=lambda: (fetch(), self.done.append("fetch"))[1],
+            fetch=fetched,
             remove=lambda: self.done.append("remove"),
         )
 
