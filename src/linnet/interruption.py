@@ -12,8 +12,11 @@ def end_at_once_if_interrupted() -> None:
     """Until `raise_if_interrupted`, Ctrl-C ends this process with one line: it imports, and has begun nothing.
 
     A KeyboardInterrupt there would be a traceback, or whatever a half-imported library makes of it. Where SIGINT is
-    ignored (nohup, a job in the background) it stays so.
+    ignored (nohup, a job in the background) it stays so. The first process of a container has no default for SIGTERM
+    and would ignore it, so that a pod that is deleted early takes its whole grace period; it ends at once too.
     """
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, _end_at_once)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end_at_once)
 

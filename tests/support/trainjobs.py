@@ -66,10 +66,21 @@ class Files:
 
     def __init__(self, *, fetch: Callable[[], object] = lambda: None) -> None:
         self.done: list[str] = []
+
+        def fetched() -> None:
+            fetch()
+            self.done.append("fetch")
+
         self.shared = SharedFiles(
+<<<<<<< HEAD
             publish=lambda: self._note("publish"),
             fetch=lambda: self._fetched(fetch),
             remove=lambda: self._note("remove"),
+=======
+            publish=lambda: self.done.append("publish"),
+            fetch=fetched,
+            remove=lambda: self.done.append("remove"),
+>>>>>>> launch
         )
 
     def _fetched(self, fetch: Callable[[], object]) -> None:

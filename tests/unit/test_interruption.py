@@ -1,8 +1,11 @@
 """Ctrl-C before a command has begun: one line, and the status that shells expect."""
 
+import os
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +56,18 @@ def test_where_it_is_ignored_it_stays_so() -> None:
     ignored = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
     left = "print(flush=True); time.sleep(0.5); print('went on')"
     assert interrupted("-c", ignored + BEGIN + left, seen="\n") == (0, "went on\n")
+
+
+def test_the_first_process_of_a_container_ends_at_sigterm_too() -> None:
+    """It would ignore the signal, as PID 1 does everything that it does not handle."""
+    unshare = shutil.which("unshare")
+    if unshare is None or subprocess.run([unshare, "--pid", "--fork", "true"], check=False).returncode:
+        pytest.skip("may make no PID namespace here")
+    command = [unshare, "--pid", "--fork", sys.executable, "-c", BEGIN + WAIT]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as outside:
+        assert outside.stdout is not None
+        outside.stdout.readline()
+        first = int(Path(f"/proc/{outside.pid}/task/{outside.pid}/children").read_text())
+        os.kill(first, signal.SIGTERM)
+        assert outside.stdout.read() == LINE
+    assert outside.returncode == INTERRUPTED

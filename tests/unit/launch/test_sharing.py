@@ -83,11 +83,11 @@ def test_a_stopped_task_needs_one_call(api: KubernetesApi) -> None:
     """KFP gives it a fraction of a second."""
     seen: list[int] = []
 
-    def stop_now() -> None:
+    def count_and_stop() -> None:
         seen.append(len(api.calls))
         stop()
 
-    api.steps = [lambda: None, stop_now]
+    api.steps = [lambda: None, count_and_stop]
     with pytest.raises(Stopped):
         run()
     after = [call for call in api.calls[seen[0] :] if "pods" not in call]
