@@ -242,7 +242,8 @@ def register(recipe: str, *, model: str, model_hash: str, report: str, report_ha
 @task
 def close(state: str, error: str) -> None:
     """Give the MLflow runs of this pipeline run their final state, whatever happened to the tasks before."""
-    from linnet.tracking.client import close_pipeline_runs, pipeline_run
+    from linnet.tracking.closing import close_pipeline_runs
+    from linnet.tracking.pipeline_runs import pipeline_run
 
     if pipeline_run() is None:
         log("LINNET_PIPELINE_RUN is not set: no MLflow run to close")
