@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,12 +97,17 @@ def find_or_create(
         commit = known_tags[GIT_COMMIT] if GIT_COMMIT in known_tags else git_commit()
         tags = _tags(recipe, key, model, metrics, commit)
         _ensure_registered_model(client, name, f"By linnet, recipe {recipe.name}")
-        with model_lock(client, name):  # of two at once the second finds what the first has made
 
-            def create() -> "ModelVersion":
-                return client.create_model_version(name, uri, run_id=run_id, tags=tags, model_id=model_id)
+        def create() -> "ModelVersion":
+            return client.create_model_version(name, uri, run_id=run_id, tags=tags, model_id=model_id)
 
-            return create_once(lambda: _version_of(client, name, key), create)
+        return version_once(client, name, key, create)
+
+
+def version_once(client: "MlflowClient", name: str, key: str, create: "Callable[[], ModelVersion]") -> "ModelVersion":
+    """The version tagged with `key`, which `create` makes if there is none: of two at once, the second finds it."""
+    with model_lock(client, name):
+        return create_once(lambda: _version_of(client, name, key), create)
 
 
 def _version_of(client: "MlflowClient", name: str, key: str) -> "ModelVersion | None":

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from linnet.patience import patience_seconds, wait_out
+from linnet.patience import FIRST_WAIT_SECONDS, patience_seconds, wait_out
 from linnet.tracking.failures import OUTAGES, UnansweredError, is_foreign, tracking_error
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def waited(call: Callable[[], T]) -> T:
     global _given_up  # noqa: PLW0603  one server, one patience
     seconds = min(patience_seconds(), _longest.get())
     try:
-        result = wait_out(call, outage=outage, seconds=0 if _given_up else seconds)
+        seconds_now = 0 if _given_up else seconds
+        result = wait_out(call, outage=outage, seconds=seconds_now, first_wait_seconds=FIRST_WAIT_SECONDS)
     except Exception as error:
         _given_up = _given_up or (seconds == patience_seconds() and outage(error) is not None)
         raise
