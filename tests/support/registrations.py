@@ -12,21 +12,22 @@ from support.registry import NAME
 
 def register_once(key: str, folder: Path, environment: dict[str, str]) -> int:
     """What `register` does between its upload and its decision, in a process of its own."""
+    os.environ.clear()  # the server of forks has kept that of its beginning
     os.environ |= environment
     os.chdir(folder)
     client = connect()
     made = version_once(
-        client, NAME, key, lambda: client.create_model_version(NAME, folder.as_uri(), tags={RUN_KEY: key})
+        client, NAME, key, lambda: client.create_model_version(NAME, "s3://bucket/model", tags={RUN_KEY: key})
     )
     return int(made.version)
 
 
-def register_at_once(keys: list[str], folder: Path, environment: dict[str, str]) -> dict[str, set[int]]:
+def register_at_once(keys: list[str], folder: Path) -> dict[str, set[int]]:
     """A process for each of `keys`; the numbers of the versions that each key was told."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["mlflow", "mlflow.store.tracking.sqlalchemy_store", __name__])
     with context.Pool(len(keys)) as pool:
-        numbers = pool.starmap(register_once, [(key, folder, environment) for key in keys], chunksize=1)
+        numbers = pool.starmap(register_once, [(key, folder, dict(os.environ)) for key in keys], chunksize=1)
     return {key: {number for other, number in zip(keys, numbers, strict=True) if other == key} for key in keys}
 
 

@@ -169,7 +169,7 @@ def test_a_check_waits_a_minute_at_most(server: Server, monkeypatch: pytest.Monk
     began = time.monotonic()
     with pytest.raises(UnansweredError, match=r"does not answer|answers 503"):
         check_server(outlives_pods=False)
-    assert 0.3 <= time.monotonic() - began < 10
+    assert 0.3 <= time.monotonic() - began < 3
     assert len(server.asked) > 2
 
 
