@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from linnet.errors import LinnetError, first_line, redact_credentials
-from linnet.patience import patience_seconds, wait_out
+from linnet.patience import FIRST_WAIT_SECONDS, patience_seconds, wait_out
 
 MAX_CONCURRENCY = 8  # requests at once
 CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 5, 60, 3
@@ -86,7 +86,12 @@ def _make_requests_wait(client: Any, endpoint: str, seconds: float) -> None:
                 body.seek(start)
             return send(operation, parameters)
 
-        return wait_out(attempt, outage=lambda error: _outage(error, endpoint), seconds=seconds)
+        return wait_out(
+            attempt,
+            outage=lambda error: _outage(error, endpoint),
+            seconds=seconds,
+            first_wait_seconds=FIRST_WAIT_SECONDS,
+        )
 
     client._make_api_call = send_and_wait
 
