@@ -74,7 +74,7 @@ def outage(error: Exception) -> str | None:
         return str(error)
     if is_foreign(error) or isinstance(error, OSError):
         error = tracking_error(error)
-    return str(error).partition("; ")[0] if isinstance(error, UnansweredError) else None
+    return str(error).partition(" (")[0] if isinstance(error, UnansweredError) else None
 
 
 class _AwayError(Exception):
