@@ -1,5 +1,6 @@
 """`python -m pipelines.submit RECIPE`: one run of the training pipeline on a cluster."""
 
+import os
 import re
 import shlex
 import time
@@ -11,10 +12,13 @@ from typing import Annotated, Any
 import kfp.client
 import typer
 import yaml
+from kfp_server_api import ApiException
 
 from linnet.cli import INTERRUPTED, run_command
+from linnet.errors import LinnetError
 from linnet.progress import log
 from linnet.recipe.load import RecipeError, load_recipe
+from linnet.tasks.kubeflow import state_of
 from linnet.tasks.request import FOLDER, NAME
 from pipelines import connection as to
 from pipelines.clusters.profile import DEFAULT_PROFILE
@@ -69,6 +73,7 @@ def submit(
     arguments = run_arguments(text, shlex.join(overrides or ()), source, num_nodes, only_if_changed)
     connection = to.read_connection(host, namespace, experiment, token_env)
     with to.compiled(image, cluster) as package, to.connected(connection) as client:
+        _close_leftovers(client)
         title = " ".join([name, *(overrides or ()), f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}"])
         with to.without_kfps_links():
             run = client.create_run_from_pipeline_package(
@@ -110,6 +115,24 @@ def run_arguments(
         )
     given = {} if num_nodes is None else {"num_nodes": num_nodes}
     return {"recipe": recipe, "overrides": overrides, "source": source, "only_if_changed": only_if_changed, **given}
+
+
+def _close_leftovers(client: kfp.client.Client) -> None:
+    """Close what earlier runs left open in MLflow, where it can be reached from here; that it cannot is no reason."""
+    if not os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
+        return
+    from linnet.tracking.closing import close_leftovers
+
+    def ask(run_id: str) -> str | None:
+        try:
+            return state_of(client.get_run(run_id).to_dict())
+        except ApiException:
+            return None
+
+    try:
+        close_leftovers(ask)
+    except LinnetError as reason:
+        log(f"{reason}. What earlier runs left open there stays so")
 
 
 def task_names(package: Path) -> list[str]:

@@ -3,7 +3,6 @@
 import base64
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,35 +14,11 @@ import pytest
 import requests
 
 from support.commands import linnet
+from support.mlflow_server import MLFLOW, free_port, running
 from support.tiny import tiny_raw_data, write_tiny_recipe
 
 pytestmark = pytest.mark.stack
-MLFLOW = str(Path(sys.executable).parent / "mlflow")
 RECIPE = "birds-tiny.toml"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
-@contextmanager
-def running(command: list[str], health: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with (folder / "server.log").open("ab") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
-    try:
-        for _ in range(600):
-            try:
-                if requests.get(health, timeout=1).ok:
-                    break
-            except requests.RequestException:
-                time.sleep(0.2)
-        else:
-            pytest.fail((folder / "server.log").read_text()[-3000:])
-        yield process
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 @contextmanager

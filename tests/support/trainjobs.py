@@ -72,23 +72,10 @@ class Files:
             self.done.append("fetch")
 
         self.shared = SharedFiles(
-<<<<<<< HEAD
-            publish=lambda: self._note("publish"),
-            fetch=lambda: self._fetched(fetch),
-            remove=lambda: self._note("remove"),
-=======
             publish=lambda: self.done.append("publish"),
             fetch=fetched,
             remove=lambda: self.done.append("remove"),
->>>>>>> launch
         )
-
-    def _fetched(self, fetch: Callable[[], object]) -> None:
-        fetch()
-        self._note("fetch")
-
-    def _note(self, what: str) -> None:
-        self.done.append(what)
 
 
 def run(

@@ -1,5 +1,6 @@
 """The model as MLflow stores and serves it: a pyfunc from code, with linnet's own source beside the weights."""
 
+import secrets
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -9,18 +10,55 @@ import linnet
 from linnet.artifacts import Model, Report
 from linnet.files import read_json, write_text
 from linnet.recipe import Audio, ClassLabel, HuggingFaceTextEncoder, MultiLabel, Recipe, Text, Unconditional
+from linnet.tracking.client import RUN_KEY, connect
+from linnet.tracking.outages import create_once, waited
 
 if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
     from mlflow.models import ModelSignature
 
+ATTEMPT = "linnet.attempt"  # the tag that says who made it, so that one whose answer was lost is found again
 REQUIREMENTS = (
     *("torch", "numpy", "pandas", "pillow", "pydantic", "tomlkit", "safetensors", "rich", "jinja2", "mlflow"),
     *("pyarrow", "soundfile", "torchaudio", "torchmetrics"),
 )
 
 
-def log_model(recipe: Recipe, run_id: str, *, model: Path, report: Path) -> tuple[str, str]:
-    """Log the pyfunc in its training's run; (address, id) of what MLflow calls a logged model."""
+def log_model(recipe: Recipe, run_id: str, key: str, *, model: Path, report: Path) -> tuple[str, str]:
+    """Log the pyfunc in its training's run; (address, id) of what MLflow calls a logged model.
+
+    One that is whole already is found again by `key`, the input hash of its registration.
+    """
+    logged = _find(run_id, RUN_KEY, key)
+    if logged is None or logged.status != "READY":  # another may be on its way by another process: let it be
+        logged = _new_logged_model(run_id, key)
+        waited(lambda: _upload(recipe, run_id, logged.model_id, model=model, report=report))  # S3 may be away too
+    return f"models:/{logged.model_id}", str(logged.model_id)
+
+
+def _find(run_id: str, tag: str, value: str) -> "LoggedModel | None":
+    """The logged model of this run that has a tag; one that is whole, if there are several."""
+    client = connect()
+    experiment = client.get_run(run_id).info.experiment_id
+    query = f"source_run_id = '{run_id}' AND tags.`{tag}` = '{value}'"
+    found = list(client.search_logged_models([experiment], query))
+    return next((one for one in found if one.status == "READY"), found[0] if found else None)
+
+
+def _new_logged_model(run_id: str, key: str) -> "LoggedModel":
+    client, attempt = connect(), secrets.token_hex(8)
+    run = client.get_run(run_id)
+    tags = {RUN_KEY: key, ATTEMPT: attempt}
+
+    def create() -> "LoggedModel":
+        return client.create_logged_model(
+            run.info.experiment_id, name="model", source_run_id=run_id, tags=tags, params=run.data.params
+        )
+
+    return create_once(lambda: _find(run_id, ATTEMPT, attempt), create)
+
+
+def _upload(recipe: Recipe, run_id: str, model_id: str, *, model: Path, report: Path) -> None:
     import mlflow
     import pandas as pd
 
@@ -30,8 +68,9 @@ def log_model(recipe: Recipe, run_id: str, *, model: Path, report: Path) -> tupl
         whole, sample = Path(scratch) / "recipe.json", Path(scratch) / "sample.json"
         write_text(whole, recipe.model_dump_json(indent=2, by_alias=True) + "\n")
         write_text(sample, recipe.sample.model_dump_json(indent=2) + "\n")
-        info = mlflow.pyfunc.log_model(
+        mlflow.pyfunc.log_model(
             name="model",
+            model_id=model_id,
             python_model=str(package / "serving.py"),
             artifacts={
                 "model": str(model),
@@ -44,7 +83,6 @@ def log_model(recipe: Recipe, run_id: str, *, model: Path, report: Path) -> tupl
             input_example=pd.DataFrame([example]),
             pip_requirements=[f"{name}=={version(name)}" for name in _requirements(recipe)],
         )
-    return str(info.model_uri), str(info.model_id)
 
 
 def _requirements(recipe: Recipe) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +12,12 @@ from linnet.errors import LinnetError
 from linnet.metrics.results import Metrics
 from linnet.recipe import GateSection, Recipe, section_hash
 from linnet.registry.gate import Candidate, Decision, decide
+from linnet.registry.lock import model_lock
 from linnet.registry.pyfunc import log_model
-from linnet.tracking.client import GIT_COMMIT, RUN_KEY, connect, experiment_id, find_run
+from linnet.tracking.client import GIT_COMMIT, RUN_KEY, connect, find_or_create_run
 from linnet.tracking.failures import TrackingError, server_errors
+from linnet.tracking.outages import create_once
+from linnet.tracking.pipeline_runs import in_use
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -84,23 +87,44 @@ def find_or_create(
 ) -> "ModelVersion":
     """The version of exactly this model and report, found again or made with all its tags at once."""
     name = recipe.register_.model_name
-    if found := [entry for entry in all_versions(client, name) if entry.tags.get(RUN_KEY) == key]:
-        return found[0]
     model_key = read_provenance(model, made_by="train")["input_hash"]
-    run_id = find_run(client, model_key)
-    if run_id is None:  # trained with tracking off
-        run_tags = {RUN_KEY: model_key}
-        run_id = client.create_run(experiment_id(client), run_name=recipe.name, tags=run_tags).info.run_id
-    uri, model_id = log_model(recipe, run_id, model=model, report=report)
-    if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name, description=f"By linnet, recipe {recipe.name}")
-    try:
+    run_id = find_or_create_run(client, model_key, run_name=recipe.name)  # none where it was trained with tracking off
+    with in_use(client, run_id):
+        if found := _version_of(client, name, key):
+            return found
+        uri, model_id = log_model(recipe, run_id, key, model=model, report=report)
         known_tags = client.get_run(run_id).data.tags
         commit = known_tags[GIT_COMMIT] if GIT_COMMIT in known_tags else git_commit()
         tags = _tags(recipe, key, model, metrics, commit)
-        return client.create_model_version(name, uri, run_id=run_id, tags=tags, model_id=model_id)
-    finally:
-        client.set_terminated(run_id, "FINISHED")
+        _ensure_registered_model(client, name, f"By linnet, recipe {recipe.name}")
+
+        def create() -> "ModelVersion":
+            return client.create_model_version(name, uri, run_id=run_id, tags=tags, model_id=model_id)
+
+        return version_once(client, name, key, create)
+
+
+def version_once(client: "MlflowClient", name: str, key: str, create: "Callable[[], ModelVersion]") -> "ModelVersion":
+    """The version tagged with `key`, which `create` makes if there is none: of two at once, the second finds it."""
+    with model_lock(client, name):
+        return create_once(lambda: _version_of(client, name, key), create)
+
+
+def _version_of(client: "MlflowClient", name: str, key: str) -> "ModelVersion | None":
+    found = [entry for entry in all_versions(client, name) if entry.tags.get(RUN_KEY) == key]
+    return min(found, key=lambda entry: int(entry.version), default=None)
+
+
+def _ensure_registered_model(client: "MlflowClient", name: str, description: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    if client.search_registered_models(f"name = '{name}'"):
+        return
+    try:
+        client.create_registered_model(name, description=description)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another was faster
+            raise
 
 
 def _tags(recipe: Recipe, key: str, model: Path, metrics: Metrics, commit: str) -> dict[str, str]:
@@ -127,7 +151,15 @@ def _tags(recipe: Recipe, key: str, model: Path, metrics: Metrics, commit: str) 
 
 
 def decide_once(client: "MlflowClient", name: str, entry: "ModelVersion", gate: GateSection) -> Decision:
-    """Decide, write the decision down, then move the aliases: a repeat after a kill carries the same decision out."""
+    """Decide, write the decision down, then move the aliases: a repeat after a kill carries the same decision out.
+
+    One at a time: of two that beat the same champion, the second has to beat the first.
+    """
+    with model_lock(client, name):
+        return _decide(client, name, entry, gate)
+
+
+def _decide(client: "MlflowClient", name: str, entry: "ModelVersion", gate: GateSection) -> Decision:
     champion = version_with_alias(client, name, CHAMPION)
     decision = earlier_decision(entry, champion)
     if decision is None:

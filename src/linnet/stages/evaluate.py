@@ -34,6 +34,7 @@ from linnet.metrics.restoration import restoration_scores
 from linnet.metrics.results import Comparison, Memorization, Metrics, Reference
 from linnet.modalities.base import Codec, Examples
 from linnet.modalities.image_codec import ImageCodec
+from linnet.patience import patience_seconds
 from linnet.progress import log
 from linnet.recipe import Audio, DataSection, Recipe
 from linnet.stages.table import EVALUATE
@@ -214,10 +215,16 @@ def _log_scores(metrics: Metrics) -> None:
 
 
 def _track(folder: Path, metrics: Metrics, model_key: str, run_name: str | None) -> None:
-    """Tell the model's run, before the report appears: a run that was killed in between tells it again."""
+    """Tell the model's run, before the report appears: a run that was killed in between tells it again.
+
+    In a pod no report appears whose scores MLflow does not have; at a desk somebody reads that it has not.
+    """
     tracker: Tracker = NoTracker()
     if run_name is not None:
-        tracker = RunTracker(model_key, run_name=run_name, params={}, tags={}, system_metrics=False)
+        must_arrive = patience_seconds() > 0
+        tracker = RunTracker(
+            model_key, run_name=run_name, params={}, tags={}, system_metrics=False, must_arrive=must_arrive
+        )
     restoration = {
         f"{metric}_{degradation}": scores.restored
         for degradation, found in metrics.restoration.items()

@@ -9,9 +9,11 @@ from linnet.storage.connection import CONNECT_SECONDS, StorageError, new_client
 from linnet.storage.listing import PROBE
 from linnet.storage.location import is_s3_url, split_folder_url
 
+CHECK_SECONDS = 60.0
+
 
 def check_access(location: str, *, write: bool) -> None:
-    """Whether data can be read (and written) at `location`, within seconds.
+    """Whether data can be read (and written) at `location`, within seconds; within a minute where there is patience.
 
     In S3 that is a listing, and for `write` a small object written and deleted. A local folder must exist; for
     `write` it may also be one that can be made.
@@ -23,7 +25,7 @@ def check_access(location: str, *, write: bool) -> None:
         _check_local(Path(location), write=write)
         return
     bucket, prefix = split_folder_url(location)
-    with new_client(location, attempts=1, read_seconds=CONNECT_SECONDS) as client:
+    with new_client(location, attempts=1, read_seconds=CONNECT_SECONDS, longest_wait_seconds=CHECK_SECONDS) as client:
         client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
         if write:
             key = f"{prefix}{PROBE}{uuid.uuid4().hex}"

@@ -1,4 +1,4 @@
-"""An S3 client whose errors are one sentence each: what happened, and what to do now."""
+"""An S3 client that waits for a server that is away; its errors are a sentence each: what happened, what to do now."""
 
 import contextlib
 import errno
@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from linnet.errors import LinnetError, first_line, redact_credentials
+from linnet.patience import FIRST_WAIT_SECONDS, patience_seconds, wait_out
 
 MAX_CONCURRENCY = 8  # requests at once
 CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 5, 60, 3
+OUTAGES = frozenset({429, 500, 502, 503, 504})  # HTTP statuses of a server that may answer again
+BUSY = frozenset({"RequestTimeout", "SlowDown", "Throttling"})
 ENDPOINT = "AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL"
 CREDENTIALS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (on a cluster: the secret they come from)"
 
@@ -20,8 +23,19 @@ class StorageError(LinnetError):
 
 
 @contextlib.contextmanager
-def new_client(url: str, *, attempts: int = ATTEMPTS, read_seconds: int = READ_SECONDS) -> Iterator[Any]:
-    """An S3 client for the block; what goes wrong in it is raised as a StorageError about `url`."""
+def new_client(
+    url: str,
+    *,
+    attempts: int = ATTEMPTS,
+    read_seconds: int = READ_SECONDS,
+    longest_wait_seconds: float = float("inf"),
+) -> Iterator[Any]:
+    """An S3 client for the block; what goes wrong in it is raised as a StorageError about `url`.
+
+    Args:
+        attempts: boto3's own, quick ones, within each try of a request.
+        longest_wait_seconds: for a server that is away, if LINNET_PATIENCE says more.
+    """
     from botocore.exceptions import BotoCoreError, ClientError
     from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError, S3ValidationError
 
@@ -29,6 +43,7 @@ def new_client(url: str, *, attempts: int = ATTEMPTS, read_seconds: int = READ_S
     try:
         with contextlib.closing(_new_client(attempts, read_seconds)) as client:
             endpoint = redact_credentials(client.meta.endpoint_url)
+            _make_requests_wait(client, endpoint, min(longest_wait_seconds, patience_seconds()))
             yield client
     except RetriesExceededError as error:
         raise StorageError(f"{url}: {_cause(error.last_exception, endpoint)}") from None
@@ -58,6 +73,46 @@ def _new_client(attempts: int, read_seconds: int) -> Any:
         return Session().client("s3", config=config)
     except ValueError as error:  # an endpoint without http://, a region with spaces
         raise StorageError(f"S3 is set up wrongly: {first_line(error)}; correct {ENDPOINT}, or AWS_...") from None
+
+
+def _make_requests_wait(client: Any, endpoint: str, seconds: float) -> None:
+    """Let each request, the unit of a transfer too, wait for a server that is away."""
+    send = client._make_api_call
+
+    def send_and_wait(operation: str, parameters: dict[str, Any]) -> Any:
+        body = parameters.get("Body")
+        start = body.tell() if body is not None and hasattr(body, "seek") else None
+
+        def attempt() -> Any:
+            if body is not None and start is not None and body.tell() != start:  # an earlier try has read of it
+                body.seek(start)
+            return send(operation, parameters)
+
+        return wait_out(
+            attempt,
+            outage=lambda error: _outage(error, endpoint),
+            seconds=seconds,
+            first_wait_seconds=FIRST_WAIT_SECONDS,
+        )
+
+    client._make_api_call = send_and_wait
+
+
+def _outage(error: Exception, endpoint: str) -> str | None:
+    """What does not answer, for people, if that is what `error` says."""
+    from botocore import exceptions as boto
+
+    match error:
+        case boto.SSLError():
+            return None
+        case boto.ConnectionError() | boto.HTTPClientError():
+            return f"no connection to {endpoint}"
+        case boto.ClientError():
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+            code = error.response["Error"]["Code"]
+            return f"{endpoint} answers {code}" if status in OUTAGES or code in BUSY else None
+        case _:
+            return None
 
 
 def _cause(error: Exception, endpoint: str) -> str:

@@ -28,6 +28,7 @@ from linnet.tasks.environment import (
     uses_trainjob,
     work_location,
 )
+from linnet.tasks.kubeflow import run_state
 from linnet.tasks.notes import note_result
 from linnet.tasks.request import requested_recipe
 
@@ -54,11 +55,13 @@ def look(recipe: str, *, overrides: str, source: str, num_nodes: int, only_if_ch
     from linnet.registry import lineage
     from linnet.stages import ingest
     from linnet.tracking.client import check_server
+    from linnet.tracking.closing import close_leftovers
 
     asked = requested_recipe(recipe, overrides)
     fingerprint = ingest.fingerprint(asked.data, source or SYNTHETIC)
     check_training(asked, num_nodes)
     check_server(outlives_pods=in_cluster())
+    close_leftovers(run_state)
     weights_hash = _check_weights(asked)
     comparison = lineage.compare_source(asked, fingerprint=fingerprint, code_hash=result_code_hash())
     go_on = comparison.changed or not only_if_changed

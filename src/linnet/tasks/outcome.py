@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from linnet.tracking.address import display_uri
+from linnet.tracking.states import end_told
 
 NEXT_STEPS = (
     "**Retry** on the run's page repeats what failed and keeps the rest; a training goes on from its last checkpoint. "
@@ -30,7 +31,9 @@ def outcome_page(
     elif results:
         lines = ["\n\n".join(results.values()), "", PAGES]
     else:
-        lines = [f"# The run ended as {state}", "", error or "No task said why: it was terminated, or a pod was lost."]
+        end = end_told(state)
+        why = error if end.has_error and error else "no task said why: it was ended from outside, or a pod was lost"
+        lines = [f"# The run ended as {end.tag}", "", f"{end.happened} ({why})"]
         lines += ["", NEXT_STEPS]
     if runs:
         lines += ["", *(f"MLflow run `{run}` at {display_uri()}" for run in runs)]

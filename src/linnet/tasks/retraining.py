@@ -12,7 +12,9 @@ from linnet.stages import evaluate, ingest, preprocess, register, restore, sampl
 from linnet.stages.table import result_code_hash
 from linnet.tasks import training
 from linnet.tasks.boundary import RESTORE_BATCH, SAMPLE_BATCH
+from linnet.tasks.kubeflow import run_state
 from linnet.tracking.client import check_server
+from linnet.tracking.closing import close_leftovers
 
 
 def run(
@@ -33,6 +35,7 @@ def run(
         LinnetError: as the stages do.
     """
     check_server(outlives_pods=False)  # hours before the model is to be registered there
+    close_leftovers(run_state)
     raw = data / recipe.data.folder
     ingest.run(recipe.data, source=source, out=raw, work=work / "downloads")
     comparison = lineage.compare(recipe, raw=raw, code_hash=result_code_hash())

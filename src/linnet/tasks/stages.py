@@ -219,7 +219,8 @@ def gate(
 @task
 def close(state: str, error: str, *, page: str) -> None:
     """Give the MLflow runs of this pipeline run their final state, and say on `page` what became of it."""
-    from linnet.tracking.client import close_pipeline_runs, pipeline_run
+    from linnet.tracking.closing import close_pipeline_runs
+    from linnet.tracking.pipeline_runs import pipeline_run
 
     if pipeline_run() is None:
         log("LINNET_PIPELINE_RUN is not set: no MLflow run to close")

@@ -1,4 +1,4 @@
-"""MLflow: a client of it, which run belongs to what, and how the runs of a pipeline run end."""
+"""MLflow: a client of it that waits out outages, and which run belongs to what."""
 
 import logging
 import os
@@ -12,6 +12,7 @@ from linnet.tracking.address import artifacts_folder, display_uri, local_databas
 from linnet.tracking.database import check_database
 from linnet.tracking.failures import TrackingError, server_errors
 from linnet.tracking.local_store import ensure_store
+from linnet.tracking.outages import create_once, make_calls_wait, make_requests_wait, waited, waiting_at_most
 from linnet.tracking.relocation import follow_workspace
 
 if TYPE_CHECKING:
@@ -19,21 +20,16 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment
 
 EXPERIMENT = "linnet"
-RUN_STATUS = {  # MLflow's status of a run by Kubeflow Pipelines' state of a task, of its backends and of kfp.local
-    "SUCCEEDED": "FINISHED",
-    "COMPLETE": "FINISHED",
-    "CACHED": "FINISHED",
-    "CANCELED": "KILLED",
-    "CANCELLED": "KILLED",
-}
 RUN_KEY = "linnet.input_hash"  # the tag that ties a run to what went into its training
-PIPELINE_RUN_TAG = "linnet.pipeline_run"  # the tag with the pipeline run that made it; LINNET_PIPELINE_RUN holds it
+CHECK_SECONDS = 60.0
 OLDEST_SERVER = 3  # the first version that keeps logged models, which are what gets registered
 GIT_COMMIT = "linnet.git_commit"  # the tag with the commit of the code that trained the model
 
 
 def connect() -> "MlflowClient":
-    """A client that gives up soon, of a store that is whole. MLflow takes seconds to import: only where it is used.
+    """A client of a store that is whole; each of its requests waits for a server that is away (LINNET_PATIENCE).
+
+    MLflow takes seconds to import: only where it is used.
 
     Raises:
         TrackingError: the local store is of no use, or the database does not let us in; a server is not asked yet.
@@ -45,20 +41,31 @@ def connect() -> "MlflowClient":
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    import mlflow
 
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints tracebacks of what it also raises
     _refuse_unreadable_folder()
     with server_errors():
-        for uri in dict.fromkeys((tracking_uri(), os.environ.get("MLFLOW_REGISTRY_URI") or tracking_uri())):
-            check_database(uri)
-            if (path := local_database(uri)) is not None:
-                ensure_store(path)
-                follow_workspace(path)
-        mlflow.set_tracking_uri(tracking_uri())
-        return mlflow.MlflowClient()
+        return waited(_connect)
+
+
+def _connect() -> "MlflowClient":
+    import mlflow
+
+    for uri in dict.fromkeys((tracking_uri(), os.environ.get("MLFLOW_REGISTRY_URI") or tracking_uri())):
+        check_database(uri)
+        if (path := local_database(uri)) is not None:
+            ensure_store(path)
+            follow_workspace(path)
+    mlflow.set_tracking_uri(tracking_uri())
+    client = mlflow.MlflowClient()
+    make_requests_wait()
+    registry = client._get_registry_client()  # type: ignore[no-untyped-call]
+    for store in (client._tracking_client.store, registry.store):  # which MLflow keeps for all its clients
+        if hasattr(store, "engine"):  # a database's
+            make_calls_wait(store)
+    return client
 
 
 def _refuse_unreadable_folder() -> None:
@@ -115,8 +122,19 @@ def find_run(client: "MlflowClient", run_key: str) -> str | None:
     return str(runs[0].info.run_id) if runs else None
 
 
+def find_or_create_run(client: "MlflowClient", run_key: str, *, run_name: str) -> str:
+    """The id of the newest run tagged with `run_key`, which is made if there is none."""
+
+    def create() -> str:
+        return str(client.create_run(experiment_id(client), run_name=run_name, tags={RUN_KEY: run_key}).info.run_id)
+
+    return create_once(lambda: find_run(client, run_key), create)
+
+
 def check_server(*, outlives_pods: bool) -> None:
     """Ask MLflow for its version, the experiment, logged models and the registry; nothing there is changed.
+
+    It waits a minute at most: a server that is never there should be known soon.
 
     Args:
         outlives_pods: whether it must be a server: a file would be gone with the pod.
@@ -134,7 +152,7 @@ def check_server(*, outlives_pods: bool) -> None:
         raise TrackingError(
             f"MLFLOW_TRACKING_URI ({display_uri()}) holds a user; put user and password into the secret linnet-mlflow"
         )
-    with server_errors():
+    with server_errors(), waiting_at_most(CHECK_SECONDS):
         client = connect()
         found = find_experiment(client)
         if is_server:
@@ -177,33 +195,6 @@ def _check_artifacts(location: str) -> None:
         )
 
 
-def pipeline_run() -> str | None:
-    """The id of the pipeline run that this process belongs to, if any."""
-    return os.environ.get("LINNET_PIPELINE_RUN")
-
-
-def close_pipeline_runs(state: str, error_message: str) -> list[str]:
-    """Give the MLflow runs of this pipeline run their final status, and return their ids.
-
-    Args:
-        state: SUCCEEDED, or how else Kubeflow Pipelines calls the end of a task.
-        error_message: what it says went wrong; may be empty.
-
-    Raises:
-        TrackingError: the server does not answer.
-    """
-    tags = {"linnet.pipeline_state": state} | ({"linnet.pipeline_error": error_message} if error_message else {})
-    with server_errors():
-        client = connect()
-        query = f"tags.`{PIPELINE_RUN_TAG}` = '{pipeline_run()}'"
-        run_ids = [run.info.run_id for run in client.search_runs([experiment_id(client)], query)]
-        for run_id in run_ids:
-            for key, value in tags.items():
-                client.set_tag(run_id, key, value)
-            client.set_terminated(run_id, RUN_STATUS.get(state, "FAILED"))
-    return run_ids
-
-
 def known_run(run_key: str) -> str | None:
     """The id of the run tagged with `run_key`; None too where the server does not answer."""
     try:
@@ -223,7 +214,7 @@ def log_text(run_key: str, text: str, path: str) -> bool:
         with server_errors():
             client = connect()
             if run_id := find_run(client, run_key):
-                client.log_text(run_id, text, path)
+                waited(lambda: client.log_text(run_id, text, path))  # as a whole too: S3 may be what is away
     except (TrackingError, OSError) as reason:
         log(f"MLflow did not take {path}, it is only on this machine: {reason}")
         return False

@@ -13,12 +13,20 @@ FOREIGN = {
     *("boto3", "botocore", "s3transfer", "google", "azure"),
 }
 WRONG_NAME = r"error code 40[45]\b|error code 501\b|valid JSON|database .* does not exist|[Uu]nknown database"
-UNANSWERED = r"failed with exception|error code 5\d\d\b|too many 5\d\d|OperationalError|timed? ?out|refused"
+UNANSWERED = r"failed with .*exception|error code (408|429|5\d\d)\b|OperationalError|timed? ?out|refused"
+UNSAFE = r"SSLError|CERTIFICATE_VERIFY"  # waiting helps none
 DAMAGED = r"malformed|not a database|no such (table|column)|disk I/O"
+
+
+OUTAGES = frozenset({408, 429, 500, 502, 503, 504})  # HTTP statuses of a server that may answer again
 
 
 class TrackingError(LinnetError):
     """MLflow does not answer, does not let us in, or cannot take what it is to be given."""
+
+
+class UnansweredError(TrackingError):
+    """MLflow, or the database behind it, does not answer; it may do so later."""
 
 
 @contextlib.contextmanager
@@ -34,7 +42,7 @@ def server_errors() -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in REMEDIES and error.filename is not None:
             raise
-        if isinstance(error, OSError) or _is_foreign(error):
+        if isinstance(error, OSError) or is_foreign(error):
             raise tracking_error(error) from None
         raise
 
@@ -42,14 +50,27 @@ def server_errors() -> Iterator[None]:
 def tracking_error(error: Exception) -> TrackingError:
     """The sentence about an error of MLflow's."""
     message = first_line(error)
-    return TrackingError(f"MLflow at {display_uri()}: {_cause(error, message)}")
+    if refusal := _refusal(message):
+        return TrackingError(f"MLflow at {display_uri()}: {refusal}")
+    at = f"MLflow at {display_uri()}:"
+    is_file = local_database(tracking_uri()) is not None
+    if is_file and "locked" in message:
+        return UnansweredError(f"{at} is locked by another program ({message}); wait for it, or stop it, then repeat")
+    if isinstance(error, OSError) or re.search(UNANSWERED, message) or _is_unanswered(error, message):
+        kind = UnansweredError if _is_unanswered(error, message) and not is_file else TrackingError
+        return kind(
+            f"{at} does not answer ({message}); check MLFLOW_TRACKING_URI and that the server runs, then repeat"
+        )
+    advice = "put right what it names, or set MLFLOW_TRACKING_URI to another server, then repeat"
+    return TrackingError(f"{at} refuses ({message}); {advice}")
 
 
-def _is_foreign(error: Exception) -> bool:
+def is_foreign(error: Exception) -> bool:
     return any(kind.__module__.partition(".")[0] in FOREIGN for kind in type(error).__mro__)
 
 
-def _cause(error: Exception, message: str) -> str:
+def _refusal(message: str) -> str | None:
+    """What is wrong and to be put right before a repeat; None where waiting may help, or nothing is known."""
     if re.search(r"error code 40[13]\b|password|authentication|[Aa]ccess denied", message):
         return (
             f"refuses us ({message}); set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, on a cluster by the "
@@ -64,14 +85,23 @@ def _cause(error: Exception, message: str) -> str:
         return f"does not answer as MLflow does ({message}); check MLFLOW_TRACKING_URI"
     if FULL_DATABASE in message:
         return f"cannot write ({message}), and repeat"
-    if (database := local_database(tracking_uri())) is not None:
-        if "locked" in message:
-            return f"is locked by another program ({message}); wait for it, or stop it, then repeat"
-        if re.search(DAMAGED, message):
-            return f"is damaged ({message}); {set_aside(str(database))}"
-    if isinstance(error, OSError) or re.search(UNANSWERED, message):
-        return f"does not answer ({message}); check MLFLOW_TRACKING_URI and that the server runs, then repeat"
-    return f"refuses ({message}); put right what it names, or set MLFLOW_TRACKING_URI to another server, then repeat"
+    if (database := local_database(tracking_uri())) is not None and re.search(DAMAGED, message):
+        return f"is damaged ({message}); {set_aside(str(database))}"
+    return None
+
+
+def _is_unanswered(error: Exception, message: str) -> bool:
+    if re.search(UNSAFE, message):
+        return False
+    if isinstance(error, OSError):
+        root = type(error).__module__.partition(".")[0]
+        return isinstance(error, ConnectionError | TimeoutError) or root in ("requests", "urllib3")
+    if type(error).__name__ == "RestException":  # a server's own words, whose status is known
+        from mlflow.exceptions import ERROR_CODE_TO_HTTP_STATUS, MlflowException
+
+        assert isinstance(error, MlflowException), type(error)
+        return ERROR_CODE_TO_HTTP_STATUS.get(error.error_code, 500) in OUTAGES
+    return re.search(UNANSWERED, message) is not None
 
 
 def set_aside(path: str) -> str:

@@ -1,7 +1,8 @@
 """The MLflow run of one training, logged to without ever delaying it.
 
 One background thread behind a bounded queue sends everything to the server. A server that is slow or gone costs
-training nothing: what it did not take is counted and reported at the end, and the model folder holds the history.
+training nothing, and what it could not take is kept for it: the end of the training waits as long as LINNET_PATIENCE
+says. What it did not take until then is counted and said, and the model folder holds the history.
 """
 
 import contextlib
@@ -20,11 +21,14 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from linnet.errors import LinnetError, Stopped
+from linnet.errors import LinnetError
+from linnet.patience import patience_seconds
 from linnet.progress import log
 from linnet.tracking.address import display_uri
-from linnet.tracking.client import PIPELINE_RUN_TAG, RUN_KEY, connect, experiment_id, find_run, pipeline_run
-from linnet.tracking.failures import tracking_error
+from linnet.tracking.client import RUN_KEY, connect, find_or_create_run
+from linnet.tracking.failures import TrackingError, tracking_error
+from linnet.tracking.outages import outage, waiting_at_most
+from linnet.tracking.pipeline_runs import begin_use, end_status
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,7 +36,7 @@ if TYPE_CHECKING:
 QUEUE_LENGTH = 10_000
 CLOSING_SECONDS = 30.0
 UNREACHED_SECONDS = 3.0  # how long closing waits for a server that never answered
-MAX_TRIES = 3  # for an entry that an answering server refuses
+MAX_TRIES = 3  # for an entry that an answering server refuses; one that does not answer is asked until the end
 RETRY_SECONDS = 5.0
 
 T = TypeVar("T")
@@ -83,8 +87,12 @@ class NoTracker:
     def __exit__(self, *_: object) -> None: ...
 
 
+class _RefusedError(Exception):
+    """The server answers, and takes an entry in no try."""
+
+
 class _GivenUpError(Exception):
-    """The server took an entry in no try."""
+    """No time is left for a server that does not answer."""
 
 
 class RunTracker:
@@ -94,7 +102,8 @@ class RunTracker:
         run_key: what ties the run to the inputs of its training; a training with the same key resumes the run.
         params: hyperparameters; those that the run has already are left alone.
         system_metrics: whether MLflow also logs the use of CPU, GPU and memory.
-        closing_seconds: how long the end of the block waits for the server.
+        must_arrive: whether the block fails if the server did not take everything.
+        closing_seconds: how long the end of the block waits for the server, if LINNET_PATIENCE says no more.
     """
 
     def __init__(
@@ -105,12 +114,15 @@ class RunTracker:
         params: Mapping[str, Any],
         tags: Mapping[str, str],
         system_metrics: bool,
+        must_arrive: bool = False,
         closing_seconds: float = CLOSING_SECONDS,
     ) -> None:
         self._run_key, self._run_name = run_key, run_name
         self._params, self._tags = dict(params), dict(tags)
-        self._system_metrics, self._closing_seconds = system_metrics, closing_seconds
+        self._system_metrics, self._must_arrive = system_metrics, must_arrive
+        self._closing_seconds = closing_seconds
         self._entries: queue.Queue[Callable[[MlflowClient, str], None]] = queue.Queue(QUEUE_LENGTH)
+        self._unsent: Callable[[MlflowClient, str], None] | None = None  # the entry that is being sent
         self._lost = 0
         self._closing = threading.Event()
         self._opened = threading.Event()
@@ -125,16 +137,23 @@ class RunTracker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
-            self._status = "KILLED" if issubclass(kind, (KeyboardInterrupt, Stopped)) else "FAILED"
+        self._status = end_status(kind)
         wait_seconds = self._closing_seconds
-        if not self._opened.is_set() and display_uri().startswith("http"):  # a local store takes seconds to create
+        if self._status != "KILLED" and (patience := patience_seconds()):  # who is killed has no time to wait
+            wait_seconds = max(wait_seconds, patience)
+        elif not self._opened.is_set() and display_uri().startswith("http"):  # a local store takes seconds to create
             importlib.import_module("mlflow")  # on a busy machine that alone takes longer than a dead server deserves
             wait_seconds = min(wait_seconds, UNREACHED_SECONDS)
         self._deadline = time.monotonic() + wait_seconds
         self._closing.set()
         self._thread.join(wait_seconds)
-        if missing := self._lost + self._entries.qsize():
+        missing = self._lost + self._entries.qsize() + (self._unsent is not None)
+        if missing and self._must_arrive and kind is None:
+            raise TrackingError(
+                f"MLflow at {display_uri()} did not take {missing} entries of this run, which belong to its result; "
+                "check MLFLOW_TRACKING_URI and that the server runs, then repeat"
+            )
+        if missing:
             log(
                 f"MLflow at {display_uri()} did not take {missing} entries of this run; the results are complete, "
                 "their history is in the model folder."
@@ -178,18 +197,19 @@ class RunTracker:
             self._lost += 1
 
     def _send_all(self) -> None:
-        with contextlib.suppress(_GivenUpError):
+        with contextlib.suppress(_GivenUpError, _RefusedError), waiting_at_most(0):
             client, run_id = self._retry(self._open)
             self._opened.set()
             monitor = self._start_system_metrics(run_id)
-            while not (self._closing.is_set() and self._entries.empty()):
+            while not (self._closing.is_set() and self._entries.empty() and self._unsent is None):
                 try:
-                    send = self._entries.get(timeout=0.2)
-                    self._retry(partial(send, client, run_id), max_tries=MAX_TRIES)
+                    self._unsent = self._entries.get(timeout=0.2)
+                    self._retry(partial(self._unsent, client, run_id), max_tries=MAX_TRIES)
                 except queue.Empty:
                     continue
-                except _GivenUpError:
+                except _RefusedError:
                     self._lost += 1
+                self._unsent = None
             if monitor is not None:
                 monitor.finish()
             self._retry(partial(client.set_terminated, run_id, self._status), max_tries=MAX_TRIES)
@@ -198,14 +218,9 @@ class RunTracker:
         from mlflow.entities import Param, RunTag
 
         client = connect()
-        run_id = os.environ.get("MLFLOW_RUN_ID") or find_run(client, self._run_key)
-        if run_id is None:
-            run_id = client.create_run(experiment_id(client), run_name=self._run_name).info.run_id
-        client.update_run(run_id, status="RUNNING")
-        all_tags = {RUN_KEY: self._run_key} | self._tags
-        if (pipeline := pipeline_run()) is not None:
-            all_tags[PIPELINE_RUN_TAG] = pipeline
-        tags = [RunTag(key, value) for key, value in all_tags.items()]
+        run_id = os.environ.get("MLFLOW_RUN_ID") or find_or_create_run(client, self._run_key, run_name=self._run_name)
+        begin_use(client, run_id)
+        tags = [RunTag(key, value) for key, value in ({RUN_KEY: self._run_key} | self._tags).items()]
         known = client.get_run(run_id).data.params
         params = [Param(key, str(value)) for key, value in self._params.items() if key not in known]
         client.log_batch(run_id, params=params, tags=tags)
@@ -224,8 +239,10 @@ class RunTracker:
         """What `attempt` returns when it does not fail.
 
         Raises:
-            _GivenUpError: it failed `max_tries` times, or the run is closing and no time is left for another try.
+            _RefusedError: a server that answers refused it `max_tries` times.
+            _GivenUpError: the run is closing and no time is left for another try.
         """
+        refusals = 0
         for tries in itertools.count(1):
             try:
                 return attempt()
@@ -233,10 +250,14 @@ class RunTracker:
                 is_known = isinstance(error, LinnetError)
                 if tries == 1:
                     log(f"{error if is_known else tracking_error(error)}. Training goes on without it")
-            if tries >= max_tries or (is_known and self._closing.is_set()):
-                break
+                is_away = outage(error) is not None
+            refusals += not is_away
+            if refusals >= max_tries:
+                raise _RefusedError
+            if self._closing.is_set() and not is_away and (is_known or refusals >= MAX_TRIES):
+                raise _GivenUpError
             if self._closing.wait(RETRY_SECONDS):
                 if time.monotonic() + RETRY_SECONDS >= self._deadline:
-                    break
+                    raise _GivenUpError
                 time.sleep(RETRY_SECONDS)
-        raise _GivenUpError
+        raise AssertionError("unreachable")

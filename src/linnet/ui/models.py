@@ -18,6 +18,7 @@ from linnet.hashes import code_files, source_hash
 from linnet.inference.diffusion_model import DiffusionModel, load_training_recipe
 from linnet.modalities.statistics import Statistics
 from linnet.recipe import DDIM, AsTrained, SampleSection, TrainingRecipe, section_hash
+from linnet.registry.lock import is_lock
 from linnet.registry.versions import CHALLENGER, CHAMPION
 from linnet.stages.table import SAMPLE
 from linnet.tracking.client import connect
@@ -115,7 +116,7 @@ def registered_models() -> list[Registered]:
     """
     with server_errors():
         client = connect()
-        names = [entry.name for entry in client.search_registered_models(max_results=MAX_NAMES)]
+        names = [one.name for one in client.search_registered_models(max_results=MAX_NAMES) if not is_lock(one.name)]
         return [found for name in sorted(names) for found in _with_alias(client, name)]
 
 

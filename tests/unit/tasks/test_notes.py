@@ -86,7 +86,7 @@ def test_in_a_pod_the_log_view_shows_all_of_it_in_red(
         ),
         ("FAILED", {"train": "no GPU"}, {}, "# The run failed in train", "- **train**: no GPU"),
         ("FAILED", {"train": "no GPU"}, {"gate": "# x"}, "# The run failed in train", "**Retry**"),
-        ("RUNNING", {}, {}, "# The run ended as RUNNING", "No task said why: it was terminated"),
+        ("RUNNING", {}, {}, "# The run ended as CANCELED", "no task said why: it was ended from outside"),
         ("SUCCEEDED", {}, {"look": "# Nothing changed\n\nthe same"}, "# Nothing changed", "the same"),
     ],
 )

@@ -12,10 +12,8 @@ import pytest
 
 from linnet.tracking.address import display_uri, tracking_uri
 from linnet.tracking.client import (
-    PIPELINE_RUN_TAG,
     RUN_KEY,
     check_server,
-    close_pipeline_runs,
     connect,
     experiment_id,
     known_run,
@@ -39,39 +37,9 @@ def test_a_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     with pytest.raises(TrackingError, match=r"does not answer .*check MLFLOW_TRACKING_URI"):
         check_server(outlives_pods=False)
-    with pytest.raises(TrackingError):
-        close_pipeline_runs("FAILED", "")
     assert known_run("key") is None
     log_text("key", "a page", "report/evaluation.html")
     assert "did not take report/evaluation.html" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("state", "status"),
-    [
-        ("SUCCEEDED", "FINISHED"),  # kfp.local
-        ("COMPLETE", "FINISHED"),  # a cluster's backend, in the words of its metadata store
-        ("CACHED", "FINISHED"),
-        ("FAILED", "FAILED"),
-        ("CANCELED", "KILLED"),
-        ("CANCELLED", "KILLED"),
-        ("ERROR", "FAILED"),
-    ],
-)
-def test_the_exit_handler_closes_the_runs_of_its_pipeline_run_and_no_others(
-    client: "MlflowClient", monkeypatch: pytest.MonkeyPatch, state: str, status: str
-) -> None:
-    experiment = experiment_id(client)
-    own = client.create_run(experiment, tags={PIPELINE_RUN_TAG: "mine", RUN_KEY: "k"}).info.run_id
-    other = client.create_run(experiment, tags={PIPELINE_RUN_TAG: "another"}).info.run_id
-    monkeypatch.setenv("LINNET_PIPELINE_RUN", "mine")
-    assert close_pipeline_runs(state, "the disk is full") == [own]
-    run = client.get_run(own)
-    assert run.info.status == status
-    assert run.data.tags["linnet.pipeline_state"] == state
-    assert run.data.tags["linnet.pipeline_error"] == "the disk is full"
-    assert client.get_run(other).info.status == "RUNNING"
-    assert known_run("k") == own
 
 
 def test_a_page_goes_to_the_run_of_its_model(client: "MlflowClient", tmp_path: Path) -> None:
@@ -106,7 +74,6 @@ def test_a_deleted_experiment_has_its_sentence_wherever_it_is_needed(
     asks: list[Callable[[], object]] = [
         lambda: check_server(outlives_pods=False),
         lambda: experiment_id(client),
-        lambda: close_pipeline_runs("FAILED", ""),
     ]
     for ask in asks:
         with pytest.raises(TrackingError, match=words):

@@ -101,7 +101,8 @@ def test_a_registered_model_generates_as_the_built_one(birds: Path, workspace: P
     client = connect()
     run_id = client.create_run(client.create_experiment("x", workspace.as_uri())).info.run_id
     write_json(workspace / Report.metrics, {})
-    uri, _ = log_model(recipe, run_id, model=folder / "model", report=workspace)
+    uri, number = log_model(recipe, run_id, "key", model=folder / "model", report=workspace)
+    assert log_model(recipe, run_id, "key", model=workspace, report=workspace) == (uri, number)  # nothing is read again
     name = recipe.register_.model_name
     client.create_registered_model(name)
     client.create_registered_model("of-somebody-else")
