@@ -112,7 +112,7 @@ def test_a_node_that_is_asked_to_stop_ends_the_attempt_and_the_next_one_goes_on(
     pods = [start_node(str(location), tmp_path, rank=rank, count=2, port=port) for rank in range(2)]
     wait_for(lambda: all(takes_steps(pod) for pod in pods))
     pods[1].send_signal(signal.SIGTERM)
-    said = [pod.communicate(timeout=60)[1] for pod in pods]
+    said = [pod.communicate(timeout=120)[1] for pod in pods]
     assert [pod.returncode for pod in pods] == [1, 128 + signal.SIGTERM], said
     assert "stopped after step" in said[0], said[0]
     assert list((location / "work").glob("train-*/checkpoint-*")), said
@@ -125,7 +125,7 @@ def test_a_node_that_is_asked_to_stop_ends_the_attempt_and_the_next_one_goes_on(
     assert "train: resuming after step" in said[0]
     assert folder_hash(location / "model") == folder_hash(undisturbed / "model")
     late.send_signal(signal.SIGTERM)
-    late.communicate(timeout=60)
+    late.communicate(timeout=120)
     assert late.returncode != 0
 
 
@@ -154,7 +154,7 @@ def test_the_exit_status_says_whether_another_attempt_makes_sense(tmp_path: Path
             location.mkdir()
             (location / "recipe.json").write_text(text)
         node = start_node(str(location), tmp_path / f"of-{status}", rank=0, count=1, port=1)
-        _, said = node.communicate(timeout=60)
+        _, said = node.communicate(timeout=120)
         assert node.returncode == status, said
         assert words in said
         assert "Traceback" not in said
@@ -168,7 +168,7 @@ def test_two_nodes_end_with_the_status_of_the_one_whose_fault_it_is(tmp_path: Pa
     nodes.publish(recipe, dataset, str(location))
     port = free_port()
     pods = [start_node(str(location), tmp_path, rank=rank, count=2, port=port) for rank in range(2)]
-    said = [pod.communicate(timeout=60)[1] for pod in pods]
+    said = [pod.communicate(timeout=120)[1] for pod in pods]
     assert FINAL_STATUS in [pod.returncode for pod in pods], said
     assert "the run stops before this update" in said[0]
     assert not list((location).glob("model"))
