@@ -69,6 +69,10 @@ kfp-containers: $(READY) image ## The same DAG with every task in a container of
 pipeline: $(READY) ## Compile the DAG for LINNET_IMAGE and CLUSTER into build/; UPLOAD=1: a version for Kubeflow's page
 	@python -m pipelines.package $(if $(UPLOAD),--upload) $(ARGS)
 
+.PHONY: cluster-check
+cluster-check: $(READY) ## What a cluster has of what a run needs, each row with its remedy: CLUSTER, KFP_HOST, KUBECONFIG
+	@python -m pipelines.cluster_check $(ARGS)
+
 .PHONY: submit
 submit: $(READY) ## Run RECIPE on a cluster: KFP_HOST, KFP_TOKEN, LINNET_IMAGE by digest, CLUSTER; more in ARGS
 	@python -m pipelines.submit $(RECIPE) $(ARGS)

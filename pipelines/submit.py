@@ -63,7 +63,8 @@ def submit(
 ) -> None:
     """Train a recipe on a Kubeflow Pipelines cluster: check, compile, submit; prints the run's name, id and link.
 
-    The token comes from the environment variable KFP_TOKEN, never from the command line.
+    The token comes from the environment variable KFP_TOKEN, never from the command line. What the cluster lacks for a
+    run, `make cluster-check` says before.
     """
     name, text = read_recipe(recipe, overrides or ())
     arguments = run_arguments(text, shlex.join(overrides or ()), source, num_nodes, only_if_changed)

@@ -46,6 +46,7 @@ class KfpApi:
         self.url = url
         self.token = ""  # what every request must bring; empty: no token is asked for
         self.multi_user = False
+        self.version = "2.17.0"  # which only the older health check tells; empty: that one is gone
         self.namespaces = ["team-a"]
         self.changes_until_failure = -1  # so many changes succeed, then every request is answered with 503
         self.lose_answer_of_change = -1  # this change (from 0) is made, but the connection breaks before the answer
@@ -88,6 +89,8 @@ class KfpApi:
 
     def _route(self, method: str, path: str, query: dict[str, str], body: Json) -> Json:
         match method, path.removeprefix(PREFIX).strip("/").split("/"):
+            case "GET", ["apis", "v1beta1", "healthz"] if self.version:
+                return {"commit_sha": "0" * 40, "tag_name": self.version, "multi_user": self.multi_user}
             case "GET", ["healthz"]:
                 return {"multi_user": self.multi_user}
             case "GET", ["experiments"]:
