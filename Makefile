@@ -92,11 +92,11 @@ check: $(READY) ## Style, types, import contract, recipes, contract tests
 
 .PHONY: test
 test: $(READY) ## All tests that need no GPU and no servers
-	@pytest $(IN_PARALLEL) -m "not gpu and not stack and not containers"
+	@pytest $(IN_PARALLEL) -m "not gpu and not stack and not containers and not cluster"
 
 .PHONY: test-fast
 test-fast: $(READY) ## Unit and contract tests only
-	@pytest $(IN_PARALLEL) tests/unit tests/contract -m "not gpu and not stack and not containers"
+	@pytest $(IN_PARALLEL) tests/unit tests/contract -m "not gpu and not stack and not containers and not cluster"
 
 .PHONY: test-gpu
 test-gpu: $(READY) ## Tests that need a CUDA GPU
@@ -109,6 +109,10 @@ test-stack: $(READY) ## Tests against real servers: MLflow, and S3 where AWS_END
 .PHONY: test-containers
 test-containers: $(READY) ## Tests that build the image and run tasks in it (a docker or podman engine)
 	@pytest -m containers
+
+.PHONY: test-cluster
+test-cluster: $(READY) ## Tests on a real cluster, for an hour or two: KFP_HOST, LINNET_IMAGE, KUBECONFIG, MLFLOW_TRACKING_URI
+	@pytest -n0 -m cluster -rs tests/cluster $(ARGS)
 
 .PHONY: describe
 describe: $(READY) ## What RECIPE is and what it will cost here

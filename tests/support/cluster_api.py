@@ -59,6 +59,7 @@ class ClusterApi:
     webhook: str = ""  # why the admission webhook refuses TrainJobs
     status: int = 0  # of every answer, if not 0
     registry: str = "open"  # or "token" (anonymous), "login", "empty"
+    pods: list[Json] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)  # "GET /path?query"
     bodies: list[Json] = field(default_factory=list)
 
@@ -81,9 +82,27 @@ class ClusterApi:
                 if self.webhook:
                     return 403, _refusal(f'admission webhook "validator" denied the request: {self.webhook}'), {}
                 return 201, body, {}
+            case _, path if path.startswith(f"{CORE}/pods"):
+                return self._pods_answer(method, path.removeprefix(f"{CORE}/pods").strip("/").split("/"), query)
             case "GET" | "HEAD", path if path in self.objects:
                 return 200, self.objects[path], {}
         return 404, _refusal("not found"), {}
+
+    def _pods_answer(self, method: str, path: list[str], query: dict[str, str]) -> tuple[int, Json, Json]:
+        if path == [""]:
+            label, _, value = query["labelSelector"].partition("=")
+            labels = [(pod, pod["metadata"]["labels"]) for pod in self.pods]
+            return 200, {"items": [pod for pod, has in labels if label in has and value in ("", has[label])]}, {}
+        found = [pod for pod in self.pods if pod["metadata"]["name"] == path[0]]
+        if not found:
+            return 404, _refusal("not found"), {}
+        match method, path[1:]:
+            case ("DELETE", []) | ("POST", ["eviction"]):
+                self.pods.remove(found[0])
+                return 200, found[0], {}
+            case "GET", ["log"]:
+                return 200, {"container": query["container"]}, {}
+        return 200, found[0], {}
 
     def _registry_answer(self, token: str) -> tuple[int, Json, Json]:
         match self.registry:

@@ -54,6 +54,7 @@ class KfpApi:
         self.has_pages = False  # whether a browser finds Kubeflow's page there, as at a gateway
         self.login_page = ""  # as gateways do: "redirect" to it, or the page itself as "html"
         self.run_states = ["SUCCEEDED"]  # what looking at a run finds, one after the other; the last one stays
+        self.task_details: list[Json] = []  # of every run; empty: those below
         self.experiments: list[Json] = []
         self.runs: list[Json] = []
         self.recurring_runs: list[Json] = []
@@ -112,8 +113,16 @@ class KfpApi:
                 return {
                     **_found(self.runs, "run_id", identifier),
                     "state": state,
-                    "run_details": {"task_details": tasks},
+                    "run_details": {"task_details": self.task_details or tasks},
                 }
+            case "POST", ["runs", action]:
+                identifier, _, verb = action.partition(":")
+                _found(self.runs, "run_id", identifier)
+                self.run_states = ["RUNNING", "SUCCEEDED"] if verb == "retry" else ["CANCELED"]
+                return {}
+            case "DELETE", ["runs", identifier]:
+                self.runs.remove(_found(self.runs, "run_id", identifier))
+                return {}
             case "GET", ["pipelines"]:
                 name = json.loads(query["filter"])["predicates"][0]["stringValue"]
                 found = [each for each in self.pipelines if each["display_name"] == name]
