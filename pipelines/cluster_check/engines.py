@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from pipelines.cluster_check.kubernetes_api import KubernetesApi
+from pipelines.cluster_check.objects import APPLY
 from pipelines.cluster_check.row import NotKnownError, Row
 from pipelines.clusters.profile import Cluster
 
@@ -85,8 +86,7 @@ def trainer_rows(api: KubernetesApi, cluster: Cluster, body: dict[str, Any]) -> 
     yield Row("Trainer", "trainjobs.trainer.kubeflow.org/v1alpha1")
     at = f"{TRAINER}/namespaces/{cluster.namespace}"
     if api.get(f"{at}/trainingruntimes/{RUNTIME}") is None:
-        remedy = "kubectl apply -k deploy/kubernetes/overlays/default (or another overlay)"
-        yield Row("training runtime", f"no TrainingRuntime {RUNTIME} in {cluster.namespace}", "missing", remedy)
+        yield Row("training runtime", f"no TrainingRuntime {RUNTIME} in {cluster.namespace}", "missing", APPLY)
         return
     yield Row("training runtime", f"TrainingRuntime {RUNTIME}")
     refused = api.refusal(f"{at}/trainjobs", body)
@@ -123,7 +123,7 @@ def rights_row(api: KubernetesApi, cluster: Cluster, account: str) -> Row:
             "rights of tasks",
             f"{account} may not {', '.join(lacking)}",
             "missing",
-            f"kubectl -n {cluster.namespace} apply -f deploy/kubernetes/base/rbac.yaml, with your namespace in it",
+            APPLY,
         )
     return Row("rights of tasks", f"{account} may do all that deploy/kubernetes/base/rbac.yaml names")
 
