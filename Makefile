@@ -69,6 +69,10 @@ kfp-containers: $(READY) image ## The same DAG with every task in a container of
 pipeline: $(READY) ## Compile the DAG for LINNET_IMAGE and CLUSTER into build/; UPLOAD=1: a version for Kubeflow's page
 	@python -m pipelines.package $(if $(UPLOAD),--upload) $(ARGS)
 
+.PHONY: cluster-check
+cluster-check: $(READY) ## What a cluster has of what a run needs, each row with its remedy: CLUSTER, KFP_HOST, KUBECONFIG
+	@python -m pipelines.cluster_check $(ARGS)
+
 .PHONY: submit
 submit: $(READY) ## Run RECIPE on a cluster: KFP_HOST, KFP_TOKEN, LINNET_IMAGE by digest, CLUSTER; more in ARGS
 	@python -m pipelines.submit $(RECIPE) $(ARGS)
@@ -88,11 +92,11 @@ check: $(READY) ## Style, types, import contract, recipes, contract tests
 
 .PHONY: test
 test: $(READY) ## All tests that need no GPU and no servers
-	@pytest $(IN_PARALLEL) -m "not gpu and not stack and not containers"
+	@pytest $(IN_PARALLEL) -m "not gpu and not stack and not containers and not cluster"
 
 .PHONY: test-fast
 test-fast: $(READY) ## Unit and contract tests only
-	@pytest $(IN_PARALLEL) tests/unit tests/contract -m "not gpu and not stack and not containers"
+	@pytest $(IN_PARALLEL) tests/unit tests/contract -m "not gpu and not stack and not containers and not cluster"
 
 .PHONY: test-gpu
 test-gpu: $(READY) ## Tests that need a CUDA GPU
@@ -105,6 +109,10 @@ test-stack: $(READY) ## Tests against real servers: MLflow, and S3 where AWS_END
 .PHONY: test-containers
 test-containers: $(READY) ## Tests that build the image and run tasks in it (a docker or podman engine)
 	@pytest -m containers
+
+.PHONY: test-cluster
+test-cluster: $(READY) ## Tests on a real cluster, for an hour or two: KFP_HOST, LINNET_IMAGE, KUBECONFIG, MLFLOW_TRACKING_URI
+	@pytest -n0 -m cluster -rs tests/cluster $(ARGS)
 
 .PHONY: describe
 describe: $(READY) ## What RECIPE is and what it will cost here

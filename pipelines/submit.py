@@ -4,7 +4,7 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -67,7 +67,8 @@ def submit(
 ) -> None:
     """Train a recipe on a Kubeflow Pipelines cluster: check, compile, submit; prints the run's name, id and link.
 
-    The token comes from the environment variable KFP_TOKEN, never from the command line.
+    The token comes from the environment variable KFP_TOKEN, never from the command line. What the cluster lacks for a
+    run, `make cluster-check` says before.
     """
     name, text = read_recipe(recipe, overrides or ())
     arguments = run_arguments(text, shlex.join(overrides or ()), source, num_nodes, only_if_changed)
@@ -75,16 +76,31 @@ def submit(
     with to.compiled(image, cluster) as package, to.connected(connection) as client:
         _close_leftovers(client)
         title = " ".join([name, *(overrides or ()), f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}"])
-        with to.without_kfps_links():
-            run = client.create_run_from_pipeline_package(
-                str(package),
-                arguments=arguments,
-                run_name=title,
-                experiment_name=connection.experiment,
-            )
-        print(f"name  {title}\nid    {run.run_id}\nlink  {to.ui_link(connection, 'runs', run.run_id)}")
+        run_id = create_run(client, connection, package, arguments, title)
+        print(f"name  {title}\nid    {run_id}\nlink  {to.ui_link(connection, 'runs', run_id)}")
         if wait:
-            _wait(client, connection, run.run_id, task_names(package))
+            _wait(client, connection, run_id, task_names(package))
+
+
+def create_run(
+    client: kfp.client.Client,
+    connection: Connection,
+    package: Path,
+    arguments: Mapping[str, str | int | bool],
+    title: str,
+    *,
+    caching: bool | None = None,
+) -> str:
+    """The id of a new run of a compiled pipeline; `caching` False executes what the cache holds, too."""
+    with to.without_kfps_links():
+        run = client.create_run_from_pipeline_package(
+            str(package),
+            arguments=dict(arguments),
+            run_name=title,
+            experiment_name=connection.experiment,
+            enable_caching=caching,
+        )
+    return str(run.run_id)
 
 
 def read_recipe(recipe: str, overrides: Sequence[str]) -> tuple[str, str]:

@@ -1,13 +1,14 @@
 """From a cluster's profile to the settings of the tasks' pods, through kfp-kubernetes."""
 
+import functools
+
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
 from linnet.launch.manifest import SETTINGS_VARIABLE
 from linnet.tasks.environment import HASH_VARIABLES, POD_GPUS_VARIABLE, WEIGHTS_VARIABLES
-from pipelines.clusters.profile import PodSize, load_cluster
+from pipelines.clusters.profile import Cluster, PodSize, load_cluster
 
-CLUSTER = load_cluster()
 CONFIG_MAP_KEYS = (
     "MLFLOW_TRACKING_URI",
     "AWS_ENDPOINT_URL_S3",
@@ -21,6 +22,12 @@ RUN_ID = "metadata.labels['pipeline/runid']"
 BACKOFF_SECONDS, BACKOFF_FACTOR = 30, 2
 
 
+@functools.cache
+def _cluster() -> Cluster:
+    """The profile that the pipeline is compiled for; read when it is needed, where a mistake becomes a message."""
+    return load_cluster()
+
+
 def configure_task(task: PipelineTask, size: PodSize, *, retries: int, cache: bool, hours: int = 0) -> PipelineTask:
     """Set the size of the task's pod, its environment, and whether KFP may repeat or skip it.
 
@@ -31,7 +38,7 @@ def configure_task(task: PipelineTask, size: PodSize, *, retries: int, cache: bo
         cache: Whether its inputs (texts and content hashes) and the image's digest decide its outputs.
         hours: When a pod that hangs is ended; 0: that of `size`.
     """
-    chosen = CLUSTER.sizes[size]
+    chosen = _cluster().sizes[size]
     seconds = (hours or chosen.hours) * 3600
     task.set_caching_options(cache)
     task.set_retry(
@@ -43,13 +50,13 @@ def configure_task(task: PipelineTask, size: PodSize, *, retries: int, cache: bo
     task.set_cpu_request(chosen.cpu)
     task.set_memory_request(chosen.memory).set_memory_limit(chosen.memory)
     if chosen.gpus:
-        task.set_accelerator_type(CLUSTER.gpu.resource).set_accelerator_limit(str(chosen.gpus))
-        for label, value in CLUSTER.gpu.node_selector.items():
+        task.set_accelerator_type(_cluster().gpu.resource).set_accelerator_limit(str(chosen.gpus))
+        for label, value in _cluster().gpu.node_selector.items():
             kubernetes.add_node_selector(task, label, value)
-        for taint in CLUSTER.gpu.tolerations:
+        for taint in _cluster().gpu.tolerations:
             kubernetes.add_toleration(task, taint.key, taint.operator, taint.value, taint.effect)
     kubernetes.set_timeout(task, seconds)
-    kubernetes.set_image_pull_policy(task, CLUSTER.pull_policy)
+    kubernetes.set_image_pull_policy(task, _cluster().pull_policy)
     kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", "Memory", chosen.shared_memory)  # noqa: S108
     _set_environment(task)
     return task
@@ -57,8 +64,8 @@ def configure_task(task: PipelineTask, size: PodSize, *, retries: int, cache: bo
 
 def configure_training(task: PipelineTask) -> PipelineTask:
     """Set up the task that trains: a small pod that follows a TrainJob, or a large one in which training runs."""
-    size: PodSize = "cpu-small" if CLUSTER.trainer else "train"
-    configure_task(task, size, retries=5, cache=True, hours=CLUSTER.sizes["train"].hours)
+    size: PodSize = "cpu-small" if _cluster().trainer else "train"
+    configure_task(task, size, retries=5, cache=True, hours=_cluster().sizes["train"].hours)
     return set_training_env(task)
 
 
@@ -73,16 +80,16 @@ def longest_seconds(retries: int, seconds: int) -> int:
 
 def _set_environment(task: PipelineTask) -> None:
     kubernetes.use_field_path_as_env(task, "LINNET_PIPELINE_RUN", RUN_ID)
-    kubernetes.use_config_map_as_env(task, CLUSTER.config_map, {key: key for key in CONFIG_MAP_KEYS}, optional=True)
-    for secret in CLUSTER.secrets:
+    kubernetes.use_config_map_as_env(task, _cluster().config_map, {key: key for key in CONFIG_MAP_KEYS}, optional=True)
+    for secret in _cluster().secrets:
         keys = {key: name for name, key in secret.keys.items()}
         kubernetes.use_secret_as_env(task, secret.secret, keys, optional=True)
-    if CLUSTER.volume:
-        kubernetes.mount_pvc(task, CLUSTER.volume.claim, CLUSTER.volume.mount_path)
+    if volume := _cluster().volume:
+        kubernetes.mount_pvc(task, volume.claim, volume.mount_path)
 
 
 def set_training_env(task: PipelineTask) -> PipelineTask:
     """Tell `task` how training runs here: the settings of a TrainJob, or how many GPUs the pod of `train` has."""
-    if CLUSTER.trainer:
-        return task.set_env_variable(SETTINGS_VARIABLE, CLUSTER.trainjob().model_dump_json())
-    return task.set_env_variable(POD_GPUS_VARIABLE, str(CLUSTER.sizes["train"].gpus))
+    if _cluster().trainer:
+        return task.set_env_variable(SETTINGS_VARIABLE, _cluster().trainjob().model_dump_json())
+    return task.set_env_variable(POD_GPUS_VARIABLE, str(_cluster().sizes["train"].gpus))

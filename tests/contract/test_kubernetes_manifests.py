@@ -1,14 +1,11 @@
 """deploy/kubernetes: every field exists, nothing is left out, and the rights are those that the code uses."""
 
 import re
-import shutil
-import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import kubernetes.client
 import pytest
 import yaml
 
@@ -18,27 +15,16 @@ from linnet.launch.manifest import NODE, TrainJobSettings
 from linnet.launch.node import FINAL_STATUS
 from linnet.launch.trainjob import TrainJobError
 from support.kubernetes_api import KubernetesApi
+from support.manifests import check_document, check_strictly
 from support.trainjobs import PLAIN, S3, VOLUME, completes, manifest_of, run, settings_of
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"
 EXAMPLE = FOLDER / "secrets.example.yaml"
-KUSTOMIZATION = FOLDER / "kustomization.yaml"
-FILES = sorted(set(FOLDER.glob("*.yaml")) - {KUSTOMIZATION})
-MODELS = {
-    ("v1", "ConfigMap"): "V1ConfigMap",
-    ("v1", "PersistentVolumeClaim"): "V1PersistentVolumeClaim",
-    ("v1", "Secret"): "V1Secret",
-    ("v1", "Service"): "V1Service",
-    ("apps/v1", "Deployment"): "V1Deployment",
-    ("apps/v1", "StatefulSet"): "V1StatefulSet",
-    ("networking.k8s.io/v1", "NetworkPolicy"): "V1NetworkPolicy",
-    ("rbac.authorization.k8s.io/v1", "ClusterRole"): "V1ClusterRole",
-    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"): "V1ClusterRoleBinding",
-    ("rbac.authorization.k8s.io/v1", "Role"): "V1Role",
-    ("rbac.authorization.k8s.io/v1", "RoleBinding"): "V1RoleBinding",
-}
-PRIMITIVES = {"str": str, "int": int, "bool": bool}
+BASE = FOLDER / "base"
+KUSTOMIZATION = BASE / "kustomization.yaml"
+PATCH = FOLDER / "argo-retry.yaml"  # of a ConfigMap that is not linnet's
+FILES = sorted(path for path in FOLDER.rglob("*.yaml") if path.name != KUSTOMIZATION.name and path != PATCH)
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
@@ -70,61 +56,6 @@ def named(kind: str, name: str) -> dict[str, Any]:
 # --- structure --------------------------------------------------------------------------------------------------------
 
 
-def check(value: Any, kind: str, where: str) -> None:
-    """Against the types that the Kubernetes client was generated from. Raises AssertionError naming the field."""
-    if inner := re.fullmatch(r"list\[(.+)\]", kind):
-        assert isinstance(value, list), f"{where}: should be a list"
-        for index, item in enumerate(value):
-            check(item, inner[1], f"{where}[{index}]")
-    elif inner := re.fullmatch(r"dict\(str, (.+)\)", kind):
-        assert isinstance(value, dict), f"{where}: should be a mapping"
-        for name, item in value.items():
-            check(item, inner[1], f"{where}.{name}")
-    elif kind in PRIMITIVES:
-        assert type(value) is PRIMITIVES[kind], f"{where}: {value!r} is no {kind}"
-    elif kind != "object":  # an int or a string, such as a port
-        check_model(value, getattr(kubernetes.client, kind), where)
-
-
-def check_model(value: Any, model: Any, where: str) -> None:
-    assert isinstance(value, dict), f"{where}: should be a mapping"
-    attributes = {name: attribute for attribute, name in model.attribute_map.items()}
-    assert not value.keys() - attributes.keys(), f"{where}: unknown {sorted(value.keys() - attributes.keys())}"
-    for name, item in value.items():
-        check(item, model.openapi_types[attributes[name]], f"{where}.{name}")
-    try:
-        model(**{attributes[name]: item for name, item in value.items()})
-    except ValueError as reason:  # the client's own: what is required and missing
-        raise AssertionError(f"{where}: {reason}") from None
-
-
-def check_strictly(model: Any, value: Any, where: str) -> None:
-    """Against a pydantic model of Kubeflow Trainer, which would drop what it does not know, and so would Trainer."""
-    read = model.from_dict(value)
-    assert read is not None, where
-    known = read.to_dict()
-    unknown = [path for path in paths_of(value) if path not in paths_of(known)]
-    assert unknown == [], f"{where}: unknown {unknown}"
-
-
-def paths_of(value: Any, path: str = "") -> set[str]:
-    if isinstance(value, dict):
-        return {path}.union(*(paths_of(inner, f"{path}.{name}") for name, inner in value.items()))
-    if isinstance(value, list):
-        return {path}.union(*(paths_of(inner, f"{path}[{index}]") for index, inner in enumerate(value)))
-    return {path}
-
-
-def check_document(item: dict[str, Any]) -> None:
-    if item["kind"] == "TrainingRuntime":
-        from kubeflow_trainer_api.models import TrainerV1alpha1TrainingRuntime
-
-        check_strictly(TrainerV1alpha1TrainingRuntime, item, item["kind"])
-        return
-    model = MODELS[item["apiVersion"], item["kind"]]
-    check_model(item, getattr(kubernetes.client, model), item["kind"])
-
-
 @pytest.mark.parametrize("item", DOCUMENTS)
 def test_every_field_is_known_and_of_its_type(item: dict[str, Any]) -> None:
     check_document(item)
@@ -141,7 +72,7 @@ def test_every_field_is_known_and_of_its_type(item: dict[str, Any]) -> None:
     ],
 )
 def test_the_check_of_fields_can_fail(path: tuple[Any, ...], value: Any, message: str) -> None:
-    item = documents(FOLDER / "mlflow.yaml")[1]
+    item = documents(BASE / "mlflow.yaml")[1]
     parent = item
     for step in path[:-1]:
         parent = parent[step]
@@ -151,7 +82,7 @@ def test_the_check_of_fields_can_fail(path: tuple[Any, ...], value: Any, message
 
 
 def test_what_is_required_is_required() -> None:
-    item = documents(FOLDER / "mlflow.yaml")[1]
+    item = documents(BASE / "mlflow.yaml")[1]
     del item["spec"]["selector"]
     with pytest.raises(AssertionError, match="selector"):
         check_document(item)
@@ -189,7 +120,9 @@ def test_selectors_find_their_pods() -> None:
 
 
 def test_kustomize_takes_everything_but_the_example() -> None:
-    assert {FOLDER / name for name in KUSTOMIZED["resources"]} == set(FILES) - {EXAMPLE}
+    """And no file of the base is forgotten; components/ are tested with the overlays."""
+    assert {BASE / name for name in KUSTOMIZED["resources"]} == {path for path in FILES if path.parent == BASE}
+    assert {path.relative_to(FOLDER).parts[0] for path in FILES} == {"base", "components", EXAMPLE.name}
 
 
 def test_the_namespace_is_the_pipelines() -> None:
@@ -197,22 +130,6 @@ def test_the_namespace_is_the_pipelines() -> None:
     cluster = tomllib.loads((ROOT / "pipelines" / "clusters" / "a100.toml").read_text())
     assert transformer["metadata"]["namespace"] == cluster["namespace"]
     assert named("ConfigMap", cluster["config_map"])
-
-
-@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
-def test_one_edit_moves_everything_to_another_namespace_and_registry(tmp_path: Path) -> None:
-    shutil.copytree(FOLDER, tmp_path, dirs_exist_ok=True)
-    text = KUSTOMIZATION.read_text().replace("namespace: linnet\n", "namespace: elsewhere\n")
-    (tmp_path / KUSTOMIZATION.name).write_text(text.replace("registry.example.org", "registry.lab"))
-    done = subprocess.run(["kubectl", "kustomize", str(tmp_path)], capture_output=True, text=True, check=True)
-    made = list(yaml.safe_load_all(done.stdout))
-    assert len(made) == len(EVERYTHING) - len(documents(EXAMPLE))
-    for item in made:
-        check_document(item)
-        cluster_wide = item["kind"].startswith("Cluster")
-        assert item["metadata"].get("namespace") == (None if cluster_wide else "elsewhere")
-        assert {subject["namespace"] for subject in item.get("subjects", ())} <= {"elsewhere"}
-    assert "registry.lab/linnet:0.1.0" in found(made, "image")
 
 
 # --- pods and secrets -------------------------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ class KfpApi:
         self.url = url
         self.token = ""  # what every request must bring; empty: no token is asked for
         self.multi_user = False
+        self.version = "2.17.0"  # which only the older health check tells; empty: that one is gone
         self.namespaces = ["team-a"]
         self.changes_until_failure = -1  # so many changes succeed, then every request is answered with 503
         self.lose_answer_of_change = -1  # this change (from 0) is made, but the connection breaks before the answer
@@ -53,6 +54,7 @@ class KfpApi:
         self.has_pages = False  # whether a browser finds Kubeflow's page there, as at a gateway
         self.login_page = ""  # as gateways do: "redirect" to it, or the page itself as "html"
         self.run_states = ["SUCCEEDED"]  # what looking at a run finds, one after the other; the last one stays
+        self.task_details: list[Json] = []  # of every run; empty: those below
         self.experiments: list[Json] = []
         self.runs: list[Json] = []
         self.recurring_runs: list[Json] = []
@@ -88,6 +90,8 @@ class KfpApi:
 
     def _route(self, method: str, path: str, query: dict[str, str], body: Json) -> Json:
         match method, path.removeprefix(PREFIX).strip("/").split("/"):
+            case "GET", ["apis", "v1beta1", "healthz"] if self.version:
+                return {"commit_sha": "0" * 40, "tag_name": self.version, "multi_user": self.multi_user}
             case "GET", ["healthz"]:
                 return {"multi_user": self.multi_user}
             case "GET", ["experiments"]:
@@ -109,8 +113,16 @@ class KfpApi:
                 return {
                     **_found(self.runs, "run_id", identifier),
                     "state": state,
-                    "run_details": {"task_details": tasks},
+                    "run_details": {"task_details": self.task_details or tasks},
                 }
+            case "POST", ["runs", action]:
+                identifier, _, verb = action.partition(":")
+                _found(self.runs, "run_id", identifier)
+                self.run_states = ["RUNNING", "SUCCEEDED"] if verb == "retry" else ["CANCELED"]
+                return {}
+            case "DELETE", ["runs", identifier]:
+                self.runs.remove(_found(self.runs, "run_id", identifier))
+                return {}
             case "GET", ["pipelines"]:
                 name = json.loads(query["filter"])["predicates"][0]["stringValue"]
                 found = [each for each in self.pipelines if each["display_name"] == name]

@@ -183,7 +183,7 @@ class Cluster:
             case 403 if "cannot" in message:  # webhooks and quotas answer 403 too
                 return TrainJobError(
                     f"the service account of this task may not do that in namespace {self.namespace!r}: apply "
-                    f"deploy/kubernetes/rbac.yaml ({message})"
+                    f"deploy/kubernetes/base/rbac.yaml ({message})"
                 )
             case 404 if status.get("details", {}).get("kind") == "namespaces":
                 return TrainJobError(f"there is no namespace {self.namespace!r}; create it, or name another")

@@ -60,7 +60,7 @@ class TrainJobSettings(Section):
     """
 
     namespace: Label
-    runtime: Name = "linnet"  # the TrainingRuntime of deploy/kubernetes/training-runtime.yaml
+    runtime: Name = "linnet"  # the TrainingRuntime of deploy/kubernetes/base/training-runtime.yaml
     image: Annotated[str, StringConstraints(pattern=r"^\S+$")]
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     gpu_resource: str = "nvidia.com/gpu"

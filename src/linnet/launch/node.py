@@ -21,7 +21,9 @@ from linnet.launch import torchrun
 from linnet.launch.torchrun import Rendezvous
 from linnet.progress import log
 
-FINAL_STATUS = 64  # deploy/kubernetes/training-runtime.yaml ends the job for it, and starts it again for all others
+FINAL_STATUS = (
+    64  # deploy/kubernetes/base/training-runtime.yaml ends the job for it, and starts it again for all others
+)
 ATTEMPT_VARIABLE, RENDEZVOUS_VARIABLE = "LINNET_ATTEMPT", "LINNET_RENDEZVOUS"  # from labels of the pod
 JOIN_SECONDS = 3600.0  # how long the nodes of an attempt wait for each other: one may have to be started first
 LAST_WORD_SECONDS = 10.0  # Kubernetes decides by the pods that have ended; the one whose fault it is comes first

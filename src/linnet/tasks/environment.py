@@ -67,8 +67,8 @@ def require_shared(work: str, settings: TrainJobSettings | None) -> None:
         f"LINNET_WORK = {work} is on this pod's own disk" if "LINNET_WORK" in os.environ else "LINNET_WORK is missing"
     )
     raise WorkLocationError(
-        f"{given}: set it in the ConfigMap linnet (deploy/kubernetes/config.yaml) to an s3:// address, or to a folder "
-        "of the volume that [volume] in the cluster's profile mounts"
+        f"{given}: set it in the ConfigMap linnet (deploy/kubernetes/base/config.yaml) to an s3:// address, or to a "
+        "folder of the volume that [volume] in the cluster's profile mounts"
     )
 
 

@@ -146,7 +146,7 @@ def check_server(*, outlives_pods: bool) -> None:
     if outlives_pods and not is_server:
         raise TrackingError(
             f"MLFLOW_TRACKING_URI names no server ({display_uri()}): what is logged there would be gone with the pod; "
-            "set it in the ConfigMap linnet (deploy/kubernetes/config.yaml)"
+            "set it in the ConfigMap linnet (deploy/kubernetes/base/config.yaml)"
         )
     if outlives_pods and display_uri() != tracking_uri():
         raise TrackingError(

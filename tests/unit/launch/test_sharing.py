@@ -208,7 +208,7 @@ def test_files_that_cannot_be_removed_are_no_failure(api: KubernetesApi, capsys:
     assert files.done == ["publish", "fetch"]
     said = capsys.readouterr().err
     assert "its files could not be removed" in said
-    assert "deploy/kubernetes/rbac.yaml" in said
+    assert "deploy/kubernetes/base/rbac.yaml" in said
 
 
 def test_a_complete_job_stays_for_a_repeated_task_that_only_has_to_fetch(api: KubernetesApi) -> None:

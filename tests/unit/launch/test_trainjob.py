@@ -263,7 +263,7 @@ def test_missing_rights_name_the_file_that_gives_them(api: KubernetesApi, call: 
     completes(api)
     api.forbidden = {call}
     with pytest.raises(
-        TrainJobError, match=r"deploy/kubernetes/rbac\.yaml.*cannot " + call.replace(" ", ' resource "')
+        TrainJobError, match=r"deploy/kubernetes/base/rbac\.yaml.*cannot " + call.replace(" ", ' resource "')
     ):
         run()
 

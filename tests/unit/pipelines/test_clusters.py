@@ -7,6 +7,7 @@ import pytest
 
 from pipelines.clusters import PROFILE_VARIABLE, ClusterProfileError, load_cluster
 from support.dag import compiled
+from support.kfp_api import as_people_start_it
 from support.tiny import ROOT
 
 
@@ -52,6 +53,16 @@ def test_a_profile_is_chosen_by_name_or_by_path(tmp_path: Path, monkeypatch: pyt
     assert load_cluster(str(copy)) == load_cluster()
     with pytest.raises(ClusterProfileError, match=r"LINNET_CLUSTER as one of a100, cpu-small, gpu"):
         load_cluster("none")
+
+
+def test_a_profile_that_is_not_there_is_one_sentence() -> None:
+    """Also where it is found out while the pipeline is imported."""
+    for module in ("pipelines.submit", "pipelines.package"):
+        recipe = ("birds-demo",) if module == "pipelines.submit" else ()
+        done = as_people_start_it(module, *recipe, KFP_HOST="http://127.0.0.1:1", LINNET_CLUSTER="none")
+        assert done.returncode == 2
+        assert done.stderr.startswith("linnet: ")
+        assert "LINNET_CLUSTER as one of a100, cpu-small, gpu" in done.stderr
 
 
 def test_another_profile_compiles_to_the_same_tasks_with_other_pods() -> None:
