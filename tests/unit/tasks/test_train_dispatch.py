@@ -97,8 +97,12 @@ def test_one_node_trains_in_a_trainjob_and_leaves_nothing(
             time.sleep(0.01)
         made.update(next(iter(cluster.jobs.values())))
         location = made["spec"]["trainer"]["args"][1]
-        done = subprocess.run([sys.executable, "-m", "linnet", "train-shared", location], check=False, timeout=100)
-        cluster.end_job("Failed" if done.returncode else "Complete")
+        state = "Failed"
+        try:
+            subprocess.run([sys.executable, "-m", "linnet", "train-shared", location], check=True, timeout=100)
+            state = "Complete"
+        finally:  # a task whose job never ends would follow it for ever
+            cluster.end_job(state)
 
     monkeypatch.setattr("linnet.launch.trainjob.POLL_SECONDS", 0.05)
     node = threading.Thread(target=play_node)
