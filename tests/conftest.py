@@ -7,9 +7,7 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # one compute thread a worker of pytest-xdist; torch reads it once
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-os.environ.setdefault(
-    "LINNET_PATIENCE", "0"
-)  # processes that play pods would wait ten minutes for a server that a test took away
+os.environ.setdefault("LINNET_PATIENCE", "0")  # what plays a pod in a test would wait ten minutes
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
