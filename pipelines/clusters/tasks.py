@@ -14,6 +14,10 @@ CONFIG_MAP_KEYS = (
     "AWS_ENDPOINT_URL_S3",
     "AWS_DEFAULT_REGION",
     "LINNET_WORK",
+    "LINNET_PATIENCE",
+    "LINNET_MLFLOW_UI",
+    "MLFLOW_EXPERIMENT_NAME",
+    "KFP_HOST",
     *(name for names in zip(WEIGHTS_VARIABLES, HASH_VARIABLES, strict=True) for name in names),
 )
 RUN_ID = "metadata.labels['pipeline/runid']"

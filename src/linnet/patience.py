@@ -1,9 +1,11 @@
 """Waiting out an outage: servers restart, and that must not cost hours of work. For every server linnet talks to."""
 
+import contextlib
 import itertools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import TypeVar
 
 from linnet.errors import LinnetError
@@ -12,6 +14,8 @@ from linnet.progress import log
 VARIABLE = "LINNET_PATIENCE"  # seconds
 IN_A_POD, AT_A_DESK = 600.0, 0.0
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 30.0
+
+_LIMIT: ContextVar[float] = ContextVar("limit", default=float("inf"))
 
 T = TypeVar("T")
 
@@ -28,6 +32,20 @@ def patience_seconds() -> float:
     Raises:
         PatienceError: LINNET_PATIENCE is no number of seconds.
     """
+    return min(_given_seconds(), _LIMIT.get())
+
+
+@contextlib.contextmanager
+def no_longer_than(seconds: float) -> Iterator[None]:
+    """In the block nothing waits longer, whatever LINNET_PATIENCE says: for what is nice to have."""
+    token = _LIMIT.set(seconds)
+    try:
+        yield
+    finally:
+        _LIMIT.reset(token)
+
+
+def _given_seconds() -> float:
     if not (given := os.environ.get(VARIABLE)):
         return IN_A_POD if "KUBERNETES_SERVICE_HOST" in os.environ else AT_A_DESK
     try:

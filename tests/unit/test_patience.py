@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from linnet import patience
-from linnet.patience import PatienceError, patience_seconds, wait_out
+from linnet.patience import PatienceError, no_longer_than, patience_seconds, wait_out
 
 
 class Clock:
@@ -88,3 +88,13 @@ def test_what_is_no_number_of_seconds(given: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv(patience.VARIABLE, given)
     with pytest.raises(PatienceError, match="LINNET_PATIENCE = "):
         patience_seconds()
+
+
+def test_what_is_nice_to_have_waits_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(patience.VARIABLE, "90")
+    with no_longer_than(10):
+        assert patience_seconds() == 10
+    assert patience_seconds() == 90
+    monkeypatch.setenv(patience.VARIABLE, "5")
+    with no_longer_than(10):
+        assert patience_seconds() == 5

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from linnet.artifacts import read_provenance
-from linnet.errors import error_boundary
+from linnet.errors import error_boundary, redact_credentials
 from linnet.files import ArtifactError
 from linnet.progress import log
 from linnet.recipe import Recipe
@@ -33,6 +33,7 @@ def task(function: Callable[P, R]) -> Callable[P, R]:
     """Expected errors become one sentence, in a pod also as its termination message; bugs keep their traceback."""
 
     def tell(message: str) -> None:
+        message = redact_credentials(message)  # logs, notes and pages are read by many
         sentence = f"linnet {function.__name__}: {message}"
         if in_cluster():
             for line in textwrap.wrap(sentence, LOG_VIEW_COLUMNS):

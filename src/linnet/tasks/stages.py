@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from linnet.artifacts import Dataset, Model, Raw, Registration, git_commit, read_provenance
+from linnet.errors import redact_credentials
 from linnet.files import ArtifactError, read_json, write_text
 from linnet.hashes import folder_hash
 from linnet.modalities.statistics import read_statistics
@@ -28,9 +29,11 @@ from linnet.tasks.boundary import (
     verify,
 )
 from linnet.tasks.environment import feature_weights, in_cluster, pod_gpus, uses_trainjob, work_location
+from linnet.tasks.kubeflow import was_ended_by_somebody
 from linnet.tasks.notes import forget_all, note_result, read_notes
 from linnet.tasks.outcome import outcome_page
 from linnet.tasks.packing import pack, unpacked
+from linnet.tracking.states import CANCELED, FAILED, SUCCEEDED, end_told
 
 
 @task
@@ -48,7 +51,7 @@ def ingest(data: str, *, source: str, fingerprint: str, out: str) -> Facts:
         raw = scratch / "raw"
         stage.run(parse_data(data), source=source or None, out=raw, work=scratch / "downloads")
         if origins.fingerprint_of(raw) != fingerprint:
-            raise ArtifactError(f"{source} has changed since this run began; start the run again")
+            raise ArtifactError(f"{redact_credentials(source)} has changed since this run began; start the run again")
         pack(raw, Path(out))
         return {"content_hash": Raw.content_hash(raw), **_origin(raw)}
     finally:
@@ -219,19 +222,27 @@ def gate(
 
 @task
 def close(state: str, error: str, *, page: str) -> None:
-    """Give the MLflow runs of this pipeline run their final state, and say on `page` what became of it."""
+    """Give the MLflow runs of this pipeline run their final state, and say on `page` what became of it.
+
+    The page comes first: it is what people need where MLflow is what failed.
+    """
     from linnet.tracking.closing import close_pipeline_runs
     from linnet.tracking.pipeline_runs import pipeline_run
 
-    if pipeline_run() is None:
+    run = pipeline_run()
+    if run is None:
         log("LINNET_PIPELINE_RUN is not set: no MLflow run to close")
         return
-    failures, results = read_notes()
-    closed = close_pipeline_runs(state, error or "; ".join(f"{name}: {why}" for name, why in failures.items()))
-    write_text(Path(page), outcome_page(state, error, failures, results, closed))
-    if not failures:
+    end, notes = end_told(state), read_notes()
+    if end is CANCELED and was_ended_by_somebody(run) is False:
+        end = FAILED  # a pod that was lost with Kubeflow's own process in it tells nobody
+    write_text(Path(page), outcome_page(end, error, notes, ()))
+    failures = {} if notes is None else notes.failures
+    closed = close_pipeline_runs(end.tag, error or "; ".join(f"{name}: {why}" for name, why in failures.items()))
+    write_text(Path(page), outcome_page(end, error, notes, closed))
+    if end is SUCCEEDED:
         forget_all()
-    log(f"pipeline run {pipeline_run()}: {state}; {len(closed)} MLflow run(s) closed")
+    log(f"pipeline run {run}: {end.tag}; {len(closed)} MLflow run(s) closed")
 
 
 def _origin(raw: Path) -> Facts:
