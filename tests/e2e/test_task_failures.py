@@ -17,7 +17,7 @@ from linnet.artifacts import Dataset, Model
 from linnet.hashes import folder_hash
 from linnet.recipe.load import parse_recipe
 from linnet.recipe.texts import data_text, training_text
-from linnet.stages import origins
+from linnet.stages import ingest
 from support.tiny import tiny_raw_data, write_tiny_recipe
 
 pytestmark = pytest.mark.e2e
@@ -49,7 +49,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
             (folder / f"{name}.toml").write_text(text)
         data, training = data_text(parsed), training_text(parsed)
         source = str(folder / "source")
-        fingerprint = origins.fingerprint(parsed.data, source)
+        fingerprint = ingest.fingerprint(parsed.data, source)
         raw_hash = tasks.ingest(data, source=source, fingerprint=fingerprint, out=raw)["content_hash"]
         tasks.preprocess(data, raw=raw, raw_hash=raw_hash, out=dataset, page=page)
         dataset_hash = Dataset.content_hash(Path(dataset))

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,15 +13,14 @@ from linnet.artifacts import Raw
 from linnet.data.layouts.base import UNPACKED
 from linnet.data.layouts.dispatch import layout_reader
 from linnet.data.raw import RawDataError
-from linnet.data.sources import caltech, dvc, hub
+from linnet.data.sources import caltech, dvc, hub, origins
 from linnet.data.sources.download import download
 from linnet.data.synthetic import builtin
 from linnet.data.synthetic.builtin import SYNTHETIC
 from linnet.errors import LinnetError, redact_credentials
-from linnet.files import folder_lock, new_folder, write_json
+from linnet.files import folder_lock, new_folder, read_json, write_json
 from linnet.progress import ProgressBar, log
 from linnet.recipe import Audio, DataSection
-from linnet.stages.origins import find_origin, no_source
 
 
 def run(data: DataSection, *, source: str | None, out: Path, work: Path) -> None:
@@ -81,6 +80,36 @@ def _log_summary(data: DataSection, out: Path, source: str) -> None:
         log(f"  {note}")
 
 
+def fingerprint(data: DataSection, source: str) -> str:
+    """The sha256 of what `source` is now, without bringing it: equal ones mean equal raw data.
+
+    It comes from the hub's or DVC's commit, S3's names, sizes and ETags, the archive's published md5 or the file's own
+    sha256, the version of the built-in set, and the settings that change how raw data is written.
+
+    Raises:
+        LinnetError: `source` is none, or is not there.
+    """
+    return _hash(find_origin(data, source))
+
+
+def fingerprint_of(raw: Path) -> str:
+    """The fingerprint of the source that the folder `raw` was made from."""
+    origin = read_json(raw / Raw.source, made_by="ingest")
+    return _hash({key: fact for key, fact in origin.items() if key != "content_hash"})
+
+
+def _hash(origin: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
+
+
+def find_origin(data: DataSection, source: str) -> dict[str, Any]:
+    """What source.json is going to say of `source`. Raises as `fingerprint` does."""
+    if storage.is_s3_url(source):
+        kind = "s3 folder" if source.endswith("/") else "s3 archive"
+        return origins.facts_of(data, kind=kind, url=source, version=storage.version(source))
+    return origins.find_origin(data, source)
+
+
 def _ingest_caltech(data: DataSection, out: Path, work: Path) -> None:
     origin = find_origin(data, caltech.NAME)
     if _is_there(out, origin):
@@ -105,7 +134,7 @@ def _ingest_local(source: Path, data: DataSection, out: Path) -> None:
         if not _is_there(out, origin):
             _unpack(data, source, out, origin, place=f"{source}/")
     else:
-        raise no_source(str(source))
+        raise origins.no_source(str(source))
 
 
 # --- the Hugging Face hub, S3 and DVC ---------------------------------------------------------------------------------

@@ -53,12 +53,12 @@ def look(recipe: str, *, overrides: str, source: str, num_nodes: int, only_if_ch
     A plan for people goes to `page`.
     """
     from linnet.registry import lineage
-    from linnet.stages import origins
+    from linnet.stages import ingest
     from linnet.tracking.client import check_server
     from linnet.tracking.closing import close_leftovers
 
     asked = requested_recipe(recipe, overrides)
-    fingerprint = origins.fingerprint(asked.data, source or SYNTHETIC)
+    fingerprint = ingest.fingerprint(asked.data, source or SYNTHETIC)
     check_training(asked, num_nodes)
     check_server(outlives_pods=in_cluster())
     close_leftovers(run_state)

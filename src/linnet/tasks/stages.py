@@ -44,13 +44,12 @@ def ingest(data: str, *, source: str, fingerprint: str, out: str) -> Facts:
         ArtifactError: the source is no longer what `look` saw, so an engine's cache would lie.
     """
     from linnet.stages import ingest as stage
-    from linnet.stages import origins
 
     scratch = Path(out).with_name(f".{Path(out).name}.work")
     try:
         raw = scratch / "raw"
         stage.run(parse_data(data), source=source or None, out=raw, work=scratch / "downloads")
-        if origins.fingerprint_of(raw) != fingerprint:
+        if stage.fingerprint_of(raw) != fingerprint:
             raise ArtifactError(f"{redact_credentials(source)} has changed since this run began; start the run again")
         pack(raw, Path(out))
         return {"content_hash": Raw.content_hash(raw), **_origin(raw)}

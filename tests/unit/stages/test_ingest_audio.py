@@ -26,7 +26,7 @@ from linnet.data.synthetic.music import make_music
 from linnet.data.synthetic.voices import make_voices
 from linnet.errors import LinnetError
 from linnet.recipe import DataSection, OfficialSplit, Section
-from linnet.stages import ingest, origins
+from linnet.stages import ingest
 from support.audio_section import AUDIO
 from support.hub import COMMIT, REPOSITORY, Hub, serve
 from support.image_section import BIRDS
@@ -362,14 +362,14 @@ def test_images_in_another_layout_get_no_advice_that_is_refused(tmp_path: Path) 
 
 def test_a_source_is_checked_before_anything_is_spent(hub: Hub) -> None:
     data = AUDIO
-    origins.fingerprint(data, f"hf:{REPOSITORY}@main#whatever:train")
+    ingest.fingerprint(data, f"hf:{REPOSITORY}@main#whatever:train")
     assert len(hub.requests) == 1
     with pytest.raises(DownloadError, match="has no revision 'v7'"):
-        origins.fingerprint(data, f"hf:{REPOSITORY}@v7")
+        ingest.fingerprint(data, f"hf:{REPOSITORY}@v7")
     with pytest.raises(RawDataError, match="no revision; give hf:OWNER/NAME@REVISION"):
-        origins.fingerprint(data, f"hf:{REPOSITORY}")
+        ingest.fingerprint(data, f"hf:{REPOSITORY}")
     with pytest.raises(RawDataError, match=r"no such file or folder; .* or hf:OWNER/NAME@REVISION"):
-        origins.fingerprint(data, "absent.tgz")
+        ingest.fingerprint(data, "absent.tgz")
 
 
 def test_a_fingerprint_is_that_of_what_would_be_brought(made: Path, tmp_path: Path, hub: Hub) -> None:
@@ -379,18 +379,18 @@ def test_a_fingerprint_is_that_of_what_would_be_brought(made: Path, tmp_path: Pa
         tar.add(made, "music")
     found = {}
     for source in ("synthetic", str(made), str(archive), f"hf:{REPOSITORY}@main"):
-        found[source] = origins.fingerprint(AUDIO, source)
+        found[source] = ingest.fingerprint(AUDIO, source)
         run(source, tmp_path / "out")
-        assert origins.fingerprint_of(tmp_path / "out") == found[source]
+        assert ingest.fingerprint_of(tmp_path / "out") == found[source]
     assert len(set(found.values())) == len(found)
     copy = tmp_path / "copy"
     shutil.copytree(made, copy)
-    assert origins.fingerprint(AUDIO, str(copy)) == found[str(made)]
+    assert ingest.fingerprint(AUDIO, str(copy)) == found[str(made)]
     first = sorted(copy.glob("*.wav"))[0] if list(copy.glob("*.wav")) else sorted(copy.iterdir())[0]
     first.write_bytes(first.read_bytes()[:-1])
-    assert origins.fingerprint(AUDIO, str(copy)) != found[str(made)]
+    assert ingest.fingerprint(AUDIO, str(copy)) != found[str(made)]
     other = AUDIO.model_copy(update={"builtin": "voices"})
-    assert origins.fingerprint(other, "synthetic") != found["synthetic"]
+    assert ingest.fingerprint(other, "synthetic") != found["synthetic"]
 
 
 def test_ingest_imports_no_heavy_library() -> None:
