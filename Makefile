@@ -58,7 +58,7 @@ kfp-local: $(READY) ## The pipeline's DAG for RECIPE, as processes of this machi
 	@python -m pipelines.local $(RECIPE) --runner subprocess --source "$(SOURCE)" $(ARGS)
 
 .PHONY: image
-image: ## Build the image with ENGINE=docker|podman, ACCELERATOR=cuda|cpu; PUSH=registry/linnet also pushes it
+image: ## Build the image; ENGINE=docker (with BuildKit: docker-buildx-plugin)|podman, ACCELERATOR=cuda|cpu; PUSH=registry/linnet also pushes it
 	@ENGINE="$(ENGINE)" ACCELERATOR="$(ACCELERATOR)" PUSH="$(PUSH)" deploy/image/build.sh
 
 .PHONY: kfp-containers

@@ -4,6 +4,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 engine=${ENGINE:-docker}
+if ! command -v "$engine" >/dev/null; then
+  echo "make image: there is no $engine here; install docker with BuildKit, or podman 4 or newer and give ENGINE=podman" >&2
+  exit 1
+fi
+if ! DOCKER_BUILDKIT=1 "$engine" build --help 2>&1 | grep -q -- --secret; then
+  echo "make image: $engine cannot hand secrets to a build (docker 23 or newer: install the package docker-buildx-plugin, before that BuildKit is built in; podman: 4 or newer)" >&2
+  exit 1
+fi
 commit=${LINNET_GIT_COMMIT:-$(git rev-list -1 HEAD -- src recipes requirements.lock 2>/dev/null || echo unknown)$(test -z "$(git status --porcelain -- src recipes deploy/image 2>/dev/null)" || echo +)}
 mkdir -p build
 
