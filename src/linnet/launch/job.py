@@ -1,11 +1,13 @@
 """The one TrainJob that makes a result, from its creation to its removal, shared by all that need the result."""
 
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from linnet.errors import LinnetError, Stopped
+from linnet.launch.background import repeated
 from linnet.launch.cluster import Cluster, TrainJobError
 from linnet.launch.job_state import State, failure, refuse_foreign, spec_differs, state_of
 from linnet.launch.leases import (
@@ -61,9 +63,9 @@ class Job:
         self._job: dict[str, Any] | None = None  # as it was last seen
 
     def run_to_completion(self) -> None:
-        """Claim the job and follow it; claim it anew where somebody deletes it meanwhile."""
+        """Claim the job, follow it and fetch what it made; claim it anew where somebody deletes it meanwhile."""
         for _ in range(MAX_CLAIMS):
-            if self._claim() == "Complete" or self._follow():
+            if (self._claim() == "Complete" or self._follow()) and self._fetch():
                 return
             self._is_needed, self._job = False, None
             log(f"{self._title}: was deleted by somebody else, and this task needs it; claiming it anew")
@@ -183,6 +185,40 @@ class Job:
                 leased = time.monotonic()
                 self._job = self._cluster.annotate(job, {self._lease: now_text()}, if_unchanged=False) or job
             time.sleep(self._poll_seconds)
+
+    def _fetch(self) -> bool:
+        """Fetch what the job made, holding the lease however long it takes; False if it is removed with the job."""
+        self._refresh()
+        try:
+            with repeated(self._refresh, every_seconds=REFRESH_SECONDS):
+                self._files.fetch()
+        except (LinnetError, OSError):
+            if self._is_kept():
+                raise
+            return False
+        return True
+
+    def _refresh(self) -> None:
+        """Write our lease anew; what hinders that is said, and the next call may succeed."""
+        assert self._job is not None
+        cluster = copy.copy(self._cluster)
+        cluster.outage_seconds = 0
+        try:
+            changed = cluster.annotate(self._job, {self._lease: now_text()}, if_unchanged=False)
+            self._job = changed or self._job
+        except LinnetError as reason:
+            log(f"{self._title}: the lease of this task was not refreshed ({reason})")
+
+    def _is_kept(self) -> bool:
+        """Whether the job is there and nobody removes it; a removal is then left to the one who does it."""
+        assert self._job is not None
+        job, uid = self._cluster.get(self.name), self._job["metadata"]["uid"]
+        if job is None or job["metadata"]["uid"] != uid or state_of(job) == "deleting":
+            return False
+        if REMOVING in annotations(job):
+            self._cluster.annotate(job, {self._lease: None}, if_unchanged=False)  # else it would look like our removal
+            return False
+        return True
 
     def _explain_failure(self, job: dict[str, Any], nodes: Nodes) -> str:
         what, is_final = nodes.failure()

@@ -67,7 +67,6 @@ def run(
     with _signals_raise():
         try:
             job.run_to_completion()
-            files.fetch()
         except JobFailedError:
             raise
         except BaseException:
