@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from linnet.errors import LinnetError, Stopped
-from linnet.launch.background import repeated
+from linnet.launch.background import attempt, repeated
 from linnet.launch.cluster import Cluster, TrainJobError
 from linnet.launch.job_state import State, failure, refuse_foreign, spec_differs, state_of
 from linnet.launch.leases import (
@@ -25,6 +25,7 @@ from linnet.launch.nodes import Nodes
 from linnet.progress import log
 
 DELETE_ON_EXIT_SECONDS = 10.0  # a pod that is asked to stop is killed after 30
+USE_SECONDS = 30.0  # how long telling that the job is used may take
 MAX_CLAIMS = 4  # how often a job is made again that somebody deleted while it was needed
 
 
@@ -49,11 +50,12 @@ class Job:
         cluster: Cluster,
         body: dict[str, Any],
         files: SharedFiles,
+        tell_use: Callable[[bool], None],
         *,
         poll_seconds: float,
         delete_seconds: float,
     ) -> None:
-        self._cluster, self._body, self._files = cluster, body, files
+        self._cluster, self._body, self._files, self._use = cluster, body, files, tell_use
         self._poll_seconds, self._delete_seconds = poll_seconds, delete_seconds
         self.name: str = body["metadata"]["name"]
         self._title = f"TrainJob {cluster.namespace}/{self.name}"
@@ -123,6 +125,7 @@ class Job:
             existing = self._cluster.get(self.name)
             if existing is None:
                 self._files.publish()
+                self._tell_use(is_first=True)  # before: who follows it is to come later
                 if self._create():
                     return "running"
                 continue  # another task was faster
@@ -146,6 +149,7 @@ class Job:
                     whose = f" for {_runs(others)}" if others else ""
                     settings = ", with another image, size or settings" if differs else ""
                     log(f"{self._title}: runs already{whose}{settings}; following it")
+                    self._tell_use(is_first=False)
                 return state
 
     def _create(self) -> bool:
@@ -189,6 +193,7 @@ class Job:
     def _fetch(self) -> bool:
         """Fetch what the job made, holding the lease however long it takes; False if it is removed with the job."""
         self._refresh()
+        self._tell_use(is_first=False)  # again: when it began there may have been nothing to tell it to
         try:
             with repeated(self._refresh, every_seconds=REFRESH_SECONDS):
                 self._files.fetch()
@@ -197,6 +202,9 @@ class Job:
                 raise
             return False
         return True
+
+    def _tell_use(self, *, is_first: bool) -> None:
+        attempt(lambda: self._use(is_first), seconds=USE_SECONDS)
 
     def _refresh(self) -> None:
         """Write our lease anew; what hinders that is said, and the next call may succeed."""

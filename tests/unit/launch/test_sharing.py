@@ -144,56 +144,6 @@ def test_leases_are_refreshed(api: KubernetesApi, monkeypatch: pytest.MonkeyPatc
     assert api.count("PATCH trainjobs") >= 4
 
 
-def test_leases_are_refreshed_while_files_are_fetched(
-    api: KubernetesApi, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A large model, or an S3 that is away: else a run that is done first takes this one for dead."""
-    monkeypatch.setattr("linnet.launch.job.REFRESH_SECONDS", 0.01)
-    completes(api)
-
-    def age_and_wait() -> None:
-        api.blips = [503]  # once, which is no reason to fail
-        lease = api.jobs[NAME]["metadata"]["annotations"]
-        lease[LEASE + "run-1"] = ago(leases.FRESH_SECONDS + 10)
-        deadline = time.monotonic() + 20
-        while "run-1" not in leases.fresh_holders(api.jobs[NAME]):
-            assert time.monotonic() < deadline, "the lease was not refreshed"
-            time.sleep(0.01)
-
-    files = Files(fetch=age_and_wait)
-    run(files=files)
-    assert files.done == ["publish", "fetch", "remove"]
-    assert "the lease of this task was not refreshed (the Kubernetes API" in capsys.readouterr().err
-    assert [thread.name for thread in threading.enumerate() if thread.name == "linnet-repeated"] == []
-
-
-@pytest.mark.parametrize("is_removed_at_once", [True, False])
-def test_files_that_are_removed_while_they_are_fetched_are_made_anew(
-    api: KubernetesApi, is_removed_at_once: bool
-) -> None:
-    """This run's lease was not fresh, because the API was away; whoever removes job and files goes first."""
-    api.looks_until_gone = 0
-    completes(api)
-    left: list[set[str]] = []
-
-    def lose() -> None:
-        if api.deletions:
-            return
-        api.patch(NAME, {"metadata": {"annotations": {REMOVING: ago(1), LEASE + "run-0": ago(1)}}})
-        if is_removed_at_once:
-            api.delete(NAME)
-        else:
-            api.steps = [lambda: None, lambda: left.append(held_by(api)), lambda: api.delete(NAME)]
-        api.steps.append(lambda: api.end_job("Complete"))
-        raise FileNotFoundError("model")
-
-    files = Files(fetch=lose)
-    run(files=files)
-    assert files.done == ["publish", "publish", "fetch", "remove"]
-    assert left == ([] if is_removed_at_once else [{"run-0"}])
-    assert api.count("POST trainjobs") == 2
-
-
 def test_files_stay_until_the_last_run_has_fetched_them(api: KubernetesApi) -> None:
     api.create(job_of(run_0=10))
     completes(api)
