@@ -66,6 +66,8 @@ class Files:
 
     def __init__(self, *, fetch: Callable[[], object] = lambda: None) -> None:
         self.done: list[str] = []
+        self.told: list[bool] = []  # that the job is used: whether before it was made
+        self.on_told: Callable[[], object] = lambda: None
 
         def fetched() -> None:
             fetch()
@@ -77,19 +79,24 @@ class Files:
             remove=lambda: self.done.append("remove"),
         )
 
+    def tell_use(self, is_first: bool) -> None:
+        self.on_told()
+        self.told.append(is_first)
+
 
 def run(
     values: dict[str, Any] = S3, *, num_nodes: int = 2, outage_seconds: float = 5.0, files: Files | None = None
 ) -> None:
     """The whole life of a job, against the API server that KUBECONFIG names."""
-    settings = settings_of(values)
+    settings, files = settings_of(values), files or Files()
     trainjob.run(
         settings,
         key=KEY,
         num_nodes=num_nodes,
         processes_per_node=max(1, settings.gpus_per_node),
         arguments=ARGUMENTS,
-        files=(files or Files()).shared,
+        files=files.shared,
+        tell_use=files.tell_use,
         poll_seconds=0.01,
         outage_seconds=outage_seconds,
     )

@@ -1,11 +1,13 @@
 """The one TrainJob that makes a result, from its creation to its removal, shared by all that need the result."""
 
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from linnet.errors import LinnetError, Stopped
+from linnet.launch.background import attempt, repeated
 from linnet.launch.cluster import Cluster, TrainJobError
 from linnet.launch.job_state import State, failure, refuse_foreign, spec_differs, state_of
 from linnet.launch.leases import (
@@ -23,6 +25,7 @@ from linnet.launch.nodes import Nodes
 from linnet.progress import log
 
 DELETE_ON_EXIT_SECONDS = 10.0  # a pod that is asked to stop is killed after 30
+USE_SECONDS = 30.0  # how long telling that the job is used may take
 MAX_CLAIMS = 4  # how often a job is made again that somebody deleted while it was needed
 
 
@@ -47,11 +50,12 @@ class Job:
         cluster: Cluster,
         body: dict[str, Any],
         files: SharedFiles,
+        tell_use: Callable[[bool], None],
         *,
         poll_seconds: float,
         delete_seconds: float,
     ) -> None:
-        self._cluster, self._body, self._files = cluster, body, files
+        self._cluster, self._body, self._files, self._use = cluster, body, files, tell_use
         self._poll_seconds, self._delete_seconds = poll_seconds, delete_seconds
         self.name: str = body["metadata"]["name"]
         self._title = f"TrainJob {cluster.namespace}/{self.name}"
@@ -61,9 +65,9 @@ class Job:
         self._job: dict[str, Any] | None = None  # as it was last seen
 
     def run_to_completion(self) -> None:
-        """Claim the job and follow it; claim it anew where somebody deletes it meanwhile."""
+        """Claim the job, follow it and fetch what it made; claim it anew where somebody deletes it meanwhile."""
         for _ in range(MAX_CLAIMS):
-            if self._claim() == "Complete" or self._follow():
+            if (self._claim() == "Complete" or self._follow()) and self._fetch():
                 return
             self._is_needed, self._job = False, None
             log(f"{self._title}: was deleted by somebody else, and this task needs it; claiming it anew")
@@ -121,6 +125,7 @@ class Job:
             existing = self._cluster.get(self.name)
             if existing is None:
                 self._files.publish()
+                self._tell_use(is_first=True)  # before: who follows it is to come later
                 if self._create():
                     return "running"
                 continue  # another task was faster
@@ -144,6 +149,7 @@ class Job:
                     whose = f" for {_runs(others)}" if others else ""
                     settings = ", with another image, size or settings" if differs else ""
                     log(f"{self._title}: runs already{whose}{settings}; following it")
+                    self._tell_use(is_first=False)
                 return state
 
     def _create(self) -> bool:
@@ -183,6 +189,44 @@ class Job:
                 leased = time.monotonic()
                 self._job = self._cluster.annotate(job, {self._lease: now_text()}, if_unchanged=False) or job
             time.sleep(self._poll_seconds)
+
+    def _fetch(self) -> bool:
+        """Fetch what the job made, holding the lease however long it takes; False if it is removed with the job."""
+        self._refresh()
+        self._tell_use(is_first=False)  # again: when it began there may have been nothing to tell it to
+        try:
+            with repeated(self._refresh, every_seconds=REFRESH_SECONDS):
+                self._files.fetch()
+        except (LinnetError, OSError):
+            if self._is_kept():
+                raise
+            return False
+        return True
+
+    def _tell_use(self, *, is_first: bool) -> None:
+        attempt(lambda: self._use(is_first), seconds=USE_SECONDS)
+
+    def _refresh(self) -> None:
+        """Write our lease anew; what hinders that is said, and the next call may succeed."""
+        assert self._job is not None
+        cluster = copy.copy(self._cluster)
+        cluster.outage_seconds = 0
+        try:
+            changed = cluster.annotate(self._job, {self._lease: now_text()}, if_unchanged=False)
+            self._job = changed or self._job
+        except LinnetError as reason:
+            log(f"{self._title}: the lease of this task was not refreshed ({reason})")
+
+    def _is_kept(self) -> bool:
+        """Whether the job is there and nobody removes it; a removal is then left to the one who does it."""
+        assert self._job is not None
+        job, uid = self._cluster.get(self.name), self._job["metadata"]["uid"]
+        if job is None or job["metadata"]["uid"] != uid or state_of(job) == "deleting":
+            return False
+        if REMOVING in annotations(job):
+            self._cluster.annotate(job, {self._lease: None}, if_unchanged=False)  # else it would look like our removal
+            return False
+        return True
 
     def _explain_failure(self, job: dict[str, Any], nodes: Nodes) -> str:
         what, is_final = nodes.failure()

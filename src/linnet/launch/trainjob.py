@@ -8,7 +8,7 @@ to the repeated one.
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -34,6 +34,7 @@ def run(
     processes_per_node: int,
     arguments: Sequence[str],
     files: SharedFiles,
+    tell_use: Callable[[bool], None] = lambda _is_first: None,
     poll_seconds: float | None = None,
     outage_seconds: float | None = None,
 ) -> None:
@@ -43,6 +44,8 @@ def run(
     other pipeline run needs it, except a failure of the job itself and SIGKILL.
 
     Args:
+        tell_use: tells others that this pipeline run uses the job: with True before it is created, with False when one
+            that exists is followed, and again when it is complete. It must not raise, and is not waited for for long.
         poll_seconds: between two looks at the job; None: POLL_SECONDS.
         outage_seconds: how long to wait for a Kubernetes API that does not answer; None: `patience_seconds()`.
 
@@ -61,13 +64,13 @@ def run(
         ),
         manifest(settings, key=key, num_nodes=num_nodes, processes_per_node=processes_per_node, arguments=arguments),
         files,
+        tell_use,
         poll_seconds=poll_seconds,
         delete_seconds=settings.termination_grace_seconds + CLEANUP_SECONDS,
     )
     with _signals_raise():
         try:
             job.run_to_completion()
-            files.fetch()
         except JobFailedError:
             raise
         except BaseException:

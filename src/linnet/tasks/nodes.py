@@ -22,6 +22,7 @@ from linnet.stages import train as stage
 from linnet.tasks.boundary import task
 from linnet.tasks.environment import require_shared
 from linnet.tasks.training import CHECKPOINT_SECONDS, check_gpus, cpu_processes
+from linnet.tracking.pipeline_runs import join_use
 
 FORWARDED_ENV = (  # to the nodes of a TrainJob; keys come from secrets
     "MLFLOW_TRACKING_URI",
@@ -29,6 +30,7 @@ FORWARDED_ENV = (  # to the nodes of a TrainJob; keys come from secrets
     "AWS_ENDPOINT_URL_S3",
     "AWS_DEFAULT_REGION",
     "LINNET_PIPELINE_RUN",
+    "LINNET_PATIENCE",
 )
 SHARED = "nodes-"  # the folder that the nodes share is named so, and after the training's key
 RECIPE, DATASET, MODEL, WORK = "recipe.json", "dataset", "model", "work"  # names in a shared location
@@ -69,6 +71,7 @@ def as_trainjob(recipe: NamedTrainingRecipe, *, dataset: Path, out: Path, work: 
             fetch=lambda: fetch(location, out, job=trainjob.job_name(key)),
             remove=lambda: storage.remove(location),
         ),
+        tell_use=lambda is_first: join_use(key, is_first=is_first),
     )
 
 

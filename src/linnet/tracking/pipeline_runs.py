@@ -6,6 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from linnet.errors import Stopped
+from linnet.progress import log
+from linnet.tracking.client import connect, find_run
+from linnet.tracking.failures import TrackingError, server_errors
+from linnet.tracking.outages import waiting_at_most
 from linnet.tracking.states import IN_USE
 
 if TYPE_CHECKING:
@@ -30,19 +34,70 @@ def listed(tags: Mapping[str, str]) -> list[str]:
     return tags[LIST_TAG].split(",") if tags.get(LIST_TAG) else [tags[NEWEST_TAG]] if NEWEST_TAG in tags else []
 
 
-def begin_use(client: "MlflowClient", run_id: str) -> None:
-    """The run is in use from now on, by this pipeline run if there is one; nothing stays of how it ended before."""
-    from mlflow.entities import RunTag
+def begin_use(client: "MlflowClient", run_id: str, *, keeps_order: bool = False) -> None:
+    """The run is in use from now on, by this pipeline run if there is one; nothing stays of how it ended before.
 
+    Args:
+        keeps_order: a pipeline run that is listed already stays behind one that came later, as long as that one's end
+            is not known. For the nodes of a shared job, which begin again in the name of the pipeline run that made it.
+            Kubeflow Pipelines' Retry has the same id: it is the newest again when the later one has ended. Where that
+            one's end was never told, it is so when it makes its job anew (`join_use`), evaluates or registers.
+    """
     ours, tags = pipeline_run(), client.get_run(run_id).data.tags
-    if ours is not None:
-        pipelines = [*(known for known in listed(tags) if known != ours), ours][-MAX_LISTED:]
-        texts = {NEWEST_TAG: ours, LIST_TAG: ",".join(pipelines), STATE_TAG: IN_USE}
-        client.log_batch(run_id, tags=[RunTag(key, text) for key, text in texts.items()])
+    if ours is not None and not (keeps_order and _is_behind(tags, ours)):
+        _become_newest(client, run_id, tags, ours)
     for tag in (ERROR_TAG,) if ours is not None else (ERROR_TAG, STATE_TAG, NEWEST_TAG):
         if tag in tags:
             delete_tag(client, run_id, tag)
     client.update_run(run_id, status="RUNNING")
+
+
+def join_use(run_key: str, *, is_first: bool) -> None:
+    """Let this pipeline run use the training with this key too, so that another's end is not that of its MLflow run.
+
+    Nothing happens where there is no such run yet: the training makes it, in the name of who made the job. It waits for
+    no server that is away, and what fails is said.
+
+    Args:
+        is_first: whether nobody else waits for the training now: this pipeline run is the newest in any case. Else one
+            that is listed stays behind a later one whose end is not known.
+    """
+    if (ours := pipeline_run()) is None:
+        return
+    try:
+        with server_errors(), waiting_at_most(0):
+            client = connect()
+            if run_id := find_run(client, run_key):
+                _join(client, run_id, ours, is_first=is_first)
+    except (TrackingError, OSError) as reason:
+        log(f"MLflow was not told that this pipeline run uses the training: {reason}")
+
+
+def _join(client: "MlflowClient", run_id: str, ours: str, *, is_first: bool) -> None:
+    run = client.get_run(run_id)
+    tags = run.data.tags
+    is_open = tags.get(STATE_TAG) == IN_USE
+    if (tags.get(NEWEST_TAG) == ours and is_open) or (not is_first and _is_behind(tags, ours)):
+        return
+    _become_newest(client, run_id, tags, ours)
+    if ERROR_TAG in tags:
+        delete_tag(client, run_id, ERROR_TAG)
+    if not is_open and run.info.status != "FINISHED":  # another's end, which is not that of the training
+        client.update_run(run_id, status="RUNNING")
+
+
+def _is_behind(tags: Mapping[str, str], ours: str) -> bool:
+    """Whether a pipeline run that came later than ours uses the run still, for all that is known."""
+    pipelines = listed(tags)
+    return ours in pipelines[:-1] and tags.get(STATE_TAG) == IN_USE
+
+
+def _become_newest(client: "MlflowClient", run_id: str, tags: Mapping[str, str], ours: str) -> None:
+    from mlflow.entities import RunTag
+
+    pipelines = [*(known for known in listed(tags) if known != ours), ours][-MAX_LISTED:]
+    texts = {NEWEST_TAG: ours, LIST_TAG: ",".join(pipelines), STATE_TAG: IN_USE}
+    client.log_batch(run_id, tags=[RunTag(key, text) for key, text in texts.items()])
 
 
 def delete_tag(client: "MlflowClient", run_id: str, tag: str) -> None:

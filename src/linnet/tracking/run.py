@@ -219,7 +219,7 @@ class RunTracker:
 
         client = connect()
         run_id = os.environ.get("MLFLOW_RUN_ID") or find_or_create_run(client, self._run_key, run_name=self._run_name)
-        begin_use(client, run_id)
+        begin_use(client, run_id, keeps_order=True)
         tags = [RunTag(key, value) for key, value in ({RUN_KEY: self._run_key} | self._tags).items()]
         known = client.get_run(run_id).data.params
         params = [Param(key, str(value)) for key, value in self._params.items() if key not in known]

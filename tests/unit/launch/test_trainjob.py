@@ -112,7 +112,7 @@ def test_losing_the_race_to_create_it_means_following(api: KubernetesApi) -> Non
     completes(api)
     run()
     assert api.count("POST trainjobs") == 1
-    assert api.count("PATCH trainjobs") == 2  # our lease onto the rival's job, and the mark that it is being removed
+    assert api.count("PATCH trainjobs") == 3  # adopted, to be fetched, to be removed
 
 
 def fails(api: KubernetesApi) -> None:

@@ -88,8 +88,13 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kuberne
 
 
 def test_one_node_trains_in_a_trainjob_and_leaves_nothing(
-    cluster: KubernetesApi, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: KubernetesApi,
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setenv("LINNET_PATIENCE", "0")
     made: dict[str, Any] = {}
 
     def play_node() -> None:
@@ -116,6 +121,10 @@ def test_one_node_trains_in_a_trainjob_and_leaves_nothing(
         *("train-node", str(location), "--gpus", "0", "--stop-seconds", "120"),
     ]
     assert (made["spec"]["trainer"]["numNodes"], made["spec"]["trainer"]["numProcPerNode"]) == (1, 1)
+    environment = {entry["name"]: entry.get("value") for entry in made["spec"]["trainer"]["env"]}
+    assert environment["LINNET_PATIENCE"] == "0"
+    said = capsys.readouterr().err
+    assert said.count("MLflow was not told that this pipeline run uses the training") == 2  # nothing answers here
     assert not location.exists()
     assert len(cluster.deletions) == 1
 
