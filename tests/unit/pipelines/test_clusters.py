@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from linnet.recipe.load import load_recipe
+from linnet.tasks.training import cpu_processes
 from pipelines.clusters import PROFILE_VARIABLE, ClusterProfileError, load_cluster
 from support.dag import compiled
 from support.kfp_api import as_people_start_it
@@ -41,6 +43,13 @@ def test_a_volume_in_place_of_s3_reaches_tasks_and_nodes(tmp_path: Path) -> None
     assert (settings.volume_claim, settings.volume_mount_path) == ("linnet-work", "/mnt/linnet")
     assert settings.gpus_per_node == 8
     assert [secret.secret for secret in settings.secrets] == ["linnet-s3", "linnet-mlflow", "linnet-huggingface"]
+
+
+def test_a_node_with_a_part_of_a_cpu_trains_in_one_process() -> None:
+    """A request is no limit, and no reason for more processes."""
+    recipe = load_recipe(ROOT / "recipes/birds-demo.toml")
+    settings = load_cluster("cpu-small").trainjob()
+    assert cpu_processes(recipe, settings.whole_cpus) == 1
 
 
 def test_a_profile_is_chosen_by_name_or_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -310,7 +310,7 @@ def test_the_dry_run_is_the_job_that_train_makes(cluster: ClusterApi, kfp: KfpAp
     rows(cluster, kfp)
     (job,) = [body for body in cluster.bodies if body.get("kind") == "TrainJob"]
     assert job["metadata"]["namespace"] == "linnet"
-    assert job["spec"]["trainer"]["resourcesPerNode"]["requests"]["cpu"] == "1500m"
+    assert job["spec"]["trainer"]["resourcesPerNode"]["requests"]["cpu"] == "700m"
     json.dumps(job)
 
 
