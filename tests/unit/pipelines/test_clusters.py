@@ -22,6 +22,16 @@ from support.tiny import ROOT
             "key 'namespace' is missing at the top; add it (a cluster profile has no defaults)",
         ),
         (("[gpu]", "[gpu"), "is not valid TOML"),
+        (
+            ('pull_policy = "IfNotPresent"', 'pull_policy = "Always"'),
+            "cluster.toml: pull_policy = 'Always' at the top: image_pull_policy Always cannot be set in a TrainJob",
+        ),
+        (('cpu = "88"', 'cpu = "1.5 cores"'), "cluster.toml: cpu = '1.5 cores' in [sizes.train]: a TrainJob cannot"),
+        (
+            ('memory = "640Gi"', 'memory = "much"'),
+            "memory = 'much' in [sizes.train]: a TrainJob cannot have this; write",
+        ),
+        (("AWS_ACCESS_KEY_ID =", "PET_NNODES ="), "[[secrets]]: PET_NNODES is for Kubeflow Trainer to set"),
     ],
 )
 def test_mistakes_in_a_profile_are_named(tmp_path: Path, change: tuple[str, str], words: str) -> None:
@@ -32,6 +42,13 @@ def test_mistakes_in_a_profile_are_named(tmp_path: Path, change: tuple[str, str]
         load_cluster(str(path))
     path.unlink()
     with pytest.raises(ClusterProfileError, match="No such file"):
+        load_cluster(str(path))
+
+
+def test_every_size_has_to_be_there(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.toml"
+    path.write_text(re.sub(r"train = \{.*\n", "", (ROOT / "pipelines/clusters/cpu-small.toml").read_text()))
+    with pytest.raises(ClusterProfileError, match=r"\[sizes\] train is missing; add a table such as \[sizes.train\]"):
         load_cluster(str(path))
 
 
