@@ -11,7 +11,6 @@ from linnet.tasks.request import requested_recipe
 from pipelines import connection as to
 from pipelines import submit
 from pipelines.connection import NoAnswerError
-from support.cluster_api import running_cluster
 from support.kfp_api import IMAGE, KfpApi, Refusal, as_people_start_it, running_kfp_api, status_of, use_test_environment
 from support.tiny import ROOT
 
@@ -122,22 +121,6 @@ def test_an_image_without_digest_is_refused(api: KfpApi, image: str, capsys: pyt
     assert status_of(submit.app, RECIPE, "--image", image) == 1
     assert "make image PUSH=registry/linnet" in capsys.readouterr().err
     assert api.requests == []
-
-
-@pytest.mark.parametrize(("lacks", "status"), [(False, 0), (True, 1)])
-def test_an_image_that_its_registry_lacks_is_refused(
-    api: KfpApi, lacks: bool, status: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with running_cluster() as registry:
-        registry.registry = "empty" if lacks else "open"
-        assert status_of(submit.app, RECIPE, "--image", registry.image) == status
-    assert len(api.runs) == (not lacks)
-    assert ("make image PUSH=registry/linnet pushes it" in capsys.readouterr().err) == lacks
-
-
-def test_a_registry_that_does_not_answer_is_no_reason(api: KfpApi) -> None:
-    assert status_of(submit.app, RECIPE, "--image", f"127.0.0.1:1/linnet@sha256:{'a' * 64}") == 0
-    assert len(api.runs) == 1
 
 
 @pytest.mark.parametrize("variable", ["KFP_TOKEN", "MY_TOKEN"])
