@@ -1,5 +1,6 @@
 """`python -m pipelines.package`: the training pipeline as a file, and as a version for Kubeflow's page."""
 
+import hashlib
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +26,10 @@ def package(
     out: Annotated[Path, typer.Option(help="Where the file goes.")] = DEFAULT_OUT,
     upload: Annotated[
         bool,
-        typer.Option("--upload", help="Also upload it: a version of the pipeline linnet-training, named by commit."),
+        typer.Option(
+            "--upload",
+            help="Also upload it: a version of the pipeline linnet-training, named by commit, profile and a hash.",
+        ),
     ] = False,
     image: to.Image = "",
     cluster: to.ClusterProfile = DEFAULT_PROFILE,
@@ -41,7 +45,7 @@ def package(
     print(out)
     if connection is not None:
         with to.connected(connection) as client, to.without_kfps_links():
-            version = f"{git_commit()[:12]} {Path(cluster).stem}"
+            version = f"{git_commit()[:12]} {Path(cluster).stem} {hashlib.sha256(out.read_bytes()).hexdigest()[:8]}"
             link = to.ui_link(connection, "pipelines", _upload(client, out, version))
         print(f"version  {version}\nlink     {link}")
 

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from linnet.cli import run_command
 from linnet.progress import log
 from linnet.recipe import Section
 from linnet.recipe.load import RecipeError, read_toml
+from linnet.tasks.request import split_overrides
 from pipelines import connection as to
 from pipelines.clusters.profile import DEFAULT_PROFILE
 from pipelines.submit import read_recipe, run_arguments
@@ -109,7 +109,7 @@ def read_schedule(path: Path) -> list[ScheduledRun]:
 
 
 def _with_arguments(entry: Entry) -> ScheduledRun:
-    _, text = read_recipe(entry.recipe, shlex.split(entry.overrides))
+    _, text = read_recipe(entry.recipe, split_overrides(entry.overrides))
     arguments = run_arguments(text, entry.overrides, entry.source, entry.num_nodes, entry.only_if_changed)
     return ScheduledRun(entry, arguments)
 

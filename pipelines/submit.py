@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import kfp.client
 import typer
+import urllib3
 import yaml
 from kfp_server_api import ApiException
 
@@ -74,12 +75,26 @@ def submit(
     arguments = run_arguments(text, shlex.join(overrides or ()), source, num_nodes, only_if_changed)
     connection = to.read_connection(host, namespace, experiment, token_env)
     with to.compiled(image, cluster) as package, to.connected(connection) as client:
+        _require_image(image)
         _close_leftovers(client)
         title = " ".join([name, *(overrides or ()), f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}"])
         run_id = create_run(client, connection, package, arguments, title)
         print(f"name  {title}\nid    {run_id}\nlink  {to.ui_link(connection, 'runs', run_id)}")
         if wait:
             _wait(client, connection, run_id, task_names(package))
+
+
+def _require_image(image: str) -> None:
+    """Raises ClusterError if the registry says that it lacks the image, for which pods would wait in vain."""
+    from pipelines.cluster_check.row import NotKnownError
+    from pipelines.cluster_check.services import image_row
+
+    try:
+        row = image_row(image, urllib3.Timeout(connect=2.0, read=3.0))
+    except NotKnownError:  # the nodes may know the registry, or have a login
+        return
+    if row.verdict == "missing":
+        raise ClusterError(f"{row.found}; {row.remedy}")
 
 
 def create_run(

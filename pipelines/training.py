@@ -84,7 +84,7 @@ def training_pipeline(
         num_nodes: Nodes to train on, each with the GPUs of the cluster's profile.
         only_if_changed: Stop early if source, recipe and code are those of a version already in the registry.
     """
-    close_task = configure_task(close(), "cpu-small", retries=5, cache=False).set_display_name("Close")
+    close_task = configure_task(close(), "cpu-small", retries=5, cache=False, minutes=30).set_display_name("Close")
     with dsl.ExitHandler(close_task, name="Train and register"):
         look_task = look(
             recipe=recipe,
@@ -93,6 +93,8 @@ def training_pipeline(
             num_nodes=num_nodes,
             only_if_changed=only_if_changed,
         )
-        set_training_env(configure_task(look_task, "cpu-small", retries=2, cache=False)).set_display_name("Look")
+        set_training_env(configure_task(look_task, "cpu-small", retries=2, cache=False, minutes=20)).set_display_name(
+            "Look"
+        )
         with dsl.If(look_task.outputs["Output"] == "changed", name="Something to learn"):
             _make_model(look_task, source=source, num_nodes=num_nodes)

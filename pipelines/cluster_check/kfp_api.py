@@ -12,7 +12,7 @@ from pipelines.cluster_check.row import NotKnownError, Row
 from pipelines.connection import ClusterError, Connection
 
 COMPONENT = "Kubeflow Pipelines"
-OLDEST = (2, 14)
+OLDEST = (2, 17)  # before, a run with an ExitHandler and a layer in it stays RUNNING: kubeflow/pipelines#13322
 HOST_REMEDY = "set KFP_HOST; http://127.0.0.1:8888 after kubectl -n kubeflow port-forward svc/ml-pipeline 8888"
 
 

@@ -26,11 +26,13 @@ def is_inside(host: str) -> bool:
     return "." not in host or host.endswith((".svc", ".cluster.local", ".internal"))
 
 
-def _ask(method: str, url: str, headers: dict[str, str] | None = None) -> urllib3.BaseHTTPResponse:
+def _ask(
+    method: str, url: str, headers: dict[str, str] | None = None, timeout: urllib3.Timeout = TIMEOUT
+) -> urllib3.BaseHTTPResponse:
     """Once, in limited time, without redirects. Raises NotKnownError."""
     assert method in ("GET", "HEAD"), method
     try:
-        return urllib3.request(method, url, headers=headers or {}, timeout=TIMEOUT, retries=False, redirect=False)
+        return urllib3.request(method, url, headers=headers or {}, timeout=timeout, retries=False, redirect=False)
     except (HTTPError, OSError, ValueError) as reason:
         where = f"{urlsplit(url).scheme}://{urlsplit(url).hostname}"
         raise NotKnownError(
@@ -96,7 +98,7 @@ def _service_row(api: KubernetesApi | None, namespace: str, host: str) -> Row:
     )
 
 
-def image_row(image: str) -> Row:
+def image_row(image: str, timeout: urllib3.Timeout = TIMEOUT) -> Row:
     """Whether the registry has the image, as far as it tells somebody without a login. Raises NotKnownError."""
     found = re.fullmatch(r"(?P<name>[^\s@]+)@(?P<digest>sha256:[0-9a-f]{64})", image)
     if found is None:
@@ -107,10 +109,14 @@ def image_row(image: str) -> Row:
     registry, name = _registry(found["name"])
     scheme = "http" if re.match(r"(localhost|127\.0\.0\.1)(:|$)", registry) else "https"  # as docker does
     url = f"{scheme}://{registry}/v2/{name}/manifests/{found['digest']}"
-    answer = _ask("HEAD", url, {"Accept": MANIFESTS})
+    answer = _ask("HEAD", url, {"Accept": MANIFESTS}, timeout)
     challenge = answer.headers.get("WWW-Authenticate", "")
-    if answer.status == 401 and challenge.startswith("Bearer ") and (token := _anonymous_token(challenge, name)):
-        answer = _ask("HEAD", url, {"Accept": MANIFESTS, "Authorization": f"Bearer {token}"})
+    if (
+        answer.status == 401
+        and challenge.startswith("Bearer ")
+        and (token := _anonymous_token(challenge, name, timeout))
+    ):
+        answer = _ask("HEAD", url, {"Accept": MANIFESTS, "Authorization": f"Bearer {token}"}, timeout)
     match answer.status:
         case 200:
             return Row("image", f"{registry} gives it to everybody")
@@ -138,7 +144,7 @@ def _registry(name: str) -> tuple[str, str]:
     return host, rest
 
 
-def _anonymous_token(challenge: str, name: str) -> str:
+def _anonymous_token(challenge: str, name: str, timeout: urllib3.Timeout) -> str:
     """The token that a registry gives to anybody; "" if it gives none."""
     fields = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
     realm = fields.get("realm", "")
@@ -146,7 +152,7 @@ def _anonymous_token(challenge: str, name: str) -> str:
         return ""
     query = {"scope": fields.get("scope") or f"repository:{name}:pull"}
     query |= {"service": fields["service"]} if "service" in fields else {}
-    answer = _ask("GET", f"{realm}?{urlencode(query)}")
+    answer = _ask("GET", f"{realm}?{urlencode(query)}", timeout=timeout)
     try:
         content = json.loads(answer.data)
         return str(content.get("token") or content.get("access_token") or "")

@@ -32,7 +32,7 @@ def _cluster() -> Cluster:
     return load_cluster()
 
 
-def configure_task(task: PipelineTask, size: PodSize, *, retries: int, cache: bool, hours: int = 0) -> PipelineTask:
+def configure_task(task: PipelineTask, size: PodSize, *, retries: int, cache: bool, minutes: int = 0) -> PipelineTask:
     """Set the size of the task's pod, its environment, and whether KFP may repeat or skip it.
 
     Args:
@@ -40,10 +40,10 @@ def configure_task(task: PipelineTask, size: PodSize, *, retries: int, cache: bo
         size: The size of its pod.
         retries: How often it may be started again.
         cache: Whether its inputs (texts and content hashes) and the image's digest decide its outputs.
-        hours: When a pod that hangs is ended; 0: that of `size`.
+        minutes: When a pod that hangs, or never starts, is ended; 0: the hours of `size`.
     """
     chosen = _cluster().sizes[size]
-    seconds = (hours or chosen.hours) * 3600
+    seconds = (minutes or chosen.hours * 60) * 60
     task.set_caching_options(cache)
     task.set_retry(
         retries,
@@ -69,7 +69,9 @@ def configure_task(task: PipelineTask, size: PodSize, *, retries: int, cache: bo
 def configure_training(task: PipelineTask) -> PipelineTask:
     """Set up the task that trains: a small pod that follows a TrainJob, or a large one in which training runs."""
     size: PodSize = "cpu-small" if _cluster().trainer else "train"
-    configure_task(task, size, retries=5, cache=True, hours=_cluster().sizes["train"].hours)
+    configure_task(task, size, retries=5, cache=True, minutes=_cluster().sizes["train"].hours * 60)
+    if _cluster().trainer:  # moved to another node, it would look lost to KFP
+        kubernetes.add_pod_annotation(task, "cluster-autoscaler.kubernetes.io/safe-to-evict", "false")
     return set_training_env(task)
 
 

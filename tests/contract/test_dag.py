@@ -125,6 +125,12 @@ def test_no_retry_is_killed_by_its_own_longest_duration(spec: Json, executors: J
         assert seconds(retry["backoffMaxDuration"]) >= (count + 1) * int(longest_try) + waits, name
 
 
+def test_the_first_and_the_last_task_end_soon_where_they_never_start(executors: Json) -> None:
+    """A pod whose image cannot be pulled waits until then, and `close` follows it."""
+    minutes = {name: int(executors[f"exec-{name}"]["activeDeadlineSeconds"]) // 60 for name in ("look", "close")}
+    assert minutes == {"look": 20, "close": 30}
+
+
 # --- for people -------------------------------------------------------------------------------------------------------
 
 
@@ -188,3 +194,9 @@ def test_a_task_that_follows_a_job_may_do_so_as_long_as_the_job_runs(spec: Json,
     assert int(executors["exec-train"]["activeDeadlineSeconds"]) >= int(
         executors["exec-sample"]["activeDeadlineSeconds"]
     )
+
+
+def test_a_task_that_follows_a_job_is_not_moved_to_save_a_node(executors: Json) -> None:
+    evictable = {name: each.get("podMetadata", {}).get("annotations", {}) for name, each in executors.items()}
+    never = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
+    assert evictable == {name: never if name == "exec-train" else {} for name in executors}

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pipelines.cluster_check.nodes import quantity
 from support.manifests import check_document
 from support.tiny import ROOT
 
@@ -70,14 +71,16 @@ def test_nothing_optional_is_applied_unasked(overlay: str) -> None:
 
 @needs_kubectl
 def test_a_small_cluster_has_its_cpu_for_the_tasks() -> None:
-    """Of the 1.8 CPUs of a node with 2, the largest task of the profile and both servers."""
+    """Of the 1.8 CPUs of a node with 2: both servers, and two nodes that train, or any other task."""
     made = build(FOLDER / "overlays" / "cpu-small")
     for name in ("linnet-mlflow", "linnet-postgres"):
         (container,) = pod_of(made, name)["containers"]
         assert container["resources"]["requests"]["cpu"] == "100m"
     profile = tomllib.loads((ROOT / "pipelines" / "clusters" / "cpu-small.toml").read_text())
-    largest = max(int(size["cpu"].removesuffix("m")) for size in profile["sizes"].values())
-    assert largest + 2 * 100 <= 1800
+    cpus = {name: float(quantity(size["cpu"])) for name, size in profile["sizes"].items()}
+    servers = 2 * 0.1
+    assert cpus["cpu-small"] + 2 * cpus["train"] + servers <= 1.8
+    assert max(cpus.values()) + servers <= 1.8
 
 
 @needs_kubectl

@@ -24,7 +24,7 @@ def requested_recipe(recipe: str, overrides: str) -> Recipe:
         RecipeError: it is none of these, or has a mistake.
         StorageError: the address does not answer, or holds nothing.
     """
-    changes, given = _changes(overrides), recipe.strip()
+    changes, given = split_overrides(overrides), recipe.strip()
     if not given:
         raise RecipeError(f"the recipe is empty; give {_choices()}")
     if re.fullmatch(rf"(recipes/)?{NAME}(\.toml)?", given):
@@ -54,7 +54,8 @@ def _choices() -> str:
     return f"the name of a recipe ({names}), or the address of one (s3://BUCKET/FILE.toml)"
 
 
-def _changes(overrides: str) -> list[str]:
+def split_overrides(overrides: str) -> list[str]:
+    """The changes in a text of them, separated by spaces. Raises RecipeError: a quote is left open."""
     try:
         return shlex.split(overrides)
     except ValueError as reason:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from linnet.recipe.load import load_recipe
+from linnet.tasks.training import cpu_processes
 from pipelines.clusters import PROFILE_VARIABLE, ClusterProfileError, load_cluster
 from support.dag import compiled
 from support.kfp_api import as_people_start_it
@@ -20,6 +22,16 @@ from support.tiny import ROOT
             "key 'namespace' is missing at the top; add it (a cluster profile has no defaults)",
         ),
         (("[gpu]", "[gpu"), "is not valid TOML"),
+        (
+            ('pull_policy = "IfNotPresent"', 'pull_policy = "Always"'),
+            "cluster.toml: pull_policy = 'Always' at the top: image_pull_policy Always cannot be set in a TrainJob",
+        ),
+        (('cpu = "88"', 'cpu = "1.5 cores"'), "cluster.toml: cpu = '1.5 cores' in [sizes.train]: a TrainJob cannot"),
+        (
+            ('memory = "640Gi"', 'memory = "much"'),
+            "memory = 'much' in [sizes.train]: a TrainJob cannot have this; write",
+        ),
+        (("AWS_ACCESS_KEY_ID =", "PET_NNODES ="), "[[secrets]]: PET_NNODES is for Kubeflow Trainer to set"),
     ],
 )
 def test_mistakes_in_a_profile_are_named(tmp_path: Path, change: tuple[str, str], words: str) -> None:
@@ -33,6 +45,13 @@ def test_mistakes_in_a_profile_are_named(tmp_path: Path, change: tuple[str, str]
         load_cluster(str(path))
 
 
+def test_every_size_has_to_be_there(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.toml"
+    path.write_text(re.sub(r"train = \{.*\n", "", (ROOT / "pipelines/clusters/cpu-small.toml").read_text()))
+    with pytest.raises(ClusterProfileError, match=r"\[sizes\] train is missing; add a table such as \[sizes.train\]"):
+        load_cluster(str(path))
+
+
 def test_a_volume_in_place_of_s3_reaches_tasks_and_nodes(tmp_path: Path) -> None:
     path = tmp_path / "cluster.toml"
     text = (ROOT / "pipelines/clusters/a100.toml").read_text()
@@ -41,6 +60,13 @@ def test_a_volume_in_place_of_s3_reaches_tasks_and_nodes(tmp_path: Path) -> None
     assert (settings.volume_claim, settings.volume_mount_path) == ("linnet-work", "/mnt/linnet")
     assert settings.gpus_per_node == 8
     assert [secret.secret for secret in settings.secrets] == ["linnet-s3", "linnet-mlflow", "linnet-huggingface"]
+
+
+def test_a_node_with_a_part_of_a_cpu_trains_in_one_process() -> None:
+    """A request is no limit, and no reason for more processes."""
+    recipe = load_recipe(ROOT / "recipes/birds-demo.toml")
+    settings = load_cluster("cpu-small").trainjob()
+    assert cpu_processes(recipe, settings.whole_cpus) == 1
 
 
 def test_a_profile_is_chosen_by_name_or_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -292,6 +292,7 @@ def without(key: str) -> Json:
         ({**ENTRY, "num_nodes": 0}, "num_nodes = 0 in [schedule[1]]: it should be greater than 0"),
         ({**ENTRY, "enabled": "yes"}, "enabled = 'yes' in [schedule[1]]: it should be a valid boolean"),
         ({**ENTRY, "source": "/data/birds"}, "a path on this machine"),
+        ({**ENTRY, "overrides": "train.seed='1"}, "no closing quotation; separate them by spaces"),
     ],
 )
 def test_mistakes_never_reach_the_cluster(

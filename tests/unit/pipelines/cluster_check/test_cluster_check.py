@@ -223,7 +223,7 @@ def test_what_one_may_not_see_is_not_known(cluster: ClusterApi, path: str) -> No
 @pytest.mark.parametrize(
     ("change", "component", "words"),
     [
-        ({"version": "2.13.1"}, "Kubeflow Pipelines", "version 2.13.1"),
+        ({"version": "2.16.1"}, "Kubeflow Pipelines", "version 2.16.1"),
         ({"token": "secret"}, "Kubeflow Pipelines", "asks for a token"),
         ({"multi_user": False}, "namespace", "the profile says linnet, and .* runs tasks in its own, kubeflow"),
     ],
@@ -242,10 +242,10 @@ def test_the_version_is_also_that_of_the_image(cluster: ClusterApi, kfp: KfpApi)
     assert "version 2.17.0" in rows(cluster, kfp)["Kubeflow Pipelines"].found
     kfp.version = ""
     assert "version not known" in rows(cluster, kfp)["Kubeflow Pipelines"].found
-    pod = {"containers": [{"image": "ghcr.io/kubeflow/kfp-api-server:2.14.3@sha256:0"}]}
+    pod = {"containers": [{"image": "ghcr.io/kubeflow/kfp-api-server:2.17.3@sha256:0"}]}
     deployment = "/apis/apps/v1/namespaces/kubeflow/deployments/ml-pipeline"
     cluster.objects[deployment] = {"spec": {"template": {"spec": pod}}}
-    assert "version 2.14.3" in rows(cluster, kfp)["Kubeflow Pipelines"].found
+    assert "version 2.17.3" in rows(cluster, kfp)["Kubeflow Pipelines"].found
     cluster.forbidden.add(deployment)
     assert rows(cluster, kfp)["Kubeflow Pipelines"].verdict == "ok"
 
@@ -310,7 +310,7 @@ def test_the_dry_run_is_the_job_that_train_makes(cluster: ClusterApi, kfp: KfpAp
     rows(cluster, kfp)
     (job,) = [body for body in cluster.bodies if body.get("kind") == "TrainJob"]
     assert job["metadata"]["namespace"] == "linnet"
-    assert job["spec"]["trainer"]["resourcesPerNode"]["requests"]["cpu"] == "1500m"
+    assert job["spec"]["trainer"]["resourcesPerNode"]["requests"]["cpu"] == "700m"
     json.dumps(job)
 
 

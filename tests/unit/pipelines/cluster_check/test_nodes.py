@@ -1,10 +1,11 @@
 """Sizes of pods against nodes: labels, taints, and what is allocatable."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from pipelines.cluster_check.nodes import quantity, size_row
+from pipelines.cluster_check.nodes import node_rows, nodes_of_job, quantity, size_row
 from pipelines.clusters.profile import PodSize, load_cluster
 from support.cluster_api import node
 
@@ -36,6 +37,30 @@ def test_a_node_of_2_cpus_holds_the_small_profile() -> None:
     only = node("only", cpu="1800m", memory="7Gi")
     for size in load_cluster("cpu-small").sizes:
         assert found(size, only, profile="cpu-small")[0] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("cpus", "count"), [(("1800m",), 2), (("800m",), 1), (("799m",), 0), (("700m", "100m"), 1), (("2", "1400m"), 4)]
+)
+def test_a_job_is_counted_beside_the_task_that_follows_it(cpus: tuple[str, ...], count: int) -> None:
+    """cpu-small: 700m for each node of the job, 100m once for the task."""
+    nodes = [node(f"node-{number}", cpu=cpu, memory="64Gi") for number, cpu in enumerate(cpus)]
+    cluster = load_cluster("cpu-small")
+    assert nodes_of_job(nodes, cluster) == count
+    api = SimpleNamespace(get=lambda path: {"items": nodes})
+    (row,) = [row for row in node_rows(api, cluster) if row.component == "size train"]  # type: ignore[arg-type]
+    if count:
+        assert f"room for {count} at once beside the task that follows them" in row.found
+    else:
+        assert (row.verdict, "no room beside the task that follows the TrainJob" in row.found) == ("missing", True)
+        assert "[sizes.cpu-small]" in row.remedy
+
+
+def test_memory_and_gpus_limit_a_job_too() -> None:
+    small, a100 = load_cluster("cpu-small"), load_cluster("a100")
+    assert nodes_of_job([node("only", cpu="1800m", memory="6Gi")], small) == 1
+    assert nodes_of_job([big(), node("cpus", cpu="16", memory="64Gi")], a100) == 1
+    assert nodes_of_job([node("cpus", cpu="95", memory="1000Gi")], a100) == 0
 
 
 def test_gpus_are_counted_on_nodes_that_admit_the_pod() -> None:
