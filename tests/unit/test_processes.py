@@ -2,13 +2,17 @@
 
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from pathlib import Path
 
 import pytest
 
+from linnet.processes import end_pool
 from support.workers import start_pool, start_ranks
 
 SECONDS = 20.0
@@ -41,3 +45,23 @@ def _all_end(workers: list[int]) -> bool:
             workers.remove(ended)
             os.close(ended)
     return not workers
+
+
+def test_a_pool_that_broke_while_it_started_a_process_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CPython asks the processes to end that it knows of, and then waits for all: here it overlooks one."""
+    pool = ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("forkserver"))
+    first = pool.submit(time.sleep, 0.5)  # so that the second task starts a second process
+    pool.submit(time.sleep, 0).result()
+    first.result()
+    processes = list(pool._processes.values())
+    assert len(processes) == 2
+    monkeypatch.setattr(processes[1], "terminate", lambda: None)
+    with pytest.raises(BrokenProcessPool):
+        pool.submit(os._exit, 1).result()
+    ending = threading.Thread(target=end_pool, args=(pool,), daemon=True)
+    ending.start()
+    ending.join(SECONDS)
+    is_ended = not ending.is_alive()
+    for process in processes:
+        process.kill()
+    assert is_ended

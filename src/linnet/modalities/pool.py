@@ -11,7 +11,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from linnet.errors import LinnetError, is_out_of_memory
 from linnet.memory import keep_freed_memory, limit_to_available
-from linnet.processes import end_with_parent
+from linnet.processes import end_pool, end_with_parent
 
 CHUNKS_IN_FLIGHT_PER_WORKER = 4  # bounds memory, whatever the size of the data
 MAX_KILLED = 32  # readers, before the machine and not the files is what is wrong
@@ -55,7 +55,7 @@ class OrderedPool(Generic[R]):
     ) -> None:
         for pool in (self._pool, self._single):
             if pool is not None:
-                pool.shutdown(wait=True, cancel_futures=True)
+                end_pool(pool)
 
     def __iter__(self) -> Iterator[R | str]:
         waiting: collections.deque[_InFlight[R]] = collections.deque()
@@ -70,7 +70,7 @@ class OrderedPool(Generic[R]):
         try:
             return _InFlight(chunk, self._pool.submit(_run, self._function, chunk))
         except BrokenProcessPool:  # what was in flight says so when it is waited for
-            self._pool.shutdown(wait=True)
+            end_pool(self._pool)
             self._pool = _new_pool(self._workers)
             return _InFlight(chunk, self._pool.submit(_run, self._function, chunk))
 
@@ -87,7 +87,7 @@ class OrderedPool(Generic[R]):
         try:
             result = self._single.submit(_run, self._function, [task]).result()[0]
         except BrokenProcessPool:
-            self._single.shutdown(wait=True)
+            end_pool(self._single)
             self._single = None
             self._num_killed += 1
             if self._num_killed >= MAX_KILLED:

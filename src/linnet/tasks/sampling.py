@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from linnet.models.device import set_up
-from linnet.processes import end_with_parent
+from linnet.processes import end_pool, end_with_parent
 from linnet.recipe import Recipe
 from linnet.stages import sample as stage
 from linnet.tasks.boundary import SAMPLE_BATCH
@@ -35,13 +35,16 @@ def run(recipe: Recipe, *, model: Path, out: Path, devices: Sequence[torch.devic
     with tempfile.TemporaryDirectory(prefix="linnet-samples-") as scratch:
         parts = [Path(scratch) / f"part-{index}" for index in range(num_parts)]
         spawn = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
-        with ProcessPoolExecutor(num_parts, mp_context=spawn, initializer=end_with_parent) as pool:
+        pool = ProcessPoolExecutor(num_parts, mp_context=spawn, initializer=end_with_parent)
+        try:
             running = [
                 pool.submit(_part, recipe, model, part, device, index, num_parts)
                 for index, (part, device) in enumerate(zip(parts, devices, strict=False))
             ]
             for each in running:
                 each.result()
+        finally:
+            end_pool(pool)
         stage.collect(recipe, model=model, shards=parts, out=out)
 
 
