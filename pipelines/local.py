@@ -40,6 +40,7 @@ FORWARDED_ENV = (  # to containers, where they are set; processes inherit them
     "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_EXPERIMENT_NAME",
     "LINNET_DEVICE",
+    "OMP_NUM_THREADS",  # the number of threads changes the last bits
     *HASH_VARIABLES,
 )
 
