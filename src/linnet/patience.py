@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import TypeVar
 
+from linnet.engine import in_pod
 from linnet.errors import LinnetError
 from linnet.progress import log
 
@@ -47,7 +48,7 @@ def no_longer_than(seconds: float) -> Iterator[None]:
 
 def _given_seconds() -> float:
     if not (given := os.environ.get(VARIABLE)):
-        return IN_A_POD if "KUBERNETES_SERVICE_HOST" in os.environ else AT_A_DESK
+        return IN_A_POD if in_pod() else AT_A_DESK
     try:
         seconds = float(given)
     except ValueError:

@@ -4,7 +4,6 @@ A run that ends takes its own away, and only the last one deletes the job. A run
 what it left is out of date after some minutes.
 """
 
-import os
 import re
 import socket
 import time
@@ -12,7 +11,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-PIPELINE_RUN_VARIABLE = "LINNET_PIPELINE_RUN"
+from linnet.engine import pipeline_run
+
 LEASE = "lease.linnet/"  # before the pipeline run
 REMOVING = "linnet/removing-since"  # the last run is removing the shared folder, and then the job
 FRESH_SECONDS = 300.0  # a lease that is older belongs to a run that was killed
@@ -22,7 +22,7 @@ MAX_NAME_LENGTH = 63  # of an annotation, after the slash
 
 def holder() -> str:
     """The pipeline run that this process works for, the same in a repeated task; without one, this machine."""
-    name = os.environ.get(PIPELINE_RUN_VARIABLE) or socket.gethostname()
+    name = pipeline_run() or socket.gethostname()
     return re.sub(r"[^A-Za-z0-9_.-]", "-", name)[:MAX_NAME_LENGTH].strip("_.-")
 
 

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, StringConstraints, ValidationError, model_validator
 
+from linnet.engine import PIPELINE_RUN_VARIABLE
 from linnet.launch.cluster import GROUP, VERSION, TrainJobError
-from linnet.launch.leases import PIPELINE_RUN_VARIABLE
 from linnet.launch.node import ATTEMPT_VARIABLE, RENDEZVOUS_VARIABLE
 from linnet.recipe import Section
 

@@ -6,9 +6,8 @@ it lies below; so it is no better than 0, and no difference that is smaller than
 
 import math
 from dataclasses import dataclass
-from typing import Self
 
-from linnet.metrics.results import Metrics, tells_noise
+from linnet.metrics.results import tells_noise
 from linnet.recipe import GateSection
 
 
@@ -22,18 +21,6 @@ class Candidate:
     reference_hash: str
     real_score: float | None  # None: registered before linnet wrote it down
     score_high: float | None  # upper end of the score's 95 % interval; None: as above
-
-    @classmethod
-    def of_metrics(cls, metrics: Metrics, name: str) -> Self:
-        """The model that `metrics` is about, by its distance `name`."""
-        return cls(
-            score=metrics.scores[name],
-            noise_score=metrics.context[name].noise,
-            protocol=metrics.protocols[name],
-            reference_hash=metrics.reference.data_hash,
-            real_score=metrics.context[name].real,
-            score_high=metrics.intervals[name].high,
-        )
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from linnet.hashes import Stage, code_hash, combined
 
 # What stages import and what never decides a result.
 NEVER_DECIDES = (
-    *("artifacts", "errors", "files", "hashes", "memory", "patience", "processes", "progress", "recipe.load"),
+    *("artifacts", "engine", "errors", "files", "hashes", "memory", "patience", "processes", "progress", "recipe.load"),
     *(
         "recipe.earlier",
         "recipe.recipe",

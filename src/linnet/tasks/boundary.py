@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from linnet.artifacts import read_provenance
+from linnet.engine import in_pod
 from linnet.errors import error_boundary, redact_credentials
 from linnet.files import ArtifactError
 from linnet.progress import log
 from linnet.recipe import Recipe
 from linnet.recipe.load import parse_recipe
-from linnet.tasks.environment import in_cluster
 from linnet.tasks.notes import forget_failure, note_failure
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def task(function: Callable[P, R]) -> Callable[P, R]:
     def tell(message: str) -> None:
         message = redact_credentials(message)  # logs, notes and pages are read by many
         sentence = f"linnet {function.__name__}: {message}"
-        if in_cluster():
+        if in_pod():
             for line in textwrap.wrap(sentence, LOG_VIEW_COLUMNS):
                 log(f"error: {line}")
             if TERMINATION_LOG.exists():

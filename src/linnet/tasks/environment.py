@@ -1,9 +1,10 @@
-"""Where a task runs and where its files are. Nothing here imports torch, so that `check` answers soon."""
+"""Where a task runs and where its files are. Nothing here imports torch, so that `look` answers soon."""
 
 import os
 from pathlib import Path
 
 from linnet import storage
+from linnet.engine import in_pod
 from linnet.errors import LinnetError
 from linnet.launch.cluster import TrainJobError
 from linnet.launch.manifest import SETTINGS_VARIABLE, TrainJobSettings
@@ -18,11 +19,6 @@ class WorkLocationError(LinnetError):
     """Unfinished work would be lost with the pod, or is not visible to all nodes."""
 
 
-def in_cluster() -> bool:
-    """Whether this process runs in a Kubernetes pod."""
-    return "KUBERNETES_SERVICE_HOST" in os.environ
-
-
 def uses_trainjob(num_nodes: int) -> bool:
     """Whether a training becomes a TrainJob: in a pod of a cluster with Trainer always, elsewhere for several nodes.
 
@@ -30,7 +26,7 @@ def uses_trainjob(num_nodes: int) -> bool:
         TrainJobError: it must, and this cluster has no Trainer, as far as its profile says.
     """
     if SETTINGS_VARIABLE in os.environ:
-        return in_cluster() or num_nodes > 1
+        return in_pod() or num_nodes > 1
     if num_nodes > 1:
         raise TrainJobError(
             f"num_nodes = {num_nodes} needs Kubeflow Trainer, and {SETTINGS_VARIABLE} is not set: train on one node, "

@@ -7,7 +7,7 @@ from pathlib import Path
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from linnet.tasks.environment import in_cluster
+from linnet.engine import in_pod
 
 HOST_VARIABLE = "KFP_HOST"
 IN_CLUSTER_HOST = "http://ml-pipeline.kubeflow:8888"
@@ -31,7 +31,7 @@ def run_state(run_id: str) -> str | None:
 
 
 def _ask(run_id: str) -> dict[str, object] | None:
-    host = os.environ.get(HOST_VARIABLE) or (IN_CLUSTER_HOST if in_cluster() else "")
+    host = os.environ.get(HOST_VARIABLE) or (IN_CLUSTER_HOST if in_pod() else "")
     if not host:
         return None
     token = os.environ.get("KFP_TOKEN") or (TOKEN_FILE.read_text().strip() if TOKEN_FILE.is_file() else "")

@@ -11,6 +11,7 @@ from typing import NamedTuple, get_args
 from linnet import storage
 from linnet.artifacts import git_commit
 from linnet.data.synthetic.builtin import SYNTHETIC
+from linnet.engine import in_pod
 from linnet.errors import redact_credentials
 from linnet.files import ArtifactError, write_text
 from linnet.launch.trainjob import TrainJobSettings
@@ -22,7 +23,6 @@ from linnet.stages.table import result_code_hash
 from linnet.tasks.boundary import task
 from linnet.tasks.environment import (
     feature_weights,
-    in_cluster,
     pod_gpus,
     require_shared,
     uses_trainjob,
@@ -60,7 +60,7 @@ def look(recipe: str, *, overrides: str, source: str, num_nodes: int, only_if_ch
     asked = requested_recipe(recipe, overrides)
     fingerprint = ingest.fingerprint(asked.data, source or SYNTHETIC)
     check_training(asked, num_nodes)
-    check_server(outlives_pods=in_cluster())
+    check_server(outlives_pods=in_pod())
     close_leftovers(run_state)
     weights_hash = _check_weights(asked)
     comparison = lineage.compare_source(asked, fingerprint=fingerprint, code_hash=result_code_hash())
@@ -98,7 +98,7 @@ def check_training(recipe: Recipe, num_nodes: int) -> None:
         settings = TrainJobSettings.from_environment()
         require_shared(work_location(), settings)
         gpus = settings.gpus_per_node
-    elif in_cluster():
+    elif in_pod():
         require_shared(work_location(), None)
     per_node = max(1, gpus)
     batch_size, processes = recipe.train.batch_size, num_nodes * per_node

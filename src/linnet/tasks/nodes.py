@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from linnet import storage
 from linnet.artifacts import Dataset, git_commit, is_current, read_provenance
+from linnet.engine import PIPELINE_RUN_VARIABLE
 from linnet.errors import LinnetError, first_line
 from linnet.files import PROVENANCE, copy_folder, new_folder, write_text
 from linnet.launch import node, trainjob
@@ -29,7 +30,7 @@ FORWARDED_ENV = (  # to the nodes of a TrainJob; keys come from secrets
     "MLFLOW_EXPERIMENT_NAME",
     "AWS_ENDPOINT_URL_S3",
     "AWS_DEFAULT_REGION",
-    "LINNET_PIPELINE_RUN",
+    PIPELINE_RUN_VARIABLE,
     "LINNET_PATIENCE",
 )
 SHARED = "nodes-"  # the folder that the nodes share is named so, and after the training's key

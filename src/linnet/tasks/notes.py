@@ -5,15 +5,14 @@ LINNET_WORK. A note that cannot be written or read is no reason to fail.
 """
 
 import contextlib
-import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from linnet import storage
+from linnet.engine import pipeline_run
 from linnet.errors import LinnetError
 from linnet.files import write_text
-from linnet.launch.leases import PIPELINE_RUN_VARIABLE
 from linnet.patience import no_longer_than
 from linnet.tasks.environment import work_location
 
@@ -79,7 +78,7 @@ def forget_all() -> None:
 
 def _location() -> str | None:
     """Where the notes of this pipeline run are; None outside of one."""
-    run = os.environ.get(PIPELINE_RUN_VARIABLE)
+    run = pipeline_run()
     return storage.join(work_location(), "runs", run) if run else None
 
 

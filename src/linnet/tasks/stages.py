@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from linnet.artifacts import Dataset, Model, Raw, Registration, git_commit, read_provenance
+from linnet.engine import in_pod, pipeline_run
 from linnet.errors import redact_credentials
 from linnet.files import ArtifactError, read_json, write_text
 from linnet.hashes import folder_hash
@@ -28,7 +29,7 @@ from linnet.tasks.boundary import (
     task,
     verify,
 )
-from linnet.tasks.environment import feature_weights, in_cluster, pod_gpus, uses_trainjob, work_location
+from linnet.tasks.environment import feature_weights, pod_gpus, uses_trainjob, work_location
 from linnet.tasks.kubeflow import was_ended_by_somebody
 from linnet.tasks.notes import forget_all, note_result, read_notes
 from linnet.tasks.outcome import outcome_page
@@ -50,7 +51,8 @@ def ingest(data: str, *, source: str, fingerprint: str, out: str) -> Facts:
         raw = scratch / "raw"
         stage.run(parse_data(data), source=source or None, out=raw, work=scratch / "downloads")
         if stage.fingerprint_of(raw) != fingerprint:
-            raise ArtifactError(f"{redact_credentials(source)} has changed since this run began; start the run again")
+            place = redact_credentials(source) or "the built-in set"
+            raise ArtifactError(f"{place} has changed since this run began; start the run again")
         pack(raw, Path(out))
         return {"content_hash": Raw.content_hash(raw), **_origin(raw)}
     finally:
@@ -96,7 +98,7 @@ def train(
     else:
         here.check_gpus(pod_gpus())
         here.on_this_machine(
-            recipe, dataset=Path(dataset), out=Path(out), work=work, device=device(), keep_checkpoint=in_cluster()
+            recipe, dataset=Path(dataset), out=Path(out), work=work, device=device(), keep_checkpoint=in_pod()
         )
     facts = {name: fact for name, fact in dataset_facts.items() if name.startswith("source_")}
     facts |= {"dataset_hash": dataset_hash, "content_hash": Model.content_hash(Path(out)), "git_commit": git_commit()}
@@ -226,7 +228,6 @@ def close(state: str, error: str, *, page: str) -> None:
     The page comes first: it is what people need where MLflow is what failed.
     """
     from linnet.tracking.closing import close_pipeline_runs
-    from linnet.tracking.pipeline_runs import pipeline_run
 
     run = pipeline_run()
     if run is None:

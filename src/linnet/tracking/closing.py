@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from linnet.engine import pipeline_run
 from linnet.progress import log
 from linnet.tracking.client import connect, find_experiment
 from linnet.tracking.failures import server_errors
-from linnet.tracking.pipeline_runs import ERROR_TAG, LIST_TAG, NEWEST_TAG, STATE_TAG, delete_tag, listed, pipeline_run
+from linnet.tracking.pipeline_runs import ERROR_TAG, LIST_TAG, NEWEST_TAG, STATE_TAG, delete_tag, listed
 from linnet.tracking.states import IN_USE, End, end_asked, end_told
 
 if TYPE_CHECKING:

@@ -1,10 +1,10 @@
 """Which pipeline runs use an MLflow run: one training serves all that ask for the same weights."""
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from linnet.engine import pipeline_run
 from linnet.errors import Stopped
 from linnet.progress import log
 from linnet.tracking.client import connect, find_run
@@ -22,11 +22,6 @@ STATE_TAG = (
 )
 ERROR_TAG = "linnet.pipeline_error"  # what it says went wrong
 MAX_LISTED = 50  # identifiers of 36 letters; MLflow takes 5000 letters
-
-
-def pipeline_run() -> str | None:
-    """The id of the pipeline run that this process belongs to, if any."""
-    return os.environ.get("LINNET_PIPELINE_RUN")
 
 
 def listed(tags: Mapping[str, str]) -> list[str]:

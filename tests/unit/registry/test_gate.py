@@ -6,7 +6,6 @@ import pytest
 
 from linnet.recipe import GateSection
 from linnet.registry.gate import Candidate, Decision, decide
-from support.metrics import metrics_of
 
 GATE = GateSection(metric="frechet_thumbnail", max_ratio_to_noise=0.5, min_improvement=0.1, when_incomparable="promote")
 LENIENT = GATE.model_copy(update={"max_ratio_to_noise": 0.9})
@@ -142,11 +141,6 @@ def test_a_ratio_above_one_lets_noise_through() -> None:
     gate = GATE.model_copy(update={"max_ratio_to_noise": 1000.0})
     assert decide(gate, candidate(2.5, high=3.0), None).promote
     assert not decide(gate, candidate(-2.5, noise=-2.0, high=3.0), None).promote
-
-
-def test_a_candidate_holds_what_was_measured() -> None:
-    metrics = metrics_of({"fid": 1.5})
-    assert Candidate.of_metrics(metrics, "fid") == Candidate(1.5, 4.0, "p", "d", 0.25, 2.0)
 
 
 @pytest.mark.parametrize("champion", [candidate(0.1, protocol="other"), candidate(0.1, reference="other data")])
