@@ -1,38 +1,19 @@
 """One training that two pipeline runs use: its MLflow run ends as the one that came last does (SQLite)."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from linnet.tracking.client import RUN_KEY, connect, experiment_id
+from linnet.tracking.client import experiment_id
 from linnet.tracking.closing import close_pipeline_runs
-from linnet.tracking.pipeline_runs import ERROR_TAG, LIST_TAG, NEWEST_TAG, STATE_TAG, begin_use, join_use
+from linnet.tracking.pipeline_runs import LIST_TAG, NEWEST_TAG, begin_use, join_use
 from linnet.tracking.run import RunTracker
+from support.pipeline_runs import OURS, seen
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")
-OURS = "pipeline-a"
-
-
-@pytest.fixture
-def client(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> "MlflowClient":
-    monkeypatch.setenv("LINNET_PIPELINE_RUN", OURS)
-    return connect()
-
-
-@pytest.fixture
-def run_id(client: "MlflowClient") -> str:
-    made = client.create_run(experiment_id(client), tags={RUN_KEY: "k"})
-    return str(made.info.run_id)
-
-
-def seen(client: "MlflowClient", run_id: str) -> tuple[str, str | None, str | None]:
-    """(status, tag of the state, tag of the error)"""
-    run = client.get_run(run_id)
-    return run.info.status, run.data.tags.get(STATE_TAG), run.data.tags.get(ERROR_TAG)
 
 
 def test_one_training_of_two_pipeline_runs_ends_with_the_one_that_follows(
