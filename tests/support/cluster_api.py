@@ -5,14 +5,15 @@ It answers what is in `objects` by path; a test takes something away, forbids it
 
 import copy
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from support.serving import serving
 
 Json = dict[str, Any]
 DIGEST = "sha256:" + "a" * 64
@@ -164,16 +165,9 @@ def whole(url: str) -> dict[str, Json]:
 def running_cluster() -> Iterator[ClusterApi]:
     """A server on a free port of this machine with all that is needed, stopped at the end."""
     handler: Any = type("Handler", (_Handler,), {})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        url = f"http://127.0.0.1:{server.server_address[1]}"
+    with serving(handler) as url:
         handler.api = ClusterApi(url, whole(url))
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield handler.api
-        finally:
-            server.shutdown()
-            thread.join()
+        yield handler.api
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -8,10 +8,9 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +21,7 @@ import pytest
 import typer
 
 from linnet.cli import run_command
+from support.serving import serving
 from support.tiny import ROOT
 
 IMAGE = f"registry.example/linnet@sha256:{'a' * 64}"
@@ -279,15 +279,9 @@ def use_test_environment(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 def running_kfp_api() -> Iterator[KfpApi]:
     """A server on a free port of this machine, stopped at the end."""
     handler: Any = type("Handler", (_Handler,), {})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        handler.api = KfpApi(f"http://127.0.0.1:{server.server_address[1]}")
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield handler.api
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(handler) as url:
+        handler.api = KfpApi(url)
+        yield handler.api
 
 
 def compile_pipeline(path: Path) -> None:
