@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 
 from linnet.recipe import Recipe
-from linnet.stages import train
+from linnet.stages import preprocess, train
+from support.tiny import tiny_raw_data
 
 
 def train_on(recipe: Recipe, dataset: Path, out: Path, *, device: torch.device | None = None) -> None:
@@ -21,3 +22,10 @@ def train_on(recipe: Recipe, dataset: Path, out: Path, *, device: torch.device |
         keep_checkpoint=False,
         track=False,
     )
+
+
+def tiny_model(recipe: Recipe, folder: Path) -> Path:
+    """A model of the tiny birds, trained in `folder` by a recipe of support.tiny."""
+    preprocess.run(recipe.data, raw=tiny_raw_data(folder / "raw"), out=folder / "dataset", workers=1)
+    train_on(recipe, folder / "dataset", folder / "model")
+    return folder / "model"

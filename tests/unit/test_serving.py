@@ -14,10 +14,9 @@ import linnet
 from linnet.artifacts import Model
 from linnet.files import read_json, write_json
 from linnet.recipe import Recipe
-from linnet.stages import preprocess
 from support.audio_models import Made, made
-from support.tiny import tiny_raw_data, tiny_recipe
-from support.training import train_on
+from support.tiny import tiny_recipe
+from support.training import tiny_model
 
 if TYPE_CHECKING:
     from linnet.serving import SampleModel
@@ -90,8 +89,7 @@ def birds(tmp_path_factory: pytest.TempPathFactory) -> "SampleModel":
     """A model of classes, of which 20 has no training examples."""
     folder = tmp_path_factory.mktemp("birds")
     recipe = tiny_recipe("train.duration_kexamples=0.016", "train.warmup_kexamples=0.004")
-    preprocess.run(recipe.data, raw=tiny_raw_data(folder / "raw"), out=folder / "dataset", workers=1)
-    train_on(recipe, folder / "dataset", folder / "model")
+    tiny_model(recipe, folder)
     values = read_json(folder / "model" / Model.statistics, made_by="train")
     counts = [0 if number == 20 else count for number, count in zip(NUMBERS, values["class_counts"], strict=True)]
     write_json(folder / "model" / Model.statistics, values | {"class_numbers": NUMBERS, "class_counts": counts})

@@ -21,10 +21,10 @@ from linnet.inference.diffusion_model import NoUnconditionalModeError
 from linnet.inference.requests import GenerationError, GenerationRequest
 from linnet.modalities.prompts import PromptError
 from linnet.reports.samples import samples_page
-from linnet.stages import preprocess, sample
+from linnet.stages import sample
 from support.audio_models import CPU, Made, made
-from support.tiny import tiny_raw_data, tiny_recipe
-from support.training import train_on
+from support.tiny import tiny_recipe
+from support.training import tiny_model
 
 BIRDS = ("train.duration_kexamples=0.032", "train.grid_every_kexamples=1000.0")
 PLAIN = GenerateOptions(prompts=(), count=2, seed=0)
@@ -231,9 +231,7 @@ def test_a_folder_that_is_not_ours_is_left_alone(voices: Made, tmp_path: Path, n
 def birds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("birds")
     recipe = tiny_recipe(*BIRDS)
-    preprocess.run(recipe.data, raw=tiny_raw_data(folder / "raw"), out=folder / "dataset", workers=1)
-    train_on(recipe, folder / "dataset", folder / "model")
-    return folder / "model"
+    return tiny_model(recipe, folder)
 
 
 def test_birds_are_generated_by_name(birds: Path, tmp_path: Path) -> None:

@@ -13,10 +13,9 @@ from linnet.files import read_json, write_json
 from linnet.inference.degradations import RestorationError, RestorationInput
 from linnet.inference.diffusion_model import NoUnconditionalModeError
 from linnet.recipe.restore import Denoise, InpaintPixels, SuperResolution
-from linnet.stages import preprocess
 from support.audio_models import CPU
-from support.tiny import tiny_raw_data, tiny_recipe
-from support.training import train_on
+from support.tiny import tiny_recipe
+from support.training import tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +23,7 @@ def birds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model folder of 16 x 16 birds."""
     folder = tmp_path_factory.mktemp("birds")
     recipe = tiny_recipe("train.duration_kexamples=0.032", "train.grid_every_kexamples=1000.0")
-    preprocess.run(recipe.data, raw=tiny_raw_data(folder / "raw"), out=folder / "dataset", workers=1)
-    train_on(recipe, folder / "dataset", folder / "model")
-    return folder / "model"
+    return tiny_model(recipe, folder)
 
 
 def image(folder: Path, width: int, height: int, *, darkest: int = 0) -> Path:

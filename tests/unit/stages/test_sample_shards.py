@@ -10,9 +10,9 @@ from linnet.artifacts import Model
 from linnet.files import ArtifactError
 from linnet.hashes import folder_hash
 from linnet.recipe import Recipe
-from linnet.stages import preprocess, sample
-from support.tiny import tiny_raw_data, tiny_recipe
-from support.training import train_on
+from linnet.stages import sample
+from support.tiny import tiny_recipe
+from support.training import tiny_model
 
 CPU = torch.device("cpu")
 BATCH = 4  # of 12 samples: three batches
@@ -25,10 +25,7 @@ def recipe() -> Recipe:
 
 @pytest.fixture(scope="module")
 def model(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    preprocess.run(recipe.data, raw=tiny_raw_data(folder / "raw"), out=folder / "dataset", workers=1)
-    train_on(recipe, folder / "dataset", folder / "model")
-    return folder / "model"
+    return tiny_model(recipe, tmp_path_factory.mktemp("model"))
 
 
 def make_shards(recipe: Recipe, model: Path, folder: Path, num_shards: int) -> list[Path]:

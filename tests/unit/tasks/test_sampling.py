@@ -8,10 +8,9 @@ import torch
 from linnet.files import ArtifactError
 from linnet.hashes import folder_hash
 from linnet.recipe import Recipe
-from linnet.stages import preprocess
 from linnet.tasks import sampling
-from support.tiny import tiny_raw_data, tiny_recipe
-from support.training import train_on
+from support.tiny import tiny_recipe
+from support.training import tiny_model
 
 CPU = torch.device("cpu")
 
@@ -23,10 +22,7 @@ def recipe() -> Recipe:
 
 @pytest.fixture(scope="module")
 def model(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    preprocess.run(recipe.data, raw=tiny_raw_data(folder / "raw"), out=folder / "dataset", workers=1)
-    train_on(recipe, folder / "dataset", folder / "model")
-    return folder / "model"
+    return tiny_model(recipe, tmp_path_factory.mktemp("model"))
 
 
 def test_devices_change_no_sample(recipe: Recipe, model: Path, tmp_path: Path) -> None:
