@@ -32,6 +32,8 @@ UNET = (
     "attention_heads_by_level=[0, 1], middle_attention_heads=1, norm_groups=8, timestep_injection='shift', "
     "resampling='conv', frequency_layer={kind='none'}, dropout=0.5}"
 )
+ADAMW = "train.optimizer={kind='adamw', beta1=0.9, beta2=0.99, weight_decay=0.01}"
+MUON = "train.optimizer={kind='muon', momentum=0.95, beta1=0.9, beta2=0.99, weight_decay=0.01}"
 DIT = "model={kind='dit', patch_size=4, patch_overlap=2, width=32, num_blocks=2, num_heads=2, mlp_ratio=2, dropout=0.3}"
 
 pytestmark = [
@@ -150,13 +152,16 @@ def weights(state: TrainState) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_a_replayed_graph_trains_what_single_kernels_train(precision: str, dropout: float) -> None:
+@pytest.mark.parametrize(
+    ("precision", "optimizer"), [("fp32", ADAMW), ("bf16", ADAMW), ("fp16", ADAMW), ("fp32", MUON), ("fp16", MUON)]
+)
+def test_a_replayed_graph_trains_what_single_kernels_train(precision: str, optimizer: str, dropout: float) -> None:
     """Dropout, too: its generator is restarted before every replay."""
     model = UNET.replace("dropout=0.5", f"dropout={dropout}")
     states = []
     for graphed in (False, True):
-        state, step = new_training(model, f"train.precision={precision}", execution=Execution(False, graphed))
+        settings = (model, optimizer, f"train.precision={precision}")
+        state, step = new_training(*settings, execution=Execution(False, graphed))
         for _ in range(12):
             step()
         assert not state.update.read().has_failed
@@ -168,9 +173,9 @@ def test_a_replayed_graph_trains_what_single_kernels_train(precision: str, dropo
 
 
 @pytest.mark.filterwarnings("ignore")  # of what torch calls a prototype, and its advice on TF32
-@pytest.mark.parametrize("compiled", [False, True])
-def test_no_step_waits_for_the_gpu(compiled: bool) -> None:
-    state, step = new_training(UNET, execution=Execution(compiled, graphed=True))
+@pytest.mark.parametrize(("compiled", "optimizer"), [(False, ADAMW), (True, ADAMW), (False, MUON)])
+def test_no_step_waits_for_the_gpu(compiled: bool, optimizer: str) -> None:
+    state, step = new_training(UNET, optimizer, execution=Execution(compiled, graphed=True))
     for _ in range(5):  # the first ones choose algorithms, compile and capture
         step()
     torch.cuda.set_sync_debug_mode("error")

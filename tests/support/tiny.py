@@ -18,6 +18,7 @@ SHORT = (
     "train.log_every_steps=5",
     "train.grid_every_kexamples=0.04",
     "train.precision=fp32",
+    "train.optimizer={ kind = 'adamw', beta1 = 0.9, beta2 = 0.99, weight_decay = 0.01 }",
     "train.learning_rate=0.0015",
     "train.learning_rate_decay=none",
     "train.ema_decay=0.995",

@@ -45,7 +45,7 @@ from linnet.recipe.register import GateSection, RegisterSection
 from linnet.recipe.restore import Degradation, DegradationSection, RestoreSection
 from linnet.recipe.sample import DDIM, DDPM, AsTrained, DPMSolver, Longer, SamplerSection, SampleSection, StepSpacing
 from linnet.recipe.section import Section, flatten, section_hash
-from linnet.recipe.train import Adam, AdamW, Precision, ResolvedPrecision, TrainSection
+from linnet.recipe.train import Adam, AdamW, Muon, Precision, ResolvedPrecision, TrainSection
 
 __all__ = [
     "DDIM",
@@ -79,6 +79,7 @@ __all__ = [
     "MagnitudeSpectrogram",
     "ModelSection",
     "MultiLabel",
+    "Muon",
     "NoFrequencyLayer",
     "NamedTrainingRecipe",
     "NoiseLevel",

@@ -24,6 +24,16 @@ class AdamW(Section):
     weight_decay: NonNegativeFloat
 
 
+class Muon(Section):
+    """Muon (Jordan et al. 2024) for weights of linear layers and convolutions, AdamW at the same rate for the rest."""
+
+    kind: Literal["muon"]
+    momentum: OpenFraction  # of Muon
+    beta1: OpenFraction  # of AdamW, as the next
+    beta2: OpenFraction
+    weight_decay: NonNegativeFloat  # of all
+
+
 ResolvedPrecision = Literal["fp32", "bf16", "fp16"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]  # "auto": bf16 where the device has units for it, fp32 elsewhere
 
@@ -36,7 +46,7 @@ class TrainSection(Section):
     learning_rate: PositiveFloat  # peak value, reached after warmup
     warmup_kexamples: NonNegativeFloat
     learning_rate_decay: Literal["none", "cosine"]  # after warmup: stays, or falls to zero at the end of the run
-    optimizer: Annotated[Adam | AdamW, Field(discriminator="kind")]
+    optimizer: Annotated[Adam | AdamW | Muon, Field(discriminator="kind")]
     max_gradient_norm: PositiveFloat
     ema_decay: OpenFraction  # per optimizer step
     horizontal_flip: bool  # flip half of the images

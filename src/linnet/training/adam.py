@@ -33,7 +33,7 @@ class Adam:
         self.step = torch.zeros((), device=learning_rate.device)  # float32, as the kernels want it
 
     @torch.no_grad()
-    def update(self, gradients: list[Tensor], *, divisor: Tensor, skip: Tensor) -> None:
+    def update(self, gradients: Sequence[Tensor], *, divisor: Tensor, skip: Tensor) -> None:
         """Take a step with `gradients / divisor`; none where the scalar `skip` is 1."""
         self.step.add_(1 - skip)
         section = self._section
@@ -46,7 +46,7 @@ class Adam:
                 assert_never(section)
         fused(
             self._parameters,
-            gradients,
+            list(gradients),
             self.moments,
             self.squares,
             [],

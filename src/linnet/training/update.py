@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from linnet.recipe import TrainSection
-from linnet.training.adam import Adam
 from linnet.training.distributed import DistributedContext
 from linnet.training.ema import EMA
+from linnet.training.optimizer import build_optimizer
 from linnet.training.shared_average import SharedAverage
 
 MIN_LOSS_SCALE = 2.0**-10  # fp16: gradients that overflow even at this scale are not a matter of scale
@@ -60,7 +60,7 @@ class Update:
         self._steps = torch.zeros((), dtype=torch.int64, device=device)
         self._newest = torch.zeros(2, dtype=torch.float64, device=device)  # loss, gradient norm
         self._sums = torch.zeros(3, dtype=torch.float64, device=device)  # loss, gradient norm, steps
-        self.adam = Adam(self._parameters, section.optimizer, self._learning_rate)
+        self.optimizer = build_optimizer(network, section.optimizer, self._learning_rate)
 
     def set_rates(self, learning_rate: float, ema_weight: float) -> None:
         """What the next step takes; a kernel each on a GPU, no copy."""
@@ -92,7 +92,7 @@ class Update:
         self._has_failed.logical_or_(fails)
         skips = (self._has_failed | overflows).float()
         divisor = self._scale * (newest[1] / self._max_norm).clamp(min=1).float()  # clips to the norm
-        self.adam.update(gradients, divisor=divisor, skip=skips)
+        self.optimizer.update(gradients, divisor=divisor, skip=skips)
         self._ema.update(self._ema_weight * (1 - skips))
         if self._is_scaled:
             torch._amp_update_scale_(self._scale, self._good_steps, skips, 2.0, 0.5, LOSS_SCALE_INTERVAL)
@@ -123,11 +123,11 @@ class Update:
     def state_dict(self) -> dict[str, Any]:
         """Tensors that continue a training; rates belong to the recipe."""
         scalars = {name: getattr(self, f"_{name}") for name in SAVED_SCALARS}
-        return {"adam": self.adam.state_dict(), **scalars}
+        return {"optimizer": self.optimizer.state_dict(), **scalars}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state` was saved."""
-        self.adam.load_state_dict(state["adam"])
+        self.optimizer.load_state_dict(state["optimizer"])
         for name in SAVED_SCALARS:
             getattr(self, f"_{name}").copy_(state[name])
 

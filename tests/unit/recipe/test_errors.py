@@ -82,7 +82,7 @@ def test_a_wrong_value_names_file_key_value_and_table(old: str, new: str, messag
     [
         ('kind = "ddim"', 'kind = "ddimm"', "[sample.sampler] kind = 'ddimm' is unknown; did you mean 'ddim'?"),
         ('kind = "cosine"', 'kind = "cosin"', "[diffusion.schedule] kind = 'cosin' is unknown; did you mean 'cosine'?"),
-        ('kind = "adamw", ', "", "[train.optimizer] has no 'kind'; choose one of 'adam', 'adamw'"),
+        ('kind = "adamw", ', "", "[train.optimizer] has no 'kind'; choose one of 'adam', 'adamw', 'muon'"),
     ],
 )
 def test_an_unknown_kind_suggests_the_nearest(old: str, new: str, message: str) -> None:

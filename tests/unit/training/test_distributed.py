@@ -57,6 +57,7 @@ def run_training(dataset: Path, folder: Path, processes: int, *overrides: str, p
     return folder / "model"
 
 
+MUON = "train.optimizer={kind='muon', momentum=0.95, beta1=0.9, beta2=0.99, weight_decay=0.01}"
 MODELS = pytest.mark.parametrize(
     "model", ["model.stem_channels=8", UNET, DIT], ids=["compact", "unet-dropout", "dit-dropout"]
 )
@@ -72,6 +73,11 @@ def test_two_processes_train_what_one_trains(dataset: Path, tmp_path: Path, mode
 @MODELS
 def test_two_passes_train_what_one_trains(dataset: Path, tmp_path: Path, model: str) -> None:
     one, two = (run_training(dataset, tmp_path / str(count), 1, model, passes=count) for count in (1, 2))
+    assert_equal_but_for_rounding(one, two)
+
+
+def test_two_processes_orthogonalize_what_one_does(dataset: Path, tmp_path: Path) -> None:
+    one, two = (run_training(dataset, tmp_path / str(count), count, UNET, MUON) for count in (1, 2))
     assert_equal_but_for_rounding(one, two)
 
 

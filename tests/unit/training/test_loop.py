@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from linnet.errors import Stopped
 from linnet.models.blocks import Dropout
 from linnet.recipe import Adam, AdamW, TrainSection
+from linnet.training.adam import Adam as AdamSteps
 from linnet.training.checkpoint import CheckpointStore
 from linnet.training.distributed import DistributedContext
 from linnet.training.execution import EAGER
@@ -254,6 +255,7 @@ def test_gradients_are_clipped_to_the_norm() -> None:
     train = section("train.max_gradient_norm=0.001", "train.warmup_kexamples=0.0")
     state = new_state(network(), train, SINGLE)
     assert step(state, train, Denoising()).gradient_norm > 0.001
-    moments = [moment / (1 - 0.9) for moment in state.update.adam.moments]
+    assert isinstance(state.update.optimizer, AdamSteps)
+    moments = [moment / (1 - 0.9) for moment in state.update.optimizer.moments]
     total = torch.stack([moment.norm() for moment in moments]).norm()
     assert float(total) == pytest.approx(0.001, rel=1e-3)
