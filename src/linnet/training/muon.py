@@ -89,11 +89,11 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     x: Tensor = wide / (torch.linalg.matrix_norm(wide, keepdim=True) + EPS)
     gram = x @ x.mT
     identity = torch.eye(gram.shape[-1], device=gram.device)
-    product = identity
-    for _ in range(ITERATIONS):
+    product = factor = a * identity + b * gram + c * (gram @ gram)
+    for _ in range(ITERATIONS - 1):
+        gram = factor @ gram @ factor
         factor = a * identity + b * gram + c * (gram @ gram)
         product = factor @ product
-        gram = factor @ gram @ factor
     x = product @ x
     return x.mT if is_tall else x
 

@@ -36,9 +36,8 @@ def by_svd(matrix: Tensor) -> Tensor:
 @pytest.mark.parametrize("shape", [(3, 8, 8), (2, 9, 40), (2, 128, 1152), (3, 64, 16)])
 def test_singular_values_become_what_the_iteration_makes_of_them(shape: tuple[int, int, int]) -> None:
     matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    found = orthogonalize(matrices)
-    for matrix, each in zip(matrices, found, strict=True):
-        torch.testing.assert_close(each, by_svd(matrix).float(), atol=2e-5, rtol=0)
+    for matrix, found in zip(matrices, orthogonalize(matrices), strict=True):
+        torch.testing.assert_close(found, by_svd(matrix).float(), atol=2e-5, rtol=0)
     values = torch.linalg.svdvals(orthogonalize(matrices[:, :, : shape[1] // 2]))
     assert 0.6 < values.min() < values.max() < 1.25  # far from square: no singular value is small
 
