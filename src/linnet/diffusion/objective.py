@@ -6,24 +6,11 @@ With signal rate a = sqrt(alpha_bar) and noise rate s = sqrt(1 - alpha_bar), x_t
 
 from typing import Literal, assert_never
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 Prediction = Literal["epsilon", "x0", "v"]
 Loss = Literal["mse", "mae"]
-
-
-def draw_timesteps(num_timesteps: int, count: int, generator: torch.Generator) -> Tensor:
-    """Timesteps of `count` examples, int64 [count], uniform in 0..num_timesteps - 1 but not independent.
-
-    Each example takes another of `count` equal parts of the range, in random order: every batch sees weak and strong
-    noise alike, which takes the draw of levels out of the variance of its gradient (Kingma et al. 2021, appendix I.1).
-    """
-    device = generator.device
-    part = torch.rand(count, generator=generator, device=device).argsort()
-    within = torch.rand(count, generator=generator, device=device)
-    return ((part + within) / count * num_timesteps).long().clamp(max=num_timesteps - 1)
 
 
 def diffuse(x0: Tensor, noise: Tensor, signal_rate: Tensor, noise_rate: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ class DiffusionLoss:
             flip = torch.rand(count, 1, 1, 1, generator=generator, device=device)[local] < 0.5
             x0 = torch.where(flip, x0.flip(-1), x0)
         conditions = self._conditions.sample(self._labels[rows.indices], generator)
-        timesteps = objective.draw_timesteps(self._schedule.num_timesteps, count, generator)[local]
+        timesteps = torch.randint(self._schedule.num_timesteps, (count,), generator=generator, device=device)[local]
         layout = memory_format(device)
         whole = torch.empty(count, *x0.shape[1:], device=device, memory_format=layout)
         noise = whole.normal_(generator=generator)[local]

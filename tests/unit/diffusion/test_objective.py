@@ -88,19 +88,3 @@ def test_loss_of_a_half_precision_answer_is_counted_in_float32() -> None:
     value = objective.loss("mse", output, torch.zeros(100_000))
     assert value.dtype == torch.float32
     assert math.isclose(float(value), 90_000.0, rel_tol=1e-6)
-
-
-@pytest.mark.parametrize(("num_timesteps", "count"), [(1000, 16), (50, 4), (10, 16), (4000, 1)])
-def test_timesteps_of_a_batch_are_uniform_together_and_one_by_one(num_timesteps: int, count: int) -> None:
-    generator = torch.Generator().manual_seed(0)
-    drawn = torch.stack([objective.draw_timesteps(num_timesteps, count, generator) for _ in range(4000)])
-    assert (int(drawn.min()), int(drawn.max())) == (0, num_timesteps - 1)
-    if num_timesteps % count == 0:  # one of each part of the range
-        parts = (drawn * count // num_timesteps).sort(dim=1).values
-        assert torch.equal(parts, torch.arange(count).expand_as(parts))
-    deviation = num_timesteps / math.sqrt(12 * len(drawn))
-    assert (drawn.double().mean(0) - (num_timesteps - 1) / 2).abs().max() < 4.5 * deviation  # of each row
-    if count > 1:  # rows know of each other only that their parts differ
-        rows = torch.corrcoef(drawn.double().T)
-        apart = rows[~torch.eye(count, dtype=torch.bool)]
-        assert float(apart.mean()) == pytest.approx(-(count + 1) / count**2, abs=0.02)

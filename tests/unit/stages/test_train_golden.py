@@ -105,8 +105,7 @@ def by_hand(recipe: Recipe, dataset: Path) -> tuple[dict[str, Tensor], dict[str,
         clean = torch.where(flipped, x[rows].flip(3), x[rows])
         dropped = torch.rand(4, generator=generator) < 0.1
         condition = torch.where(dropped, 8, labels[rows])  # the ninth row of the table stands for no class
-        quarter, within = torch.rand(4, generator=generator).argsort(), torch.rand(4, generator=generator)
-        t = (50 * (quarter + within) / 4).long()
+        t = torch.randint(50, (4,), generator=generator)
         noise = torch.empty(4, 3, 16, 16).normal_(generator=generator)
         a, s = signal[t].view(4, 1, 1, 1).float(), noise_rate[t].view(4, 1, 1, 1).float()
         level = t.float() if recipe.model.kind == "unet" else (noise_rate[t] ** 2).float()
