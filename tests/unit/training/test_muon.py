@@ -1,12 +1,14 @@
 """Muon against the singular value decomposition, and against its papers' lines written out in float64."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from linnet.recipe import Muon as MuonSection
+from linnet.training.checkpoint import CheckpointStore
 from linnet.training.muon import Muon, orthogonalize
 
 SECTION = MuonSection(kind="muon", momentum=0.9, beta1=0.9, beta2=0.99, weight_decay=0.5)
@@ -100,11 +102,16 @@ def test_a_step_that_is_skipped_changes_nothing(bad: float) -> None:
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
 
 
-def test_a_saved_state_goes_on_to_the_same_bits() -> None:
+def test_a_saved_state_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     net, other = network(), network()
     optimizer, continued = (Muon(each, SECTION, torch.tensor(0.01)) for each in (net, other))
     optimizer.update(gradients(net, 0), divisor=ONE, skip=ZERO)
-    continued.load_state_dict(optimizer.state_dict())
+    store = CheckpointStore(tmp_path, every_seconds=1e9)
+    store.save({"step": 1, "optimizer": optimizer.state_dict()})
+    store.wait()
+    saved = store.load(torch.device("cpu"))
+    assert saved is not None
+    continued.load_state_dict(saved["optimizer"])
     other.load_state_dict(net.state_dict())
     for each, network_of in ((optimizer, net), (continued, other)):
         each.update(gradients(network_of, 1), divisor=ONE, skip=ZERO)
