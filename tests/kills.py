@@ -20,6 +20,7 @@ from linnet.stages import preprocess
 from support.tiny import tiny_raw_data, tiny_recipe, write_recipe
 
 NAME = "birds-tiny"
+MUON = "train.optimizer={ kind = 'muon', momentum = 0.95, beta1 = 0.9, beta2 = 0.99, weight_decay = 0.01 }"
 LEAST_SECONDS = 1.0  # before a kill; imports take longer
 ORPHANS_SECONDS = 30.0  # that workers whose parent was killed may take to notice
 
@@ -33,7 +34,7 @@ def main() -> int:
     rng = random.Random(options.seed)  # noqa: S311
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        recipe = tiny_recipe("train.batch_size=8", "train.duration_kexamples=4", "train.grid_every_kexamples=1")
+        recipe = tiny_recipe("train.batch_size=8", "train.duration_kexamples=4", "train.grid_every_kexamples=1", MUON)
         path = write_recipe(folder, recipe)
         preprocess.run(recipe.data, raw=tiny_raw_data(folder / "raw"), out=folder / "dataset", workers=1)
         started = time.monotonic()
